@@ -25,7 +25,7 @@ execFileSync(
   [
     `--plugin=protoc-gen-ts_proto=${join(root, "node_modules/.bin/protoc-gen-ts_proto")}`,
     `--ts_proto_out=${out}`,
-    "--ts_proto_opt=outputServices=grpc-js,esModuleInterop=true,env=node,forceLong=number,oneof=unions-value,importSuffix=.ts,outputJsonMethods=false,outputPartialMethods=false,useOptionals=none,unrecognizedEnum=false,enumsAsLiterals=true",
+    "--ts_proto_opt=outputServices=grpc-js,esModuleInterop=true,env=node,forceLong=number,oneof=unions-value,importSuffix=.ts,outputJsonMethods=false,useOptionals=none,unrecognizedEnum=false,enumsAsLiterals=true",
     `-I${join(root, "proto")}`,
     ...protos,
   ],

@@ -1,0 +1,36 @@
+/** Identifiers. Random ones are lower-case hex; objects are numbered by their owner, so that making one costs nothing. */
+import { randomBytes } from "node:crypto";
+
+/** A random id of `bytes` random bytes, as lower-case hex. */
+export function randomId(bytes: number): string {
+  return randomBytes(bytes).toString("hex");
+}
+
+/** Processes (drivers, workers, raylets), nodes, jobs, leases: 64 random bits. */
+export const newProcessId = (): string => randomId(8);
+export const newNodeId = (): string => randomId(8);
+export const newJobId = (): string => randomId(4);
+export const newActorId = (): string => randomId(12);
+
+/** Items of a streaming generator are numbered from here, so that the worker can name them without asking. */
+const ITEM_SEQ_BASE = 2 ** 52;
+const ITEMS_PER_TASK = 2 ** 20;
+
+/** Number, at the owner, of item `index` of the generator task `taskSeq`. */
+export function itemSeq(taskSeq: number, index: number): number {
+  return ITEM_SEQ_BASE + (taskSeq % 2 ** 32) * ITEMS_PER_TASK + (index % ITEMS_PER_TASK);
+}
+
+/** The printed form of an object's id: 16 hex digits of its owner, 16 of its number there. */
+export function objectIdOf(ownerId: string, seq: number): string {
+  return ownerId + seq.toString(16).padStart(16, "0");
+}
+
+/** The 16-byte key of an object in a node's store. */
+export function objectKey(ownerId: string, seq: number): Buffer {
+  const key = Buffer.allocUnsafe(16);
+  key.write(ownerId, 0, 8, "hex");
+  key.writeUInt32BE(Math.floor(seq / 2 ** 32), 8);
+  key.writeUInt32BE(seq % 2 ** 32, 12);
+  return key;
+}

@@ -1,0 +1,77 @@
+/**
+ * What a process knows of an object: one entry per object, shared by every ref to it in this process.
+ *
+ * An entry lives as long as JavaScript can reach it: through a ref the user holds, through a task that needs it, or
+ * through the table of borrowed-out entries. When it is collected, its copies are freed (owned) or its owner is told
+ * (borrowed); see reference-table.ts. So a task with a small result costs no registration at all.
+ */
+import type { Endpoint } from "../base/endpoint.ts";
+import type { Payload } from "../rpc/messages.ts";
+
+/** Anything that keeps entries alive while it is alive itself. */
+export type Held = readonly object[];
+
+/** What outlives a collected entry for the moment that it takes to tidy up after it. */
+export interface Remains {
+  readonly owner: Endpoint;
+  readonly seq: number;
+  readonly owned: boolean;
+  /** Raylets whose stores hold copies. */
+  copies: readonly unknown[] | undefined;
+  /** Called instead, where the entry stands for something other than a value (an actor's handle). */
+  onFree: (() => void) | undefined;
+}
+
+export class ObjectEntry {
+  /** Owner's endpoint; for owned entries this process. */
+  readonly owner: Endpoint;
+  /** Number of the object at its owner. */
+  readonly seq: number;
+  readonly owned: boolean;
+  /** The value or where it is; undefined while its task runs (owned) or until it is asked for (borrowed). */
+  payload: Payload | undefined;
+  /** Refs inside the value: alive while the entry is. */
+  held: Held | undefined;
+  /** The task that makes it, for cancel, and for making it again (lineage). */
+  task: object | undefined;
+  /** Borrowed: settled once the owner counts this process. */
+  registered: Promise<void> | undefined;
+  /** Borrowed: the owner has been asked for the value. */
+  asked = false;
+  /** What to tidy up when the entry is collected; set while reference-table.ts watches it. */
+  remains: Remains | undefined;
+  /** Times the object was made again after its copies were lost. */
+  reconstructions = 0;
+  #waiters: (() => void)[] | undefined;
+
+  constructor(owner: Endpoint, seq: number, owned: boolean) {
+    this.owner = owner;
+    this.seq = seq;
+    this.owned = owned;
+  }
+
+  /** Calls `listener` once the payload is there (at once if it is). */
+  whenReady(listener: () => void): void {
+    if (this.payload !== undefined) listener();
+    else if (this.#waiters === undefined) this.#waiters = [listener];
+    else this.#waiters.push(listener);
+  }
+
+  /** Forgets a listener that has not been called. */
+  forget(listener: () => void): void {
+    const at = this.#waiters?.indexOf(listener) ?? -1;
+    if (at >= 0) this.#waiters?.splice(at, 1);
+  }
+
+  settle(payload: Payload): void {
+    this.payload = payload;
+    const waiters = this.#waiters;
+    this.#waiters = undefined;
+    if (waiters !== undefined) for (const waiter of waiters) waiter();
+  }
+
+  /** Back to pending: the value is being made again. */
+  unsettle(): void {
+    this.payload = undefined;
+  }
+}

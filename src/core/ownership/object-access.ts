@@ -1,0 +1,270 @@
+/**
+ * From values to objects and back: where a value goes when it is put (inline or store), and how an entry becomes a
+ * value again (memory, the node's store, or a pull through the raylet). Serves steps 2 and 8 of the main path.
+ */
+import { objectIdOf, objectKey } from "../base/ids.ts";
+import { ObjectLostError, OwnerDiedError, SerializationError } from "../base/errors.ts";
+import type { Channel } from "../rpc/channel.ts";
+import { Local, type Payload, PayloadKind, Peer, type RefTuple } from "../rpc/messages.ts";
+import type { ValueCodec } from "../serialize/codec.ts";
+import { fromBytes, layoutOf, toBytes } from "../serialize/layout.ts";
+import type { ObjectStore } from "../store/object-store.ts";
+import type { ObjectEntry } from "./entries.ts";
+import type { RayletLink } from "./raylet-link.ts";
+import type { ReferenceTable } from "./reference-table.ts";
+
+/** Values up to this size travel with the call; larger ones lie in the node's store. */
+export const INLINE_BYTES_MAX = 100 * 1024;
+const STRING_PLAIN_CHARS_MAX = 1024;
+const PULL_ATTEMPTS_MAX = 3;
+
+/** A value on its way out: its payload, and the entries that must live as long as it does. */
+export interface Outgoing {
+  readonly payload: Payload;
+  readonly held: readonly ObjectEntry[] | undefined;
+}
+
+export interface ObjectAccessParts {
+  readonly references: ReferenceTable;
+  readonly codec: ValueCodec;
+  readonly store: ObjectStore;
+  readonly raylet: RayletLink;
+  /** The raylet's endpoint: where objects stored here can be pulled from. */
+  readonly rayletTuple: readonly unknown[];
+  readonly channelTo: (owner: ObjectEntry["owner"]) => Channel;
+  /** The entry of a handle (ObjectRef or ActorHandle) that the codec met; undefined = not counted. */
+  readonly entryOfHandle: (handle: object) => ObjectEntry | undefined;
+  /** Starts making a lost object of this process again. @returns false when it cannot be */
+  readonly reconstruct: (entry: ObjectEntry) => boolean;
+}
+
+export class ObjectAccess {
+  readonly #parts: ObjectAccessParts;
+  #nextRequest = 1;
+  readonly #asked = new Map<number, { entry: ObjectEntry; channel: Channel }>();
+
+  constructor(parts: ObjectAccessParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Turns a value into a payload; a large one is sealed in this node's store under `(ownerId, seq)`.
+   * @throws SerializationError naming `where` and the path; ObjectStoreFullError
+   */
+  pack(value: unknown, ownerId: string, seq: number, where: string): Outgoing {
+    if (isPlain(value)) return { payload: [PayloadKind.plain, value], held: undefined };
+    const encoded = this.#parts.codec.encode(value, where);
+    const held = encoded.handles.length === 0 ? undefined : this.#entriesOf(encoded.handles);
+    const refs = held === undefined ? null : held.map((entry) => this.#parts.references.export(entry));
+    if (encoded.byteLength <= INLINE_BYTES_MAX) return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
+    const { size, segments } = layoutOf(encoded);
+    this.#parts.store.put(objectKey(ownerId, seq), size, segments);
+    return { payload: [PayloadKind.stored, size, [this.#parts.rayletTuple], refs], held };
+  }
+
+  /** The flat bytes of an error, for a payload or a report. What the error drags along is dropped if it cannot travel. */
+  packError(error: unknown): Uint8Array {
+    try {
+      return toBytes(this.#parts.codec.encode(error, "the error"));
+    } catch (cause) {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      const plain = new Error(`${text}\n(its details could not be sent: ${(cause as Error).message})`);
+      return toBytes(this.#parts.codec.encode(plain, "the error"));
+    }
+  }
+
+  errorPayload(error: unknown): Payload {
+    return [PayloadKind.error, this.packError(error)];
+  }
+
+  /** `put`: a new owned entry that is ready. */
+  put(value: unknown): ObjectEntry {
+    const { references } = this.#parts;
+    const entry = references.newOwned();
+    const { payload, held } = this.pack(value, references.self.processId, entry.seq, "the value given to put()");
+    entry.held = held;
+    this.settle(entry, payload);
+    return entry;
+  }
+
+  /** Settles an owned entry; copies in stores are freed with it. */
+  settle(entry: ObjectEntry, payload: Payload): void {
+    if (payload[0] === PayloadKind.stored) this.#parts.references.watch(entry).copies = payload[2];
+    entry.settle(payload);
+  }
+
+  /** Refs inside a payload that arrived become entries held by the one they are in. */
+  hold(refs: readonly RefTuple[] | null): readonly ObjectEntry[] | undefined {
+    return refs === null || refs.length === 0 ? undefined : refs.map((ref) => this.#parts.references.import(ref));
+  }
+
+  /** Makes sure the entry's payload is on its way: asks the owner of a borrowed one. */
+  ask(entry: ObjectEntry, copyLost = false): void {
+    if (entry.owned || entry.asked || entry.payload !== undefined) return;
+    entry.asked = true;
+    const channel = this.#parts.channelTo(entry.owner);
+    if (channel.closed) {
+      this.#ownerDied(entry);
+      return;
+    }
+    const requestId = this.#nextRequest++;
+    this.#asked.set(requestId, { entry, channel });
+    channel.send([Peer.getValue, requestId, entry.seq, copyLost]);
+  }
+
+  /** Resolves when the payload is known. */
+  ready(entry: ObjectEntry): Promise<void> {
+    this.ask(entry);
+    return new Promise((resolve) => entry.whenReady(resolve));
+  }
+
+  /**
+   * The value of an entry whose payload is known.
+   * @throws the error it stands for; ObjectLostError when every copy is gone
+   */
+  async materialise(entry: ObjectEntry): Promise<unknown> {
+    for (let attempt = 0; ; attempt++) {
+      if (entry.payload === undefined) await this.ready(entry);
+      const payload = entry.payload as Payload;
+      if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
+      const key = objectKey(entry.owner.processId, entry.seq);
+      const found = await this.#fetch(key, payload[2]);
+      if (typeof found !== "string") return this.#decode(found);
+      if (attempt >= PULL_ATTEMPTS_MAX) throw this.lostError(entry, found);
+      this.#recover(entry, payload, found);
+    }
+  }
+
+  /** The value of a payload that is not in a store. @throws the error it stands for */
+  unpack(payload: Payload): unknown {
+    if (payload[0] === PayloadKind.plain) return payload[1];
+    if (payload[0] === PayloadKind.stored) throw new SerializationError("a stored payload has no value of its own");
+    const value = this.#decode(payload[1]);
+    if (payload[0] === PayloadKind.error) throw value;
+    return value;
+  }
+
+  /** A stored payload's value under a key of the caller's (packed arguments). */
+  async materialisePayload(payload: Payload, ownerId: string, seq: number): Promise<unknown> {
+    if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
+    const found = await this.#fetch(objectKey(ownerId, seq), payload[2]);
+    if (typeof found === "string") {
+      throw new ObjectLostError(`object ${objectIdOf(ownerId, seq)} is lost: ${found}`, { objectId: objectIdOf(ownerId, seq) });
+    }
+    return this.#decode(found);
+  }
+
+  lostError(entry: ObjectEntry, reason: string): ObjectLostError {
+    const objectId = objectIdOf(entry.owner.processId, entry.seq);
+    return new ObjectLostError(`object ${objectId} is lost: ${reason}`, { objectId });
+  }
+
+  /** Drops the local copy here and has the raylet drop the others. */
+  freeCopies(key: Buffer, copies: readonly unknown[]): void {
+    this.#parts.store.delete(key);
+    const own = (this.#parts.rayletTuple as unknown[])[0];
+    const others = copies.filter((tuple) => (tuple as unknown[])[0] !== own);
+    if (others.length > 0 && !this.#parts.raylet.channel.closed) this.#parts.raylet.channel.send([Local.dropCopies, key, others]);
+  }
+
+  // --- messages between owners and borrowers ---
+
+  /** @param copyLost the asker could not get at a copy: look again first, and make the object anew if it is gone */
+  async onGetValue(from: Channel, requestId: number, seq: number, copyLost: boolean): Promise<void> {
+    const entry = this.#parts.references.lookup(seq);
+    if (entry === undefined) {
+      const objectId = objectIdOf(this.#parts.references.self.processId, seq);
+      const gone = new ObjectLostError(`object ${objectId} was freed: no ref to it was left at its owner`, { objectId });
+      from.send([Peer.value, requestId, this.errorPayload(gone)]);
+      return;
+    }
+    if (copyLost) await this.#checkCopies(entry);
+    entry.whenReady(() => from.send([Peer.value, requestId, entry.payload]));
+  }
+
+  onValue(requestId: number, payload: Payload): void {
+    const entry = this.#asked.get(requestId)?.entry;
+    this.#asked.delete(requestId);
+    if (entry === undefined) return;
+    if (payload[0] === PayloadKind.bytes || payload[0] === PayloadKind.stored) {
+      entry.held = this.hold(payload[0] === PayloadKind.bytes ? payload[2] : payload[3]);
+    }
+    entry.settle(payload);
+  }
+
+  async #checkCopies(entry: ObjectEntry): Promise<void> {
+    const payload = entry.payload;
+    if (payload === undefined || payload[0] !== PayloadKind.stored) return;
+    const found = await this.#fetch(objectKey(entry.owner.processId, entry.seq), payload[2]);
+    if (typeof found === "string" && entry.payload === payload) this.#recover(entry, payload, found);
+  }
+
+  onPeerClosed(channel: Channel): void {
+    for (const [requestId, asked] of this.#asked) {
+      if (asked.channel !== channel) continue;
+      this.#asked.delete(requestId);
+      this.#ownerDied(asked.entry);
+    }
+  }
+
+  #ownerDied(entry: ObjectEntry): void {
+    const objectId = objectIdOf(entry.owner.processId, entry.seq);
+    const error = new OwnerDiedError(
+      `object ${objectId} cannot be had: its owner (process ${entry.owner.pid} on node ${entry.owner.nodeId}) is gone`,
+      { objectId },
+    );
+    if (entry.payload === undefined) entry.settle(this.errorPayload(error));
+  }
+
+  /** @returns the sealed bytes, or why they could not be had */
+  async #fetch(key: Buffer, nodes: readonly unknown[]): Promise<Buffer | string> {
+    const { store, raylet, rayletTuple } = this.#parts;
+    const here = store.get(key);
+    if (here !== undefined) return here;
+    const own = rayletTuple[0];
+    const others = nodes.filter((tuple) => (tuple as unknown[])[0] !== own);
+    if (others.length === 0) return "its only copy, on this node, is gone";
+    const failed = await raylet.pull(key, others);
+    if (failed !== null) return failed;
+    return store.get(key) ?? "its copy was evicted before it could be read";
+  }
+
+  #recover(entry: ObjectEntry, seen: Payload, reason: string): void {
+    if (!entry.owned) {
+      entry.asked = false;
+      entry.unsettle();
+      this.ask(entry, true);
+    } else if (entry.payload === seen && !this.#parts.reconstruct(entry)) {
+      this.settle(entry, this.errorPayload(this.lostError(entry, reason)));
+    }
+  }
+
+  #decode(bytes: Uint8Array): unknown {
+    const { payload, buffers } = fromBytes(bytes);
+    return this.#parts.codec.decode(payload, buffers);
+  }
+
+  #entriesOf(handles: readonly object[]): ObjectEntry[] {
+    const entries: ObjectEntry[] = [];
+    for (const handle of handles) {
+      const entry = this.#parts.entryOfHandle(handle);
+      if (entry !== undefined) entries.push(entry);
+    }
+    return entries;
+  }
+}
+
+/** Whether msgpack carries the value as it is, losing nothing. */
+export function isPlain(value: unknown): boolean {
+  switch (typeof value) {
+    case "undefined":
+    case "boolean":
+      return true;
+    case "number":
+      return !Object.is(value, -0);
+    case "string":
+      return value.length <= STRING_PLAIN_CHARS_MAX && value.isWellFormed();
+    default:
+      return value === null;
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * A channel: the one long-lived stream between two processes that talk. Everything sent in one turn of the event loop
+ * leaves as one frame. Both sides may send at any time; the first frame of the connecting side is the handshake.
+ */
+import { connect as connectSocket, type Socket } from "node:net";
+import { type Endpoint, endpointFromTuple, endpointToTuple } from "../base/endpoint.ts";
+import { AuthenticationError, ClusterUnreachableError, type TsrayError } from "../base/errors.ts";
+import { encodeBatch, encodeBlob, FRAME_BYTES_MAX, FrameReader, type Message } from "./frames.ts";
+
+const PROTOCOL_VERSION = 1;
+/** A burst inside one turn leaves in frames of this many messages, so that the peer starts on the first ones. */
+const BATCH_MESSAGES_MAX = 512;
+
+const HELLO = 0;
+const HELLO_OK = 1;
+const HELLO_REFUSED = 2;
+
+/** The part of a channel that feature code sees. */
+export class Channel {
+  /** Set by whoever takes the channel over, before the first message can arrive. */
+  onMessage: (message: Message) => void = () => {};
+  /** The process at the other end. Its node and sockets are known once it has said hello. */
+  peer: Endpoint;
+  readonly #socket: Socket;
+  readonly #closeListeners = new Set<(error: TsrayError | undefined) => void>();
+  #out: Message[] = [];
+  #closed = false;
+  #closeError: TsrayError | undefined;
+
+  constructor(socket: Socket, peer: Endpoint) {
+    this.#socket = socket;
+    this.peer = peer;
+    socket.setNoDelay(true);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Bytes handed to the socket that the kernel has not taken yet. */
+  get unsentBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  /** Queues a message for the end of this turn. On a closed channel it is dropped: `onClose` has told of it. */
+  send(message: Message): void {
+    if (this.#closed) return;
+    this.#out.push(message);
+    if (this.#out.length === 1) queueMicrotask(this.#flush);
+    else if (this.#out.length >= BATCH_MESSAGES_MAX) this.#flush();
+  }
+
+  /** Sends what is queued now, without waiting for the end of the turn. */
+  flush(): void {
+    this.#flush();
+  }
+
+  /** Sends one message with raw bytes behind it; resolves when the socket has room again. */
+  sendBlob(message: Message, blob: Uint8Array): Promise<void> {
+    this.#flush();
+    if (this.#closed) return Promise.resolve();
+    this.#socket.cork();
+    let room = true;
+    for (const part of encodeBlob(message, blob)) room = this.#socket.write(part);
+    this.#socket.uncork();
+    if (room) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#socket.off("drain", done);
+        this.#socket.off("close", done);
+        resolve();
+      };
+      this.#socket.on("drain", done);
+      this.#socket.on("close", done);
+    });
+  }
+
+  /** Calls `listener` once when the channel is gone (at once if it is already). */
+  onClose(listener: (error: TsrayError | undefined) => void): () => void {
+    if (this.#closed) {
+      queueMicrotask(() => listener(this.#closeError));
+      return () => {};
+    }
+    this.#closeListeners.add(listener);
+    return () => this.#closeListeners.delete(listener);
+  }
+
+  /** Sends what is queued, then ends the connection. */
+  close(error?: TsrayError): void {
+    if (this.#closed) return;
+    this.#flush();
+    this.#socket.end();
+    this.#markClosed(error);
+  }
+
+  /** Ends the connection now. */
+  destroy(error?: TsrayError): void {
+    this.#socket.destroy();
+    this.#markClosed(error);
+  }
+
+  /** Whether an otherwise idle process stays alive for this channel. */
+  ref(): void {
+    this.#socket.ref();
+  }
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  #flush = (): void => {
+    if (this.#out.length === 0 || this.#closed) return;
+    const batch = this.#out;
+    this.#out = [];
+    const [header, body] = encodeBatch(batch);
+    this.#socket.cork();
+    this.#socket.write(header);
+    this.#socket.write(body);
+    this.#socket.uncork();
+  };
+
+  /** Starts reading. `authenticated` tells whether the peer has shown its token (clients trust whom they dialled). */
+  listen(deliver: (message: Message) => void, authenticated: boolean): FrameReader {
+    const reader = new FrameReader(deliver);
+    if (authenticated) reader.frameBytesMax = FRAME_BYTES_MAX;
+    this.#socket.on("data", (chunk: Buffer) => {
+      try {
+        reader.push(chunk);
+      } catch (error) {
+        this.destroy(
+          error instanceof ClusterUnreachableError
+            ? error
+            : new ClusterUnreachableError(`a message could not be handled: ${(error as Error).stack}`, { cause: error }),
+        );
+      }
+    });
+    this.#socket.on("error", (cause) => {
+      this.#closeError ??= new ClusterUnreachableError(`connection to process ${this.peer.processId || "?"} failed: ${cause.message}`, { cause });
+    });
+    this.#socket.on("close", () => this.#markClosed(this.#closeError));
+    return reader;
+  }
+
+  #markClosed(error: TsrayError | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#closeError ??= error;
+    this.#out = [];
+    for (const listener of this.#closeListeners) listener(this.#closeError);
+    this.#closeListeners.clear();
+  }
+}
+
+/** Who dials, and with which token. */
+export interface Identity {
+  readonly self: Endpoint;
+  readonly token: string;
+}
+
+/** Whether `a` and `b` share a node and so a file system for sockets. */
+function sameNode(a: Endpoint, b: Endpoint): boolean {
+  return a.nodeId === b.nodeId && b.unixPath !== "";
+}
+
+/**
+ * Opens a channel to a process. Messages may be sent at once; they follow the handshake.
+ * When the other side refuses the token, the channel closes with AuthenticationError.
+ */
+export function openChannel(to: Endpoint, identity: Identity, onReady?: () => void): Channel {
+  const overUnix = sameNode(identity.self, to) || (to.port === 0 && to.unixPath !== "");
+  const socket = overUnix ? connectSocket(to.unixPath) : connectSocket(to.port, to.host);
+  const channel = new Channel(socket, to);
+  channel.listen((message) => {
+    if (message[0] === HELLO_OK) {
+      const peer = endpointFromTuple(message[1]);
+      if (peer) channel.peer = peer;
+      onReady?.();
+    } else if (message[0] === HELLO_REFUSED) {
+      const [, code, text] = message;
+      channel.destroy(
+        code === "authentication"
+          ? new AuthenticationError(`process ${to.processId} refused the connection: ${String(text)}`)
+          : new ClusterUnreachableError(`process ${to.processId} refused the connection: ${String(text)}`),
+      );
+    } else {
+      channel.onMessage(message);
+    }
+  }, true);
+  channel.send([HELLO, PROTOCOL_VERSION, identity.token, endpointToTuple(identity.self)]);
+  return channel;
+}
+
+/** The server's half of the handshake. @returns the peer, or why it is refused */
+export function checkHello(
+  message: Message,
+  isToken: (given: string) => boolean,
+): { peer: Endpoint } | { refused: Message } {
+  const [kind, version, token, tuple] = message;
+  const peer = endpointFromTuple(tuple);
+  if (kind !== HELLO || peer === undefined) return { refused: [HELLO_REFUSED, "protocol", "the first message must be a hello"] };
+  if (version !== PROTOCOL_VERSION) {
+    return { refused: [HELLO_REFUSED, "protocol", `protocol version ${String(version)}, this process speaks ${PROTOCOL_VERSION}`] };
+  }
+  if (typeof token !== "string" || !isToken(token)) {
+    return { refused: [HELLO_REFUSED, "authentication", "the cluster token is missing or wrong"] };
+  }
+  return { peer };
+}
+
+export function helloOk(self: Endpoint): Message {
+  return [HELLO_OK, endpointToTuple(self)];
+}

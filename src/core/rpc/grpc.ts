@@ -1,0 +1,174 @@
+/**
+ * The control plane: gRPC servers and clients that carry the cluster token on every call.
+ *
+ * One place for the limits (grpc-js has them off by default), for the token check, and for turning gRPC statuses into
+ * errors of tsray. Loaded lazily by workers: importing grpc-js costs more than a worker's start.
+ */
+import {
+  type ChannelOptions,
+  Client,
+  type ClientDuplexStream,
+  credentials,
+  InterceptingCall,
+  type Interceptor,
+  Metadata,
+  Server,
+  ServerCredentials,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import {
+  AuthenticationError,
+  ClusterUnreachableError,
+  type ErrorRecord,
+  fromErrorRecord,
+  TsrayError,
+  toErrorRecord,
+} from "../base/errors.ts";
+import { tokensEqual } from "../base/token.ts";
+
+const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
+const ERROR_KEY = "tsray-error-bin";
+
+const LIMITS: ChannelOptions = {
+  "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
+  "grpc.max_send_message_length": MESSAGE_BYTES_MAX,
+  "grpc.default_compression_algorithm": 0,
+  "grpc.enable_http_proxy": 0,
+};
+
+/** A gRPC server that refuses calls without the cluster token. Not yet bound. */
+export function createServer(token: string): Server {
+  const authenticate: ServerInterceptor = (_descriptor, call) =>
+    new ServerInterceptingCall(call, {
+      start(next) {
+        next({
+          onReceiveMetadata(metadata, proceed) {
+            const given = metadata.get("authorization")[0];
+            const bearer = typeof given === "string" && given.startsWith("Bearer ") ? given.slice(7) : "";
+            if (tokensEqual(bearer, token)) proceed(metadata);
+            else call.sendStatus({ code: status.UNAUTHENTICATED, details: "the cluster token is missing or wrong" });
+          },
+        });
+      },
+    });
+  return new Server({
+    ...LIMITS,
+    "grpc.max_concurrent_streams": 4096,
+    "grpc-node.max_session_memory": 64,
+    interceptors: [authenticate],
+  });
+}
+
+/**
+ * Binds to `host:port` (port 0 = any) or `unix:/path` and returns the target clients use.
+ * @throws ClusterUnreachableError when the address is in use or not ours
+ */
+export function bindServer(server: Server, target: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(target, ServerCredentials.createInsecure(), (error, port) => {
+      if (error) {
+        reject(new ClusterUnreachableError(`cannot listen on ${target}: ${error.message}`, { cause: error }));
+        return;
+      }
+      resolve(target.startsWith("unix:") ? target : `${target.slice(0, target.lastIndexOf(":"))}:${port}`);
+    });
+  });
+}
+
+type ClientClass<C extends Client> = new (
+  address: string,
+  channelCredentials: ReturnType<typeof credentials.createInsecure>,
+  options?: ChannelOptions & { interceptors?: Interceptor[] },
+) => C;
+
+/** A client of one of our services at `target`, with the token on every call. Connects at the first call. */
+export function createClient<C extends Client>(Service: ClientClass<C>, target: string, token: string): C {
+  const addToken: Interceptor = (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start(metadata, listener, next) {
+        metadata.set("authorization", `Bearer ${token}`);
+        next(metadata, listener);
+      },
+    });
+  return new Service(target, credentials.createInsecure(), {
+    ...LIMITS,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 2000,
+    "grpc.keepalive_time_ms": 20_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    // Every client its own connection: a closed one must not linger in a shared pool.
+    "grpc.use_local_subchannel_pool": 1,
+    interceptors: [addToken],
+  });
+}
+
+type UnaryMethod<Q, R> = (
+  request: Q,
+  metadata: Metadata,
+  options: { deadline: number },
+  callback: (error: ServiceError | null, response: R) => void,
+) => unknown;
+
+/**
+ * One unary call as a promise: `unary(client, client.listNodes, {}, 5000)`.
+ * @param timeoutMs deadline of the call
+ * @throws the tsray error that the server threw, AuthenticationError, or ClusterUnreachableError
+ */
+export function unary<Q, R>(
+  client: Client,
+  method: UnaryMethod<Q, R>,
+  request: Q,
+  timeoutMs: number,
+): Promise<R> {
+  return new Promise((resolve, reject) => {
+    method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
+      if (error) reject(fromServiceError(error, client));
+      else resolve(response);
+    });
+  });
+}
+
+/** Turns what gRPC reports into an error of tsray. */
+export function fromServiceError(error: ServiceError, client: Client): TsrayError {
+  const [carried] = error.metadata?.get(ERROR_KEY) ?? [];
+  if (carried instanceof Buffer) return fromErrorRecord(JSON.parse(carried.toString("utf8")) as ErrorRecord);
+  const target = client.getChannel().getTarget().replace(/^dns:/, "");
+  if (error.code === status.UNAUTHENTICATED) {
+    return new AuthenticationError(`${target} refused the connection: ${error.details}`, { cause: error });
+  }
+  const what = error.code === status.DEADLINE_EXCEEDED ? "did not answer in time" : (error.details ?? error.message);
+  return new ClusterUnreachableError(`no answer from ${target}: ${what}`, { cause: error });
+}
+
+/** The status that carries an error of ours to the caller of a handler. */
+export function toServiceError(error: unknown): Partial<ServiceError> {
+  const ours =
+    error instanceof TsrayError
+      ? error
+      : new ClusterUnreachableError(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  const metadata = new Metadata();
+  metadata.set(ERROR_KEY, Buffer.from(JSON.stringify(toErrorRecord(ours)), "utf8"));
+  return { code: status.FAILED_PRECONDITION, details: ours.message.split("\n")[0] ?? "", metadata };
+}
+
+type Handler<Q, R> = (
+  call: { request: Q },
+  callback: (error: Partial<ServiceError> | null, response?: R) => void,
+) => void;
+
+/** Wraps an async function as a unary handler; what it throws reaches the caller in its own class. */
+export function handleUnary<Q, R>(serve: (request: Q) => R | Promise<R>): Handler<Q, R> {
+  return (call, callback) => {
+    Promise.resolve()
+      .then(() => serve(call.request))
+      .then(
+        (response) => callback(null, response),
+        (error: unknown) => callback(toServiceError(error)),
+      );
+  };
+}
+
+export type { Client, ClientDuplexStream, Server };

@@ -1,0 +1,186 @@
+/**
+ * Kinds of messages on the data plane, with their fields. The first element of every message is one of these numbers;
+ * 0 to 9 belong to the handshake (channel.ts). Payloads of values are {@link Payload}s.
+ */
+
+/** Client (driver or worker) <-> the raylet of its own node. */
+export const Local = {
+  /** worker -> raylet: [kind, startToken]. Answer: Welcome. */
+  registerWorker: 10,
+  /** driver -> raylet: [kind, JobConfig]. Answer: Welcome, or Refused. */
+  registerDriver: 11,
+  /** raylet -> client: [kind, Welcome]. */
+  welcome: 12,
+  /** raylet -> client: [kind, ErrorRecord]. */
+  refused: 13,
+  /** worker -> raylet: [kind]. The job's entry module has been evaluated up to init(); tasks may come. */
+  ready: 14,
+  /** worker -> raylet: [kind, blocked]. Whether all tasks it has started wait in get/wait. */
+  blocked: 15,
+  /** client -> raylet: [kind, requestId, key, EndpointTuple[]]. Bring the object into this node's store. */
+  pull: 16,
+  /** raylet -> client: [kind, requestId, error text or null]. */
+  pulled: 17,
+  /** client -> raylet: [kind, key, EndpointTuple[]]. The object is freed: drop its copies on those nodes. */
+  dropCopies: 18,
+  /** raylet -> worker: [kind, ActorStart]. Become this actor. */
+  startActor: 19,
+  /** worker -> raylet: [kind, actorId, incarnation, state, reason, error bytes or null]. */
+  actorState: 20,
+  /** raylet -> worker: [kind, graceful, reason]. */
+  stopActor: 21,
+  /** raylet -> client: [kind, requestId]. Answer: tasks. */
+  listTasks: 22,
+  /** client -> raylet: [kind, requestId, rows]. */
+  tasks: 23,
+  /** raylet -> driver: [kind, JobNotice]. Worker output, dead nodes, warnings. */
+  notice: 24,
+  /** raylet -> worker: [kind, force]. Leave if nobody needs you (or at once). Answer when it stays: staying. */
+  exit: 25,
+  /** worker -> raylet: [kind]. It owns objects that others use. */
+  staying: 26,
+  /** raylet -> every client: [kind, nodeId, reason]. */
+  nodeDied: 27,
+  /** worker -> raylet: [kind, title]. What it is running, for listings; sent when it changes, at most a few a second. */
+  running: 28,
+} as const;
+
+/** Raylet <-> raylet: objects travel in chunks. */
+export const Transfer = {
+  /** [kind, requestId, key]. Answer: meta. */
+  open: 30,
+  /** [kind, requestId, size or -1]. */
+  meta: 31,
+  /** [kind, requestId, key, offset, length]. Answer: chunk. */
+  read: 32,
+  /** [kind, requestId, offset, blob]. An empty blob says that the object is gone. */
+  chunk: 33,
+  /** [kind, key]. */
+  drop: 34,
+} as const;
+
+/** Owner, worker, actor and borrower among themselves. */
+export const Peer = {
+  /** owner -> worker: [kind, fnIndex, FunctionDescriptor]. Names a function once per channel. */
+  define: 40,
+  /** owner -> worker: [kind, taskSeq, fnIndex, attempt, numReturns, args]. */
+  run: 41,
+  /** owner -> worker: [kind, taskSeq, recursive]. */
+  cancel: 42,
+  /** owner -> worker: [kind]. Give back what you have not started. Answer: giveBack. */
+  steal: 43,
+  /** worker -> owner: [kind, taskSeq, micros, Payload[] or one Payload, flag]. */
+  done: 44,
+  /** worker -> owner: [kind, taskSeq[]]. */
+  giveBack: 45,
+  /** caller -> actor: [kind, taskSeq, callNumber, method, attempt, numReturns, args]. */
+  call: 46,
+  /** worker -> owner: [kind, taskSeq, index, Payload]. One item of a streaming generator. */
+  item: 47,
+  /** owner -> worker: [kind, taskSeq, consumed]. How many items the consumer has taken; -1 = it left. */
+  consumed: 48,
+  /** caller -> actor: [kind, actorId, incarnation, firstCallNumber]. First message to an actor on a channel. */
+  attach: 49,
+
+  /** anyone -> owner: [kind, requestId, seq, copyLost]. Answer: value, once it is there. */
+  getValue: 50,
+  /** owner -> anyone: [kind, requestId, Payload]. */
+  value: 51,
+  /** borrower -> owner: [kind, requestId, seq[]]. Answer: borrowed. */
+  borrow: 52,
+  /** owner -> borrower: [kind, requestId]. */
+  borrowed: 53,
+  /** borrower -> owner: [kind, seq[]]. */
+  unborrow: 54,
+  /** owner -> worker: [kind, taskSeq]. The refs inside that result are held here now: let go of them. */
+  resultTaken: 55,
+  /** worker -> owner: [kind, taskSeq]. A task started while an earlier one waits in get/wait. */
+  started: 56,
+  /** anyone -> owner: [kind, seq, force, recursive]. Cancel the task behind this object. */
+  cancelObject: 57,
+} as const;
+
+/** What a value looks like on the wire. */
+export const PayloadKind = {
+  /** [0, value]: null, undefined, boolean, number or short string, as msgpack has them. */
+  plain: 0,
+  /** [1, bytes, RefTuple[] | null]: flat form of the value codec; the refs inside it. */
+  bytes: 1,
+  /** [2, size, EndpointTuple[], RefTuple[] | null]: sealed in the stores of those nodes (raylets' endpoints). */
+  stored: 2,
+  /** [3, bytes]: flat form of an error. */
+  error: 3,
+} as const;
+
+export type Payload =
+  | readonly [kind: 0, value: unknown]
+  | readonly [kind: 1, bytes: Uint8Array, refs: readonly RefTuple[] | null]
+  | readonly [kind: 2, size: number, nodes: readonly unknown[], refs: readonly RefTuple[] | null]
+  | readonly [kind: 3, bytes: Uint8Array];
+
+/** A ref on the wire: its owner's endpoint and its number there. */
+export type RefTuple = readonly [owner: readonly unknown[], seq: number];
+
+/**
+ * How arguments travel: all primitives as they are, or packed (under the caller's object number `packedSeq`, if they
+ * are large) beside the refs to be resolved first.
+ */
+export type ArgsPayload =
+  | readonly [kind: 0, values: readonly unknown[]]
+  | readonly [kind: 1, packed: Payload, refs: readonly ArgRef[], packedSeq: number];
+
+/** A top-level ref among the arguments: position, and its value where the caller knows it. */
+export type ArgRef = readonly [position: number, ref: RefTuple, known: Payload | null];
+
+/** How a function or class is found on the other side. */
+export interface FunctionDescriptor {
+  readonly module: string;
+  readonly name: string;
+  readonly hash: string;
+  readonly ordinal: number;
+}
+
+/** What a raylet tells a client that registered. */
+export interface Welcome {
+  readonly nodeId: string;
+  readonly headAddress: string;
+  readonly rayletAddress: string;
+  readonly rayletEndpoint: readonly unknown[];
+  readonly storePath: string;
+  readonly storeKind: "arena" | "files";
+  readonly tcpHost: string | null;
+  readonly job: JobConfigRecord;
+  readonly sessionDir: string;
+}
+
+/** JobConfig of proto/, as plain data. */
+export interface JobConfigRecord {
+  readonly jobId: string;
+  readonly namespace: string;
+  readonly entryUrl: string;
+  readonly execArgv: readonly string[];
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  readonly logToDriver: boolean;
+  readonly entryImportable: boolean;
+  readonly driverProcessId: string;
+  readonly driverPid: number;
+}
+
+/** Raylet -> worker: the actor it becomes. */
+export interface ActorStart {
+  readonly actorId: string;
+  readonly incarnation: number;
+  readonly className: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly creation: Uint8Array;
+  readonly gpuIds: readonly string[];
+  readonly resources: Readonly<Record<string, number>>;
+}
+
+/** Raylet -> driver. */
+export interface JobNotice {
+  readonly lines?: readonly (readonly [name: string, pid: number, isStderr: boolean, text: string, nodeId: string])[];
+  readonly warning?: string;
+}

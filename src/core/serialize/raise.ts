@@ -1,0 +1,433 @@
+/**
+ * Turns the flat table of table.ts back into a value; the inverse of lower.ts.
+ *
+ * Two passes: the first makes an empty shell for every node, the second fills the shells, so that cycles close. Where a
+ * registered deserialize() must be given finished data, the second pass goes depth first instead. Checks everything it
+ * reads: a table that lower.ts did not write gives a SerializationError.
+ */
+
+import { type ErrorName, fromErrorRecord, SerializationError, TsrayError } from "../base/errors.ts";
+import type { AnyClass, CodecHooks } from "./hooks.ts";
+import { registeredName } from "./registry.ts";
+import {
+  BUILT_IN_ERRORS,
+  HOLE,
+  MINUS_ZERO,
+  REGISTERED,
+  Tag,
+  UNDEFINED,
+  VIEW_CLASSES,
+  WELL_KNOWN_SYMBOLS,
+} from "./table.ts";
+
+type Node = readonly unknown[];
+
+/** Up to this length an array is made dense; beyond, a length alone must not cost memory. */
+const DENSE_LENGTH_MAX = 4096;
+
+/** Raises one value. `table` is untrusted. */
+export function raise(table: unknown, buffers: readonly Uint8Array[], hooks: CodecHooks): unknown {
+  if (!Array.isArray(table) || table.length !== 3) throw broken("not a table");
+  const [root, nodes, chunks] = table as unknown[];
+  if (!Array.isArray(nodes) || !Array.isArray(chunks) || !nodes.every((node) => Array.isArray(node)))
+    throw broken("not a table");
+  return new Raising(nodes as Node[], chunks, buffers, hooks).run(root);
+}
+
+class Raising {
+  readonly #nodes: readonly Node[];
+  readonly #chunks: readonly unknown[];
+  readonly #buffers: readonly Uint8Array[];
+  readonly #hooks: CodecHooks;
+  readonly #shells: unknown[];
+  readonly #memory: (Uint8Array<ArrayBuffer> | undefined)[] = [];
+
+  constructor(
+    nodes: readonly Node[],
+    chunks: readonly unknown[],
+    buffers: readonly Uint8Array[],
+    hooks: CodecHooks,
+  ) {
+    this.#nodes = nodes;
+    this.#chunks = chunks;
+    this.#buffers = buffers;
+    this.#hooks = hooks;
+    this.#shells = new Array<unknown>(nodes.length);
+  }
+
+  run(root: unknown): unknown {
+    let hasCustom = false;
+    // ArrayBuffers first: a view over one must find the memory that it exposes.
+    for (const [i, node] of this.#nodes.entries())
+      if (node[0] === Tag.arrayBuffer) this.#shells[i] = this.#arrayBuffer(node);
+    // From the end: the primitive inside a box has a higher index than the box.
+    for (let i = this.#nodes.length - 1; i >= 0; i--) {
+      const node = this.#nodes[i]!;
+      if (node[0] === Tag.custom) hasCustom = true;
+      else if (node[0] !== Tag.arrayBuffer) this.#shells[i] = this.#shell(node);
+    }
+    if (hasCustom) this.#fillDepthFirst();
+    else for (let i = 0; i < this.#nodes.length; i++) this.#fill(i);
+    return this.#value(root);
+  }
+
+  /** Fills a node after the nodes it holds, so that deserialize() sees finished data wherever there is no cycle. */
+  #fillDepthFirst(): void {
+    const cursors = new Int32Array(this.#nodes.length);
+    const isDone = new Uint8Array(this.#nodes.length);
+    const stack: number[] = [];
+    for (let start = 0; start < this.#nodes.length; start++) {
+      if (cursors[start] === 0) stack.push(start);
+      while (stack.length > 0) {
+        const i = stack[stack.length - 1]!;
+        const child = this.#nextChild(i, cursors);
+        if (child === undefined) {
+          this.#fill(i);
+          isDone[i] = 1;
+          stack.pop();
+        } else if (cursors[child] === 0) {
+          stack.push(child);
+        } else if (isDone[child] === 0 && this.#nodes[child]![0] === Tag.custom) {
+          const name = String(this.#nodes[child]![1]);
+          throw new SerializationError(
+            `cannot decode a value: what serialize() of ${name} returned leads back to the same ${name}`,
+          );
+        }
+      }
+    }
+  }
+
+  #nextChild(i: number, cursors: Int32Array): number | undefined {
+    const node = this.#nodes[i]!;
+    if (node[0] === Tag.handle) {
+      cursors[i] = 1;
+      return undefined;
+    }
+    for (let at = Math.max(1, cursors[i]!); at < node.length; at++) {
+      const item = node[at];
+      if (!Array.isArray(item) || item.length !== 1 || !isIndexIn(item[0], this.#nodes.length)) continue;
+      cursors[i] = at + 1;
+      return item[0];
+    }
+    cursors[i] = Math.max(1, node.length);
+    return undefined;
+  }
+
+  #value(slot: unknown): unknown {
+    if (typeof slot !== "object" || slot === null) return slot;
+    const at: unknown = Array.isArray(slot) && slot.length === 1 ? slot[0] : undefined;
+    if (isIndexIn(at, this.#shells.length)) return this.#shells[at];
+    if (at === UNDEFINED[0]) return undefined;
+    if (at === MINUS_ZERO[0]) return -0;
+    throw broken("a reference to nowhere");
+  }
+
+  #text(slot: unknown): string {
+    const value = this.#value(slot);
+    if (typeof value !== "string") throw broken("text expected");
+    return value;
+  }
+
+  #shell(node: Node): unknown {
+    switch (node[0]) {
+      case Tag.array:
+        return [];
+      case Tag.sparseArray:
+        return emptyArray(node[1]);
+      case Tag.object:
+        return {};
+      case Tag.nullObject:
+        return Object.create(null);
+      case Tag.instance:
+        return Object.create(this.#classNamed(text(node[1]), text(node[2])).prototype as object);
+      case Tag.registered:
+        return Object.create(registered(text(node[1])).Class.prototype as object);
+      case Tag.map:
+        return new Map();
+      case Tag.set:
+        return new Set();
+      case Tag.date:
+        return new Date(number(node[1]));
+      case Tag.regexp:
+        return new RegExp(this.#text(node[1]), text(node[2]));
+      case Tag.bigint:
+        return bigint(text(node[1]), node[2] === true);
+      case Tag.symbol:
+        return symbol(node[1] === true, this.#text(node[2]));
+      case Tag.string:
+        return Buffer.from(binary(node[1])).toString("utf16le");
+      case Tag.boxed:
+        return boxed(this.#value(node[1]));
+      case Tag.view:
+        return this.#view(node);
+      case Tag.error:
+        return this.#error(node);
+      case Tag.tsrayError:
+        return withoutTrace(() =>
+          fromErrorRecord({ name: text(node[1]) as ErrorName, message: this.#text(node[2]), fields: {} }),
+        );
+      case Tag.domException:
+        return withoutTrace(() => new DOMException(this.#text(node[2]), this.#text(node[1])));
+      case Tag.handle:
+        return this.#handle(text(node[1]), node[2]);
+      default:
+        throw broken("an unknown kind of node");
+    }
+  }
+
+  #fill(i: number): void {
+    const node = this.#nodes[i]!;
+    const shell = this.#shells[i] as object;
+    switch (node[0]) {
+      case Tag.array:
+        this.#fillArray(node, shell as unknown[]);
+        return;
+      case Tag.sparseArray:
+        this.#fillSparse(node, shell);
+        return;
+      case Tag.object:
+      case Tag.nullObject:
+        this.#fillPlain(node, shell as Record<string, unknown>);
+        return;
+      case Tag.registered:
+        this.#fillProperties(node, 2, shell);
+        return;
+      case Tag.instance:
+        this.#fillProperties(node, 3, shell);
+        return;
+      case Tag.map:
+        for (let at = 1; at < node.length; at += 2)
+          (shell as Map<unknown, unknown>).set(this.#value(node[at]), this.#value(node[at + 1]));
+        return;
+      case Tag.set:
+        for (let at = 1; at < node.length; at++) (shell as Set<unknown>).add(this.#value(node[at]));
+        return;
+      case Tag.error:
+        for (let at = 5; at < node.length; at += 3)
+          define(shell, this.#text(node[at]), this.#value(node[at + 1]), node[at + 2] === true);
+        return;
+      case Tag.tsrayError:
+        define(shell, "stack", this.#value(node[3]), false);
+        if (!isHole(node[4])) define(shell, "cause", this.#value(node[4]), false);
+        this.#fillProperties(node, 5, shell);
+        return;
+      case Tag.domException:
+        define(shell, "stack", this.#value(node[3]), false);
+        return;
+      case Tag.custom:
+        this.#shells[i] = deserialize(text(node[1]), this.#value(node[2]));
+        return;
+    }
+  }
+
+  #fillArray(node: Node, array: unknown[]): void {
+    for (let at = 1; at < node.length; at++) {
+      if (isHole(node[at])) array.length++;
+      else array.push(this.#value(node[at]));
+    }
+  }
+
+  #fillSparse(node: Node, array: object): void {
+    const namedAt = 3 + 2 * number(node[2]);
+    if (!(namedAt <= node.length)) throw broken("a sparse array is too short");
+    for (let at = 3; at < namedAt; at += 2) {
+      const index = node[at];
+      if (!isIndexIn(index, number(node[1]))) throw broken("an element outside its array");
+      define(array, String(index), this.#value(node[at + 1]), true);
+    }
+    for (let at = namedAt; at < node.length; at += 2) {
+      const key = this.#text(node[at]);
+      if (key === "length") throw broken("an array with two lengths");
+      define(array, key, this.#value(node[at + 1]), true);
+    }
+  }
+
+  /** Assigns: no class, so no setter that could run, but for that of `__proto__`. */
+  #fillPlain(node: Node, target: Record<string, unknown>): void {
+    for (let at = 1; at < node.length; at += 2) {
+      const key = this.#text(node[at]);
+      const value = this.#value(node[at + 1]);
+      if (key === "__proto__") define(target, key, value, true);
+      else target[key] = value;
+    }
+  }
+
+  #fillProperties(node: Node, from: number, target: object): void {
+    for (let at = from; at < node.length; at += 2)
+      define(target, this.#text(node[at]), this.#value(node[at + 1]), true);
+  }
+
+  #error(node: Node): Error {
+    const Base = BUILT_IN_ERRORS.get(text(node[1]));
+    if (Base === undefined) throw broken("an unknown error");
+    const error = withoutTrace(() =>
+      Base === (AggregateError as unknown) ? new AggregateError([]) : new Base(),
+    );
+    for (const key of ["stack", "errors"]) Reflect.deleteProperty(error, key);
+    const Class = node[3] === null ? undefined : this.#errorClass(text(node[3]), node[4]);
+    if (Class !== undefined) Object.setPrototypeOf(error, Class.prototype as object);
+    const name = this.#text(node[2]);
+    if (error.name !== name) define(error, "name", name, false);
+    return error;
+  }
+
+  #errorClass(name: string, module: unknown): AnyClass | undefined {
+    const Class =
+      module === REGISTERED
+        ? registeredName(name)?.Class
+        : this.#hooks.classes.find(name, module === null ? "" : text(module));
+    return Class !== undefined &&
+      (Class === Error || Class.prototype instanceof Error) &&
+      !(Class.prototype instanceof TsrayError)
+      ? Class
+      : undefined;
+  }
+
+  #classNamed(name: string, module: string): AnyClass {
+    const Class = this.#hooks.classes.find(name, module);
+    if (Class === undefined || typeof Class.prototype !== "object" || Class.prototype === null) {
+      throw new SerializationError(
+        `cannot decode a value: this process finds no class ${name} at the top level of ${module}`,
+      );
+    }
+    return Class;
+  }
+
+  #handle(tag: string, data: unknown): object {
+    const codec = this.#hooks.handles.find((each) => each.tag === tag);
+    if (codec === undefined) throw broken(`an unknown handle "${tag}"`);
+    return codec.decode(data);
+  }
+
+  #arrayBuffer(node: Node): ArrayBuffer {
+    const memory = this.#chunk(node[1]);
+    if (memory.byteLength === memory.buffer.byteLength) return memory.buffer;
+    const copy = new Uint8Array(memory);
+    this.#memory[node[1] as number] = copy;
+    return copy.buffer;
+  }
+
+  #view(node: Node): ArrayBufferView {
+    const kind = text(node[1]);
+    const known = VIEW_CLASSES.get(kind === "Buffer" ? "Uint8Array" : kind);
+    if (known === undefined) throw broken("an unknown kind of view");
+    const { Class, elementBytes } = known;
+    const memory = this.#chunk(node[2]);
+    const offset = node[3];
+    const length = node[4];
+    if (
+      !isIndexIn(offset, memory.byteLength + 1) ||
+      !isIndexIn(length, Math.floor((memory.byteLength - offset) / elementBytes) + 1)
+    ) {
+      throw broken("a view outside its memory");
+    }
+    let { buffer, byteOffset } = memory;
+    byteOffset += offset;
+    if (byteOffset % elementBytes !== 0) {
+      buffer = new Uint8Array(memory.subarray(offset, offset + length * elementBytes)).buffer;
+      byteOffset = 0;
+    }
+    return kind === "Buffer"
+      ? Buffer.from(buffer, byteOffset, length)
+      : new Class(buffer, byteOffset, length);
+  }
+
+  #chunk(index: unknown): Uint8Array<ArrayBuffer> {
+    if (!isIndexIn(index, this.#chunks.length)) throw broken("a chunk that is not there");
+    const known = this.#memory[index];
+    if (known !== undefined) return known;
+    const chunk = this.#chunks[index];
+    const memory = typeof chunk === "number" ? this.#buffers[chunk] : binary(chunk);
+    if (memory === undefined) throw broken("an out-of-band buffer that is not there");
+    this.#memory[index] = memory as Uint8Array<ArrayBuffer>;
+    return memory as Uint8Array<ArrayBuffer>;
+  }
+}
+
+function broken(what: string): SerializationError {
+  return new SerializationError(`cannot decode a value: ${what}`);
+}
+
+function isIndexIn(index: unknown, length: number): index is number {
+  return typeof index === "number" && Number.isInteger(index) && index >= 0 && index < length;
+}
+
+function isHole(slot: unknown): boolean {
+  return Array.isArray(slot) && slot.length === 1 && slot[0] === HOLE[0];
+}
+
+function text(value: unknown): string {
+  if (typeof value !== "string") throw broken("text expected");
+  return value;
+}
+
+function number(value: unknown): number {
+  if (typeof value !== "number") throw broken("a number expected");
+  return value;
+}
+
+function binary(value: unknown): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw broken("bytes expected");
+  return value;
+}
+
+function define(target: object, key: string, value: unknown, enumerable: boolean): void {
+  Object.defineProperty(target, key, { value, enumerable, configurable: true, writable: true });
+}
+
+/** An array of holes. Beyond a small length it is kept in V8's sparse form, which costs nothing per hole. */
+function emptyArray(length: unknown): unknown[] {
+  if (!isIndexIn(length, 2 ** 32)) throw broken("an impossible array length");
+  const array: unknown[] = [];
+  if (length > DENSE_LENGTH_MAX) {
+    array[length - 1] = undefined;
+    delete array[length - 1];
+  }
+  array.length = length;
+  return array;
+}
+
+function bigint(digits: string, isNegative: boolean): bigint {
+  if (!/^[0-9a-f]+$/.test(digits)) throw broken("not a bigint");
+  const value = BigInt(`0x${digits}`);
+  return isNegative ? -value : value;
+}
+
+function symbol(isWellKnown: boolean, name: string): symbol {
+  if (!isWellKnown) return Symbol.for(name);
+  const known = WELL_KNOWN_SYMBOLS.get(name);
+  if (known === undefined) throw broken("an unknown symbol");
+  return known;
+}
+
+function boxed(value: unknown): object {
+  if (value === null || value === undefined || typeof value === "object")
+    throw broken("a primitive expected");
+  return Object(value) as object;
+}
+
+function registered(name: string) {
+  const row = registeredName(name);
+  if (row === undefined)
+    throw new SerializationError(
+      `cannot decode a value: no class is registered as "${name}" in this process`,
+    );
+  return row;
+}
+
+function deserialize(name: string, data: unknown): object {
+  const row = registered(name);
+  if (row.deserialize !== undefined) return row.deserialize(data);
+  return Object.assign(Object.create(row.Class.prototype as object) as object, data);
+}
+
+/** Makes an error without the cost of a stack trace that is replaced anyway. */
+function withoutTrace<T>(make: () => T): T {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  try {
+    return make();
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The object store over the native arena: one shared-memory file, mapped by every process of the node.
+ * Turns codes of the border into values and errors; decides nothing itself.
+ */
+import { statfsSync } from "node:fs";
+import { NotInitializedError, ObjectStoreFullError } from "../base/errors.ts";
+import type { NativeAddon, NativeArena } from "./native.ts";
+import type {
+  ObjectStore,
+  ObjectWriter,
+  StoreEntry,
+  StorePutOptions,
+  StoreSegment,
+  StoreStats,
+} from "./object-store.ts";
+
+/** One step of prefault: small enough that a process which ends meanwhile waits for it only briefly. */
+const PREFAULT_STEP_BYTES = 16 * 1024 * 1024;
+
+export class ArenaStore implements ObjectStore {
+  readonly kind = "arena";
+  readonly #path: string;
+  readonly #arena: NativeArena;
+  #closed = false;
+
+  private constructor(path: string, arena: NativeArena) {
+    this.#path = path;
+    this.#arena = arena;
+  }
+
+  /** Makes the arena's file. Throws an Error with a `code` (EEXIST, ENOSPC, ...) when that fails. */
+  static create(addon: NativeAddon, path: string, capacityBytes: number): ArenaStore {
+    return new ArenaStore(path, addon.Arena.create(path, capacityBytes));
+  }
+
+  /** Opens an arena of this node. Throws an Error with a `code` (ENOENT, EBADMSG, ...) when that fails. */
+  static open(addon: NativeAddon, path: string): ArenaStore {
+    return new ArenaStore(path, addon.Arena.open(path));
+  }
+
+  put(
+    key: Uint8Array,
+    size: number,
+    segments: readonly StoreSegment[],
+    options: StorePutOptions = {},
+  ): boolean {
+    const offsets: number[] = [];
+    const parts: Uint8Array[] = [];
+    for (const { offset, bytes } of segments) {
+      offsets.push(offset);
+      parts.push(bytes);
+    }
+    const code = this.#open().put(key, size, offsets, parts, options.secondary ?? false);
+    if (code === -1) throw this.#full(size);
+    return code === 1;
+  }
+
+  create(key: Uint8Array, size: number, options: StorePutOptions = {}): ObjectWriter | undefined {
+    const code = this.#open().create(key, size, options.secondary ?? false);
+    if (code === -1) throw this.#full(size);
+    return code === 1 ? new ArenaWriter(() => this.#open(), Uint8Array.from(key)) : undefined;
+  }
+
+  contains(key: Uint8Array): boolean {
+    return this.#open().contains(key);
+  }
+
+  sizeOf(key: Uint8Array): number | undefined {
+    const size = this.#open().size(key);
+    return size < 0 ? undefined : size;
+  }
+
+  get(key: Uint8Array): Buffer | undefined {
+    return this.#open().get(key) ?? undefined;
+  }
+
+  readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined {
+    return this.#open().readChunk(key, offset, length) ?? undefined;
+  }
+
+  delete(key: Uint8Array): boolean {
+    return this.#open().delete(key);
+  }
+
+  reclaim(pid: number): boolean {
+    return this.#open().reclaim(pid);
+  }
+
+  stats(): StoreStats {
+    return this.#open().stats();
+  }
+
+  list(limit: number): StoreEntry[] {
+    return this.#open().list(limit);
+  }
+
+  async prefault(bytes: number): Promise<number> {
+    const wanted = Math.min(bytes, this.stats().capacityBytes);
+    let done = 0;
+    while (done < wanted && !this.#closed) {
+      const step = Math.min(PREFAULT_STEP_BYTES, wanted - done);
+      if (!(await this.#arena.prefault(done, step))) break;
+      done += step;
+    }
+    return done;
+  }
+
+  /** Null, or which invariant of the shared tables is broken. */
+  check(): string | null {
+    return this.#open().check();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#arena.close();
+  }
+
+  #open(): NativeArena {
+    if (this.#closed) throw new NotInitializedError(`the object store ${this.#path} is closed`);
+    return this.#arena;
+  }
+
+  #full(size: number): ObjectStoreFullError {
+    const { capacityBytes, usedBytes, objects, pinnedObjects } = this.stats();
+    return new ObjectStoreFullError(
+      `object of ${size} bytes does not fit the store ${this.#path}: ${usedBytes} of ${capacityBytes} bytes are used by ` +
+        `${objects} objects (${pinnedObjects} pinned)${fileSystemNote(this.#path, size)}`,
+    );
+  }
+}
+
+/** The file system under the arena can be full before the arena is: say so, since the remedy is another. */
+function fileSystemNote(path: string, size: number): string {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    const freeBytes = bavail * bsize;
+    return freeBytes < size ? `; its file system has only ${freeBytes} bytes free` : "";
+  } catch {
+    return ""; // the arena's file was unlinked
+  }
+}
+
+class ArenaWriter implements ObjectWriter {
+  readonly #arena: () => NativeArena;
+  readonly #key: Uint8Array;
+  #ended = false;
+
+  constructor(arena: () => NativeArena, key: Uint8Array) {
+    this.#arena = arena;
+    this.#key = key;
+  }
+
+  write(offset: number, bytes: Uint8Array): void {
+    if (this.#ended) throw new Error("the object is already sealed or aborted");
+    this.#arena().writeAt(this.#key, offset, bytes);
+  }
+
+  seal(): void {
+    if (this.#ended) throw new Error("the object is already sealed or aborted");
+    this.#arena().seal(this.#key);
+    this.#ended = true;
+  }
+
+  abort(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#arena().abort(this.#key);
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * The one declaration of the native addon and its one loader. What each function promises is in native/CONTRACT.md.
+ *
+ * Loaded on first use and kept. Where it cannot be loaded (no prebuilt for this platform, an older C library,
+ * TSRAY_NO_ADDON=1) the reason is kept instead, and open-store.ts falls back to plain files.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** 1: done; 0: an object of that key exists already (sealed or being made); -1: it does not fit. */
+export type NativePutCode = 1 | 0 | -1;
+
+export interface NativeStats {
+  readonly capacityBytes: number;
+  readonly usedBytes: number;
+  readonly objects: number;
+  readonly pinnedObjects: number;
+  readonly evictions: number;
+}
+
+export interface NativeListed {
+  /** 32 hexadecimal digits. */
+  readonly key: string;
+  readonly size: number;
+  readonly state: "creating" | "sealed" | "deleting";
+  readonly secondary: boolean;
+  readonly pins: number;
+}
+
+/** One attachment of this process to an arena. All methods throw Error after close, TypeError for a wrong argument. */
+export interface NativeArena {
+  put(
+    key: Uint8Array,
+    size: number,
+    offsets: readonly number[],
+    parts: readonly Uint8Array[],
+    secondary: boolean,
+  ): NativePutCode;
+  create(key: Uint8Array, size: number, secondary: boolean): NativePutCode;
+  writeAt(key: Uint8Array, offset: number, bytes: Uint8Array): void;
+  seal(key: Uint8Array): void;
+  abort(key: Uint8Array): void;
+  contains(key: Uint8Array): boolean;
+  /** Size in bytes, or -1. */
+  size(key: Uint8Array): number;
+  get(key: Uint8Array): Buffer | null;
+  readChunk(key: Uint8Array, offset: number, length: number): Buffer | null;
+  delete(key: Uint8Array): boolean;
+  reclaim(pid: number): boolean;
+  stats(): NativeStats;
+  list(limit: number): NativeListed[];
+  /** Null, or which invariant is broken. For tests and for looking into a damaged store. */
+  check(): string | null;
+  /** Makes pages of the data present, on a thread of the pool. False: memory is short. */
+  prefault(offset: number, bytes: number): Promise<boolean>;
+  close(): void;
+}
+
+export interface NativeAddon {
+  readonly Arena: {
+    create(path: string, capacityBytes: number): NativeArena;
+    open(path: string): NativeArena;
+  };
+  /**
+   * Asks the kernel to send this process `signal` (0: none) when the parent thread that started it ends.
+   * False: the parent is already gone, or was never `expectedParentPid`.
+   */
+  setParentDeathSignal(signal: number, expectedParentPid: number): boolean;
+}
+
+export type NativeLoad =
+  | { readonly addon: NativeAddon; readonly reason?: undefined }
+  | { readonly addon: null; readonly reason: string };
+
+let loaded: NativeLoad | undefined;
+
+/** The addon, or null and why there is none. */
+export function loadNative(): NativeLoad {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): NativeLoad {
+  if (process.env.TSRAY_NO_ADDON === "1") return { addon: null, reason: "TSRAY_NO_ADDON=1 is set" };
+  const root = packageRoot(dirname(fileURLToPath(import.meta.url)));
+  if (root === undefined) return { addon: null, reason: "tsray's package directory was not found" };
+  const file = join(root, "prebuilds", `${process.platform}-${process.arch}`, "tsray.node");
+  if (!existsSync(file)) return { addon: null, reason: `${file} does not exist` };
+  try {
+    return { addon: createRequire(import.meta.url)(file) as NativeAddon };
+  } catch (error) {
+    return { addon: null, reason: `${file}: ${error instanceof Error ? error.message : String(error)}` };
+  }
+}
+
+/** Source and bundle lie at different depths: look upwards for the package.json that is tsray's own. */
+function packageRoot(from: string): string | undefined {
+  for (let directory = from; ; directory = dirname(directory)) {
+    const manifest = join(directory, "package.json");
+    if (existsSync(manifest)) {
+      try {
+        const parsed: unknown = JSON.parse(readFileSync(manifest, "utf8"));
+        if (typeof parsed === "object" && parsed !== null && "name" in parsed && parsed.name === "tsray") {
+          return directory;
+        }
+      } catch {
+        // Somebody else's broken package.json: keep looking.
+      }
+    }
+    if (dirname(directory) === directory) return undefined;
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * The node's object store, as raylet, workers and drivers see it: immutable byte objects by a 16-byte key, shared by
+ * all processes of the node without a message to anybody. Serves steps 2, 7 and 8 of the main path.
+ *
+ * Two kinds behind this one interface: the arena (native, zero-copy) and plain files (no addon, one copy more).
+ * All methods are synchronous. After `close` every method throws NotInitializedError; a key that is not a Uint8Array of
+ * 16 bytes is a TypeError; a size, offset or range that cannot be is a TypeError or RangeError.
+ */
+
+/** Length of every key, in bytes. */
+export const STORE_KEY_BYTES = 16;
+
+/** Bytes that belong at `offset` of the object. */
+export interface StoreSegment {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface StorePutOptions {
+  /** A copy of an object whose primary is elsewhere: may be evicted when the store is full. Default false. */
+  readonly secondary?: boolean;
+}
+
+export interface StoreStats {
+  readonly capacityBytes: number;
+  /** Bytes taken by objects, rounding included. Of file stores: an estimate between scans of the directory. */
+  readonly usedBytes: number;
+  /** Objects that take room: sealed, being made, and deleted ones that are still pinned. */
+  readonly objects: number;
+  /** Objects of which some process holds a view. Always 0 for files: their readers hold copies. */
+  readonly pinnedObjects: number;
+  /** Secondary copies evicted so far (of file stores: by this process). */
+  readonly evictions: number;
+}
+
+export interface StoreEntry {
+  /** 32 hexadecimal digits. */
+  readonly key: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly state: "creating" | "sealed" | "deleting";
+  readonly secondary: boolean;
+  /** Views held by all processes together. */
+  readonly pins: number;
+}
+
+/** An object being made. Ends with `seal` or `abort`; a process that dies before leaves that to `reclaim`. */
+export interface ObjectWriter {
+  /** Copies `bytes` to `offset`. Bytes that nobody writes are undefined. RangeError outside the size. */
+  write(offset: number, bytes: Uint8Array): void;
+  /** Makes the object visible and immutable. Nothing may be written after. */
+  seal(): void;
+  /** Frees it again. After `seal` or `abort` it does nothing. */
+  abort(): void;
+}
+
+export interface ObjectStore {
+  readonly kind: "arena" | "files";
+
+  /**
+   * Stores one object of `size` bytes. Segments ascend and do not overlap; gaps between them read as zeros.
+   * False: an object of that key exists already, sealed or being made by somebody.
+   * Throws ObjectStoreFullError when it does not fit and no secondary copy can make room.
+   */
+  put(key: Uint8Array, size: number, segments: readonly StoreSegment[], options?: StorePutOptions): boolean;
+
+  /** Like `put`, written piece by piece. Undefined: an object of that key exists already. */
+  create(key: Uint8Array, size: number, options?: StorePutOptions): ObjectWriter | undefined;
+
+  /** Whether the object is here and sealed. */
+  contains(key: Uint8Array): boolean;
+
+  /** Size in bytes of a sealed object. */
+  sizeOf(key: Uint8Array): number | undefined;
+
+  /**
+   * The object's bytes, or undefined. Private to the caller: what it writes there nobody else sees.
+   * Starts at offset 0 of its ArrayBuffer. Arena objects above 64 KiB are mapped, not copied: they start at a multiple
+   * of 64 bytes, and stay pinned (not evicted, memory not reused) until the Buffer's memory is collected.
+   */
+  get(key: Uint8Array): Buffer | undefined;
+
+  /** A copy of `length` bytes from `offset`, or undefined. RangeError outside the size. */
+  readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined;
+
+  /** Deletes a sealed object: readers keep what they have, its memory is free when the last view goes. False: not here. */
+  delete(key: Uint8Array): boolean;
+
+  /**
+   * Drops views and half-made objects of a process that has ended.
+   * False: the process still runs, and nothing was done; call again once it has ended.
+   */
+  reclaim(pid: number): boolean;
+
+  stats(): StoreStats;
+
+  /** At most `limit` objects, in no order. */
+  list(limit: number): StoreEntry[];
+
+  /**
+   * Touches the first `bytes` of the memory in the background, so that first puts need not (a first touch of fresh
+   * memory can be 30 times slower than a reuse). Resolves with the bytes touched; stops early at `close`.
+   */
+  prefault(bytes: number): Promise<number>;
+
+  /** Detaches this process: half-made objects are dropped, views stay valid. Does nothing the second time. */
+  close(): void;
+}
