@@ -26,7 +26,6 @@ await build({
   packages: "external",
   sourcemap: true,
   sourcesContent: false,
-  keepNames: true,
   chunkNames: "chunks/[name]-[hash]",
   logLevel: "warning",
 });

@@ -167,6 +167,12 @@ export class ObjectAccess {
     if (others.length > 0 && !this.#parts.raylet.channel.closed) this.#parts.raylet.channel.send([Local.dropCopies, key, others]);
   }
 
+  /** Frees an entry's copies although refs to it are left. */
+  freeEntry(entry: ObjectEntry, copies: readonly unknown[]): void {
+    this.freeCopies(objectKey(entry.owner.processId, entry.seq), copies);
+    if (entry.remains !== undefined) entry.remains.copies = undefined;
+  }
+
   // --- messages between owners and borrowers ---
 
   /** @param copyLost the asker could not get at a copy: look again first, and make the object anew if it is gone */

@@ -36,9 +36,10 @@ interface BorrowBatch {
 }
 
 export class ReferenceTable {
+  /** This process; its sockets are filled in when it connects, before the first ref leaves. */
   readonly self: Endpoint;
-  readonly #selfTuple: readonly unknown[];
   readonly #effects: ReferenceEffects;
+  #selfTuple: readonly unknown[] | undefined;
   #nextSeq = 1;
   /** Owned entries that others may ask for. */
   readonly #owned = new Map<number, WeakRef<ObjectEntry>>();
@@ -52,13 +53,17 @@ export class ReferenceTable {
 
   constructor(self: Endpoint, effects: ReferenceEffects) {
     this.self = self;
-    this.#selfTuple = endpointToTuple(self);
     this.#effects = effects;
   }
 
   /** A new object of this process. */
   newOwned(): ObjectEntry {
     return new ObjectEntry(this.self, this.#nextSeq++, true);
+  }
+
+  /** An object of this process under a number chosen beforehand (items of generators). */
+  ownedAt(seq: number): ObjectEntry {
+    return new ObjectEntry(this.self, seq, true);
   }
 
   /** How many objects of this process others hold. */
@@ -83,6 +88,7 @@ export class ReferenceTable {
   export(entry: ObjectEntry): RefTuple {
     if (!entry.owned) return [endpointToTuple(entry.owner), entry.seq];
     this.watch(entry);
+    this.#selfTuple ??= endpointToTuple(this.self);
     return [this.#selfTuple, entry.seq];
   }
 

@@ -45,6 +45,16 @@ function header(bodyBytes: number, type: number): Buffer {
   return head;
 }
 
+/** Packs plain data that travels inside a protobuf field. */
+export function packPlain(value: unknown): Buffer {
+  return packr.pack(value);
+}
+
+/** @throws ClusterUnreachableError when the bytes are not msgpack */
+export function unpackPlain(bytes: Uint8Array): unknown {
+  return unpack(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+}
+
 /** Cuts a byte stream into frames and hands on their messages; a blob comes as the last field of its message. */
 export class FrameReader {
   frameBytesMax: number = FRAME_BYTES_MAX_UNAUTHENTICATED;

@@ -1,6 +1,6 @@
 /**
  * Kinds of messages on the data plane, with their fields. The first element of every message is one of these numbers;
- * 0 to 9 belong to the handshake (channel.ts). Payloads of values are {@link Payload}s.
+ * 0 to 8 belong to the handshake (channel.ts). Payloads of values are {@link Payload}s.
  */
 
 /** Client (driver or worker) <-> the raylet of its own node. */
@@ -43,6 +43,10 @@ export const Local = {
   nodeDied: 27,
   /** worker -> raylet: [kind, title]. What it is running, for listings; sent when it changes, at most a few a second. */
   running: 28,
+  /** driver -> raylet: [kind]. It is about to leave: answer `farewell` once the output so far has been sent. */
+  goodbye: 29,
+  /** raylet -> driver: [kind]. */
+  farewell: 9,
 } as const;
 
 /** Raylet <-> raylet: objects travel in chunks. */
@@ -61,9 +65,9 @@ export const Transfer = {
 
 /** Owner, worker, actor and borrower among themselves. */
 export const Peer = {
-  /** owner -> worker: [kind, fnIndex, FunctionDescriptor]. Names a function once per channel. */
+  /** owner -> worker: [kind, fnIndex, FunctionId]. Names a function once per channel. */
   define: 40,
-  /** owner -> worker: [kind, taskSeq, fnIndex, attempt, numReturns, args]. */
+  /** owner -> worker: [kind, taskSeq, fnIndex, seq of the first ref, args, numReturns or -1 = streaming, RunExtra]; the last two may be absent. */
   run: 41,
   /** owner -> worker: [kind, taskSeq, recursive]. */
   cancel: 42,
@@ -73,13 +77,13 @@ export const Peer = {
   done: 44,
   /** worker -> owner: [kind, taskSeq[]]. */
   giveBack: 45,
-  /** caller -> actor: [kind, taskSeq, callNumber, method, attempt, numReturns, args]. */
+  /** caller -> actor: [kind, taskSeq, method, seq of the first ref, args, numReturns or -1 = streaming, CallExtra]; the last two may be absent. */
   call: 46,
   /** worker -> owner: [kind, taskSeq, index, Payload]. One item of a streaming generator. */
   item: 47,
   /** owner -> worker: [kind, taskSeq, consumed]. How many items the consumer has taken; -1 = it left. */
   consumed: 48,
-  /** caller -> actor: [kind, actorId, incarnation, firstCallNumber]. First message to an actor on a channel. */
+  /** caller -> actor: [kind, actorId, incarnation]. First message to an actor on a channel. */
   attach: 49,
 
   /** anyone -> owner: [kind, requestId, seq, copyLost]. Answer: value, once it is there. */
@@ -132,12 +136,35 @@ export type ArgsPayload =
 /** A top-level ref among the arguments: position, and its value where the caller knows it. */
 export type ArgRef = readonly [position: number, ref: RefTuple, known: Payload | null];
 
-/** How a function or class is found on the other side. */
-export interface FunctionDescriptor {
-  readonly module: string;
+/** What few tasks need beside their arguments. */
+export interface RunExtra {
+  readonly resources: Readonly<Record<string, number>>;
+  readonly attempt: number;
+  readonly maxCalls: number;
   readonly name: string;
-  readonly hash: string;
-  readonly ordinal: number;
+  /** Items a generator may be ahead of its consumer; 0 = no limit. */
+  readonly ahead: number;
+  readonly gpuIds: readonly string[];
+}
+
+/** What few actor calls need beside their arguments. */
+export interface CallExtra {
+  readonly attempt: number;
+  readonly name: string;
+  readonly ahead: number;
+  /** Concurrency group, where the call names another than the method's. */
+  readonly group: string;
+}
+
+/** What an actor is made of; packed by its creator, read by its worker only. */
+export interface ActorCreation {
+  readonly descriptor: { readonly module: string; readonly name: string; readonly hash: string; readonly ordinal: number };
+  readonly owner: readonly unknown[];
+  readonly args: ArgsPayload;
+  /** What handles know of the class (ActorMeta): for a handle on itself. */
+  readonly meta: unknown;
+  readonly maxConcurrency: number;
+  readonly concurrencyGroups: Readonly<Record<string, number>>;
 }
 
 /** What a raylet tells a client that registered. */

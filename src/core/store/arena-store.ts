@@ -58,7 +58,7 @@ export class ArenaStore implements ObjectStore {
   create(key: Uint8Array, size: number, options: StorePutOptions = {}): ObjectWriter | undefined {
     const code = this.#open().create(key, size, options.secondary ?? false);
     if (code === -1) throw this.#full(size);
-    return code === 1 ? new ArenaWriter(() => this.#open(), Uint8Array.from(key)) : undefined;
+    return code === 1 ? new ArenaWriter(this, this.#arena, Uint8Array.from(key)) : undefined;
   }
 
   contains(key: Uint8Array): boolean {
@@ -110,6 +110,10 @@ export class ArenaStore implements ObjectStore {
     return this.#open().check();
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   close(): void {
     this.#closed = true;
     this.#arena.close();
@@ -141,29 +145,34 @@ function fileSystemNote(path: string, size: number): string {
 }
 
 class ArenaWriter implements ObjectWriter {
-  readonly #arena: () => NativeArena;
+  readonly #store: ArenaStore;
+  readonly #arena: NativeArena;
   readonly #key: Uint8Array;
   #ended = false;
 
-  constructor(arena: () => NativeArena, key: Uint8Array) {
+  constructor(store: ArenaStore, arena: NativeArena, key: Uint8Array) {
+    this.#store = store;
     this.#arena = arena;
     this.#key = key;
   }
 
   write(offset: number, bytes: Uint8Array): void {
-    if (this.#ended) throw new Error("the object is already sealed or aborted");
-    this.#arena().writeAt(this.#key, offset, bytes);
+    this.#assertWritable();
+    this.#arena.writeAt(this.#key, offset, bytes);
   }
 
   seal(): void {
-    if (this.#ended) throw new Error("the object is already sealed or aborted");
-    this.#arena().seal(this.#key);
+    this.#assertWritable();
+    this.#arena.seal(this.#key);
     this.#ended = true;
   }
 
   abort(): void {
-    if (this.#ended) return;
+    if (!this.#ended && !this.#store.isClosed) this.#arena.abort(this.#key);
     this.#ended = true;
-    this.#arena().abort(this.#key);
+  }
+
+  #assertWritable(): void {
+    if (this.#ended || this.#store.isClosed) throw new Error("the object is already sealed or aborted");
   }
 }

@@ -120,14 +120,13 @@ export class FileStore implements ObjectStore {
     try {
       this.#makeRoom(size);
       const secondary = options.secondary ?? false;
-      const fd = openSync(part, "wx", secondary ? SECONDARY_MODE : PRIMARY_MODE);
+      const fd = openSized(part, size, secondary ? SECONDARY_MODE : PRIMARY_MODE);
       const writer = new FileWriter({ fd, size, part, claim, sealed }, (bytes) => {
         this.#writers.delete(writer);
         this.#account(bytes);
       });
       this.#writers.add(writer);
       this.#account(size);
-      ftruncateSync(fd, size);
       return writer;
     } catch (error) {
       rmSync(part, { force: true });
@@ -416,6 +415,17 @@ class FileWriter implements ObjectWriter {
   }
 }
 
+function openSized(path: string, size: number, mode: number): number {
+  const fd = openSync(path, "wx", mode);
+  try {
+    ftruncateSync(fd, size);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
 function checkWhole(name: string, value: number): void {
   if (!Number.isSafeInteger(value) || value < 0)
     throw new TypeError(`${name} must be a whole number of bytes`);
@@ -454,24 +464,21 @@ function creatorOf(claim: string): number | undefined {
 
 /** Whether the process runs; a zombie has ended. */
 function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return codeOf(error) !== "ESRCH";
-  }
+  if (!exists(pid)) return false;
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     return !"ZX".includes(stat.charAt(stat.lastIndexOf(")") + 2));
   } catch {
-    return codeOf(tryKill(pid)) !== "ESRCH";
+    return exists(pid); // it ended just now, or there is no /proc
   }
 }
 
-function tryKill(pid: number): unknown {
+function exists(pid: number): boolean {
   try {
-    return process.kill(pid, 0);
+    process.kill(pid, 0);
+    return true;
   } catch (error) {
-    return error;
+    return codeOf(error) !== "ESRCH";
   }
 }
 

@@ -1,10 +1,9 @@
 /** A worker lent to this process, and what it has of ours in flight. */
 import type { Endpoint } from "../base/endpoint.ts";
-import type { RegisteredFunction } from "../base/function-registry.ts";
 import type { Channel } from "../rpc/channel.ts";
 import type { LeaseSession } from "./lease-session.ts";
 import type { SchedulingClass } from "./scheduling-class.ts";
-import type { TaskRecord } from "./task-record.ts";
+import type { FunctionState, TaskRecord } from "./task-record.ts";
 
 /** Work kept queued at a worker, so that it never waits for the next task; longer tasks are not queued behind others. */
 const QUEUED_MICROS_MAX = 2000;
@@ -47,7 +46,7 @@ export class Lease {
   hasRoom(task: TaskRecord): boolean {
     if (this.returning) return false;
     if (this.inFlight.size === 0) return true;
-    const { estimateMicros } = task.fn.stats;
+    const { estimateMicros } = task.fn;
     // A task that must not run twice is never queued: after a crash, it must be certain whether it had begun.
     if (estimateMicros === undefined || task.options.maxRetries === 0 || task.options.maxCalls > 0 || this.#exclusive > 0) return false;
     return this.#queuedMicros + estimateMicros <= QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
@@ -56,7 +55,7 @@ export class Lease {
   add(task: TaskRecord): void {
     this.inFlight.add(task);
     task.lease = this;
-    this.#queuedMicros += task.fn.stats.estimateMicros ?? QUEUED_MICROS_MAX;
+    this.#queuedMicros += task.fn.estimateMicros ?? QUEUED_MICROS_MAX;
     if (task.options.maxRetries === 0) this.#exclusive += 1;
   }
 
@@ -65,13 +64,13 @@ export class Lease {
     task.lease = undefined;
     if (task.options.maxRetries === 0) this.#exclusive -= 1;
     if (this.inFlight.size === 0) this.#queuedMicros = 0;
-    else this.#queuedMicros = Math.max(0, this.#queuedMicros - (task.fn.stats.estimateMicros ?? QUEUED_MICROS_MAX));
+    else this.#queuedMicros = Math.max(0, this.#queuedMicros - (task.fn.estimateMicros ?? QUEUED_MICROS_MAX));
   }
 }
 
 /** Running mean of a function's duration, quick to rise and slow to fall. */
-export function learnDuration(fn: RegisteredFunction, micros: number): void {
-  const before = fn.stats.estimateMicros;
-  if (before === undefined || micros > before) fn.stats.estimateMicros = Math.max(1, micros);
-  else fn.stats.estimateMicros = before + (micros - before) / 8;
+export function learnDuration(fn: FunctionState, micros: number): void {
+  const before = fn.estimateMicros;
+  if (before === undefined || micros > before) fn.estimateMicros = Math.max(1, micros);
+  else fn.estimateMicros = before + (micros - before) / 8;
 }

@@ -1,0 +1,157 @@
+// The arena: allocator, object table and pins of one node, in one file that its processes share. Knows nothing of
+// JavaScript and throws nothing. Every public method may be called from any thread.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "free_tree.h"
+#include "layout.h"
+
+namespace tsray {
+
+/** Part of an object: `length` bytes that belong at `offset` of it. */
+struct Part {
+  uint64_t offset;
+  const uint8_t* bytes;
+  size_t length;
+};
+
+enum class Put { ok, exists, full, damaged };
+enum class Found { ok, missing, damaged };
+
+struct Stats {
+  uint64_t capacityBytes, usedBytes, objects, pinnedObjects, evictions;
+};
+
+struct Listed {
+  uint8_t key[kKeyBytes];
+  uint64_t size;
+  uint32_t state;
+  bool secondary;
+  uint64_t pins;
+};
+
+/** A place in the data that was valid when it was looked up; `generation` tells whether it still is. */
+struct Place {
+  uint32_t block;
+  uint32_t generation;
+  uint64_t offset;
+  uint64_t size;
+};
+
+class Arena {
+ public:
+  /** Makes the file; 0 or an errno (ENOSPC: the file system cannot hold even the tables). */
+  static int create(const char* path, uint64_t capacityBytes, std::shared_ptr<Arena>* out);
+  /** Opens one; EBADMSG: not an arena of this version, or not ready. EUSERS: no attachment left. */
+  static int open(const char* path, std::shared_ptr<Arena>* out);
+  /** Gives back the attachment with its pins, and unmaps. */
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  Put create(const uint8_t* key, uint64_t size, bool secondary, Place* out);
+  /** Allocates, copies (mutex released) and seals. Parts ascend and do not overlap; gaps become zeros. */
+  Put put(const uint8_t* key, uint64_t size, const std::vector<Part>& parts, bool secondary);
+  /** The half-made object that this attachment is writing. */
+  Found findCreating(const uint8_t* key, Place* out);
+  void write(const Place& place, uint64_t offset, const uint8_t* bytes, size_t length);
+  Found seal(const uint8_t* key);
+  Found abort(const uint8_t* key);
+  void abortAll();
+
+  /** Looks a sealed object up; `use` marks it as used just now. */
+  Found find(const uint8_t* key, bool use, Place* out);
+  /** Copies out of a place found before; false: it was deleted meanwhile, and what was copied is worthless. */
+  bool readAt(const Place& place, uint64_t offset, uint8_t* to, size_t length) const;
+  /** Pins and looks up. `*pin` is 0 when no pin could be had. */
+  Found pin(const uint8_t* key, uint32_t* pin, Place* out);
+  void unpin(uint32_t pin, uint32_t block);
+  /** Maps a pinned place private and writable, page-aligned; nullptr when the kernel refuses. */
+  uint8_t* mapPrivate(const Place& place, void** map, size_t* mapBytes) const;
+
+  Found remove(const uint8_t* key);
+  /** Drops what a dead process held. False: it is still running and nothing was done. */
+  bool reclaim(pid_t pid, bool* damaged);
+  bool stats(Stats* out);
+  bool list(size_t limit, std::vector<Listed>* out);
+  /** Compares everything derived with the table. Empty when it all holds. */
+  std::string check();
+  /** Makes pages of the data present ahead of use; false when memory is short. */
+  bool prefault(uint64_t offset, uint64_t bytes);
+  uint64_t capacityBytes() const { return layout_.capacityBytes; }
+
+ private:
+  /** Holds the mutex; repairs first when its last holder died. Not ok: the arena can no longer be used. */
+  class Lock {
+   public:
+    explicit Lock(Arena* arena);
+    ~Lock();
+    bool ok() const { return ok_; }
+
+   private:
+    Arena* arena_;
+    bool ok_;
+  };
+
+  Arena(int fd, uint8_t* base, const Layout& layout);
+  static int map(int fd, const Layout& layout, std::shared_ptr<Arena>* out);
+  int format();
+  bool attach();
+
+  int commit(uint64_t fileOffset, uint64_t bytes) const;
+  bool makePresent(uint64_t offset, uint64_t bytes);
+
+  uint32_t lookup(const uint8_t* key) const;
+  uint32_t* bucketOf(const uint8_t* key) const;
+  void indexInsert(uint32_t block);
+  void indexRemove(uint32_t block);
+  void indexGrow();
+  void indexRebuild();
+
+  uint32_t takeEntry();
+  void giveEntry(uint32_t block);
+  uint32_t allocate(const uint8_t* key, uint64_t size, bool secondary);
+  bool makeRoom(uint64_t bytes, bool* swept);
+  void carve(uint32_t gap, uint32_t block, uint64_t bytes);
+  void release(uint32_t block);
+  void drop(uint32_t block);
+  void sealBlock(uint32_t block);
+  uint32_t creatingByMe(const uint8_t* key) const;
+
+  void lruAppend(uint32_t block);
+  void lruRemove(uint32_t block);
+  bool evictable(const Block& block) const;
+
+  uint32_t pinBlock(uint32_t block);
+  void forgetPin(uint32_t pin);
+  void dropAttachment(uint32_t attachment);
+  bool dropDead();
+
+  void repair();
+  bool validObject(const Block& block) const;
+  static bool isObject(uint32_t state) { return state >= kCreating && state <= kDeleting; }
+
+  const int fd_;
+  uint8_t* const base_;
+  const Layout layout_;
+  Header* const header_;
+  Attachment* const attachments_;
+  Block* const blocks_;
+  Pin* const pins_;
+  uint32_t* const buckets_;
+  uint8_t* const data_;
+  FreeTree gaps_;
+  uint32_t attachment_ = 0;
+  /** Which segments this process has made present: only those may be written without fear of SIGBUS. */
+  std::vector<std::atomic<uint8_t>> present_;
+};
+
+/** Test hook: with TSRAY_TEST_ARENA_KILL_AT=n in the environment the process kills itself at the n-th such point. */
+void crashPoint();
+
+}  // namespace tsray

@@ -1,0 +1,24 @@
+// What the arena asks about processes, and the one thing a child asks about its parent.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+namespace tsray {
+
+/** Start time of a process in clock ticks since boot (0: unknown), and whether it has ended (gone or a zombie). */
+struct ProcessState {
+  bool ended;
+  uint64_t startTime;
+};
+
+ProcessState readProcess(pid_t pid);
+
+/** False once the pid is gone. One system call; a zombie and a reused pid still count as alive. */
+bool mayBeAlive(pid_t pid);
+
+/** Asks the kernel to send `signal` when the parent thread ends. False: the parent had already ended. */
+bool setParentDeathSignal(int signal, pid_t expectedParent, int* error);
+
+}  // namespace tsray

@@ -1,0 +1,409 @@
+/**
+ * A process's side of one actor: where it lives, the calls that wait for it, the calls it has, in order.
+ *
+ * The head is asked where the actor is; then calls go to its process directly. When the connection breaks, the head
+ * says whether the actor restarts or is dead, and each outstanding call is retried or fails accordingly.
+ */
+import type { Endpoint } from "../core/base/endpoint.ts";
+import {
+  ActorDiedError,
+  ActorUnavailableError,
+  PendingCallsLimitError,
+  TaskCancelledError,
+  TaskError,
+  TsrayError,
+} from "../core/base/errors.ts";
+import type { ObjectEntry } from "../core/ownership/entries.ts";
+import type { Channel } from "../core/rpc/channel.ts";
+import { type CallExtra, type Payload, Peer } from "../core/rpc/messages.ts";
+import { fillArguments } from "../core/submit/arguments.ts";
+import { CallRecord } from "../core/submit/call-record.ts";
+import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "../core/submit/calls.ts";
+import type { HeadClient } from "../core/submit/head-client.ts";
+import { Queue } from "../core/submit/queue.ts";
+import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
+import type { ActorMeta } from "./meta.ts";
+
+const WATCH_WAIT_MS = 10_000;
+const WATCH_GRACE_MS = 5000;
+const RETRY_MS = 100;
+/** A head that does not answer for this long makes waiting calls fail. */
+const HEAD_SILENCE_MS_MAX = 60_000;
+
+/** Options of one call, as the handle resolved them. */
+export interface ActorCallOptions {
+  readonly numReturns: number | "streaming";
+  readonly maxTaskRetries: number;
+  readonly retryExceptions: boolean | readonly string[];
+  readonly generatorBackpressure: number | undefined;
+  readonly name: string;
+  readonly group: string;
+  readonly signal: AbortSignal | undefined;
+  readonly timeout: number | undefined;
+}
+
+export class ActorCall extends CallRecord {
+  readonly client: ActorClient;
+  readonly method: string;
+  readonly options: ActorCallOptions;
+  /** Whether its arguments are there. */
+  ready = false;
+  sent = false;
+  done = false;
+
+  constructor(client: ActorClient, method: string, options: ActorCallOptions, parts: ConstructorParameters<typeof CallRecord>[0]) {
+    super(parts);
+    this.client = client;
+    this.method = method;
+    this.options = options;
+  }
+}
+
+export interface ActorClientParts {
+  readonly calls: Calls;
+  readonly head: () => HeadClient;
+  readonly channelTo: (endpoint: Endpoint) => Channel;
+  /** Outstanding calls by number, for answers; also keeps clients with outstanding calls alive. */
+  readonly outstanding: Map<number, ActorCall>;
+  readonly onBusy: (delta: 1 | -1) => void;
+}
+
+type State = "creating" | "unknown" | "alive" | "dead";
+
+export class ActorClient {
+  readonly meta: ActorMeta;
+  readonly #parts: ActorClientParts;
+  /** Another id than asked for when `getIfExists` found an actor. */
+  actorId: string;
+  /** Stands for this process's hold on the actor; undefined where handles do not keep it alive. */
+  handleEntry: ObjectEntry | undefined;
+  /** Arguments of the constructor: alive as long as the actor may start again. */
+  creationHeld: readonly ObjectEntry[] | undefined;
+  #state: State;
+  #incarnation = -1;
+  #version = 0;
+  #channel: Channel | undefined;
+  #death: Payload | undefined;
+  #deathError: Error | undefined;
+  readonly #queue = new Queue<ActorCall>();
+  /** Sent and not answered, in order. */
+  #inFlight = new Set<ActorCall>();
+  #watching = false;
+  readonly #onKnown: (() => void)[] = [];
+  #waiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
+
+  constructor(actorId: string, meta: ActorMeta, parts: ActorClientParts, state: "creating" | "unknown") {
+    this.actorId = actorId;
+    this.meta = meta;
+    this.#parts = parts;
+    this.#state = state;
+  }
+
+  get isCreating(): boolean {
+    return this.#state === "creating";
+  }
+
+  /** @throws PendingCallsLimitError, SerializationError, InvalidOptionError */
+  call(method: string, args: readonly unknown[], options: ActorCallOptions, promised?: Promised): Submitted {
+    const { calls, outstanding, onBusy } = this.#parts;
+    const { maxPendingCalls, className } = this.meta;
+    if (maxPendingCalls >= 0 && this.#queue.length + this.#inFlight.size >= maxPendingCalls) {
+      throw new PendingCallsLimitError(`actor ${className} has ${maxPendingCalls} calls outstanding, as many as maxPendingCalls allows`);
+    }
+    const parts = calls.make(options.name || `${className}.${method}`, args, options.numReturns, promised);
+    const call = new ActorCall(this, method, options, parts);
+    for (const entry of call.returns) entry.task = call;
+    outstanding.set(call.seq, call);
+    onBusy(1);
+    if (call.generator) call.generator.onConsumed = (consumed) => this.#onConsumed(call, consumed);
+    calls.watch(call, options, (why) => this.cancel(call, true, why));
+    this.#queue.push(call);
+    calls.whenArgumentsReady(call, () => {
+      call.ready = true;
+      this.#drain();
+    });
+    return submittedOf(call);
+  }
+
+  /** Resolves once the actor is alive. @throws ActorDiedError */
+  ready(): Promise<void> {
+    if (this.#state === "alive" && this.#channel?.closed === false) return Promise.resolve();
+    if (this.#state === "dead") return Promise.reject(this.#deathError);
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#watch();
+    });
+  }
+
+  /** Resolves once the head has answered the creation: then its id is final. */
+  known(): Promise<void> {
+    if (this.#state !== "creating") return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onKnown.push(resolve);
+    });
+  }
+
+  /** The head has answered the creation. */
+  created(info: ActorInfo): void {
+    this.actorId = info.actorId;
+    this.#state = "unknown";
+    for (const resolve of this.#onKnown.splice(0)) resolve();
+    this.apply(info);
+    this.#drain();
+  }
+
+  /** The creation was refused. */
+  refused(error: Error): void {
+    this.#die(error);
+  }
+
+  /** The actor as the head knows it. */
+  apply(info: ActorInfo): void {
+    if (!info.found) {
+      this.#die(new ActorDiedError(`actor ${this.#label()} is not known to the head`, { actorId: this.actorId, maybeExecuted: false }));
+      return;
+    }
+    this.#version = Math.max(this.#version, info.version);
+    if (info.state === "DEAD") this.#onDead(info);
+    else if (info.state === "ALIVE" && info.endpoint !== undefined && info.incarnation > this.#incarnation) {
+      this.#incarnation = info.incarnation;
+      this.#connect(info.endpoint);
+    }
+  }
+
+  cancel(call: ActorCall, recursive: boolean, why: string): void {
+    if (call.done || call.abandoned) return;
+    call.abandoned = true;
+    const error = new TaskCancelledError(`call ${this.meta.className}.${call.method} was cancelled: ${why}`);
+    this.#parts.calls.fail(call, this.#parts.calls.objects.errorPayload(error));
+    if (call.sent) this.#channel?.send([Peer.cancel, call.seq, recursive]);
+    else {
+      this.#queue.remove(call);
+      this.#finish(call);
+      this.#drain();
+    }
+  }
+
+  // --- answers ---
+
+  onDone(from: Channel, call: ActorCall, result: unknown, flags: number): void {
+    if (from !== this.#channel || !this.#inFlight.delete(call)) return;
+    const { calls } = this.#parts;
+    if (!call.abandoned) {
+      if (flags === 0) calls.succeed(call, result, from);
+      else if (this.#retriesError(call, result as Payload, flags)) {
+        call.attempt += 1;
+        call.sent = false;
+        this.#queue.unshift([call]);
+        this.#drain();
+        return;
+      } else calls.fail(call, result as Payload);
+    }
+    this.#finish(call);
+  }
+
+  onItem(from: Channel, call: ActorCall, index: number, payload: Payload): void {
+    if (from === this.#channel && !call.abandoned) this.#parts.calls.item(call, index, payload, from);
+  }
+
+  // --- sending ---
+
+  #drain(): void {
+    if (this.#queue.length === 0) return;
+    if (this.#state === "dead") {
+      this.#failQueued();
+      return;
+    }
+    const channel = this.#channel;
+    if (this.#state !== "alive" || channel === undefined || channel.closed) {
+      this.#watch();
+      return;
+    }
+    if (this.meta.ordered) {
+      for (let call = this.#queue.peek(); call?.ready === true; call = this.#queue.peek()) {
+        this.#queue.shift();
+        this.#send(call, channel);
+      }
+    } else {
+      for (const call of [...this.#queue]) {
+        if (!call.ready) continue;
+        this.#queue.remove(call);
+        this.#send(call, channel);
+      }
+    }
+  }
+
+  #send(call: ActorCall, channel: Channel): void {
+    const failed = this.#parts.calls.failedArgument(call);
+    if (failed !== undefined) {
+      this.#parts.calls.fail(call, failed);
+      this.#finish(call);
+      return;
+    }
+    call.sent = true;
+    this.#inFlight.add(call);
+    const { options } = call;
+    const args = call.waitFor === undefined ? call.args : fillArguments(call.args, call.waitFor);
+    const first = call.returns[0]?.seq ?? 0;
+    if (options.numReturns === 1 && call.attempt === 0 && options.name === "" && options.group === "") {
+      channel.send([Peer.call, call.seq, call.method, first, args]);
+    } else {
+      const returns = options.numReturns === "streaming" ? -1 : options.numReturns;
+      const { name, group } = options;
+      const extra: CallExtra = { attempt: call.attempt, name, ahead: options.generatorBackpressure ?? 0, group };
+      channel.send([Peer.call, call.seq, call.method, first, args, returns, extra]);
+    }
+  }
+
+  #connect(endpoint: Endpoint): void {
+    const channel = this.#parts.channelTo(endpoint);
+    this.#channel = channel;
+    this.#state = "alive";
+    channel.send([Peer.attach, this.actorId, this.#incarnation]);
+    channel.onClose(() => {
+      if (this.#channel !== channel || this.#state !== "alive") return;
+      this.#state = "unknown";
+      this.#channel = undefined;
+      if (this.#inFlight.size > 0 || this.#queue.length > 0) this.#watch();
+    });
+    for (const { resolve } of this.#waiters) resolve();
+    this.#waiters = [];
+    this.#judgeLost();
+    this.#drain();
+  }
+
+  // --- where the actor is ---
+
+  #watch(): void {
+    if (this.#watching || this.#state === "creating" || this.#state === "dead") return;
+    this.#watching = true;
+    void this.#watchLoop().finally(() => {
+      this.#watching = false;
+    });
+  }
+
+  async #watchLoop(): Promise<void> {
+    let silentSinceMs = 0;
+    while (this.#state === "unknown" && (this.#queue.length > 0 || this.#inFlight.size > 0 || this.#waiters.length > 0)) {
+      try {
+        const request = { actorId: this.actorId, knownVersion: this.#version, waitMs: WATCH_WAIT_MS };
+        const info = await this.#parts
+          .head()
+          .call((head, unary) => unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS));
+        silentSinceMs = 0;
+        this.apply(info);
+        if (info.state === "RESTARTING" || info.state === "PENDING" || info.state === "STARTING") this.#judgeLost();
+      } catch (error) {
+        if (error instanceof TsrayError && !error.retryable) {
+          this.#die(error);
+          return;
+        }
+        silentSinceMs ||= performance.now();
+        if (performance.now() - silentSinceMs > HEAD_SILENCE_MS_MAX) {
+          this.#failAll(new ActorUnavailableError(`actor ${this.#label()}: the head does not answer: ${(error as Error).message}`, { actorId: this.actorId, maybeExecuted: false }));
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  /** The actor restarts: calls it had are sent again or fail, since they may have run. */
+  #judgeLost(): void {
+    if (this.#inFlight.size === 0) return;
+    const lost = [...this.#inFlight];
+    this.#inFlight = new Set();
+    const again: ActorCall[] = [];
+    for (const call of lost) {
+      const { maxTaskRetries } = call.options;
+      if (call.abandoned) this.#finish(call);
+      else if (maxTaskRetries < 0 || call.attempt < maxTaskRetries) {
+        call.attempt += 1;
+        call.sent = false;
+        again.push(call);
+      } else {
+        this.#failCall(call, new ActorUnavailableError(`actor ${this.#label()} restarted while ${call.method}() was outstanding: it may or may not have run`, { actorId: this.actorId, maybeExecuted: true }));
+      }
+    }
+    this.#queue.unshift(again);
+  }
+
+  #onDead(info: ActorInfo): void {
+    let cause: unknown;
+    if (info.deathError.length > 0) {
+      try {
+        this.#parts.calls.objects.unpack([3, info.deathError]);
+      } catch (error) {
+        cause = error instanceof TaskError ? error.cause : error;
+      }
+    }
+    this.#die(new ActorDiedError(`actor ${this.#label()} died: ${info.deathReason || "no reason was given"}`, { actorId: this.actorId, maybeExecuted: false }, cause === undefined ? undefined : { cause }));
+  }
+
+  #die(error: Error): void {
+    if (this.#state === "dead") return;
+    this.#state = "dead";
+    for (const resolve of this.#onKnown.splice(0)) resolve();
+    this.#channel = undefined;
+    this.creationHeld = undefined;
+    this.#deathError = error;
+    this.#death = this.#parts.calls.objects.errorPayload(error);
+    for (const { reject } of this.#waiters) reject(error);
+    this.#waiters = [];
+    for (const call of this.#inFlight) {
+      if (error instanceof ActorDiedError) {
+        const may = new ActorDiedError(error.message, { actorId: this.actorId, maybeExecuted: true }, error.cause === undefined ? undefined : { cause: error.cause });
+        this.#failCall(call, may);
+      } else this.#failCall(call, error);
+    }
+    this.#inFlight.clear();
+    this.#failQueued();
+  }
+
+  #failAll(error: Error): void {
+    for (const call of this.#inFlight) this.#failCall(call, error);
+    this.#inFlight.clear();
+    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) this.#failCall(call, error);
+    for (const { reject } of this.#waiters) reject(error);
+    this.#waiters = [];
+  }
+
+  #failQueued(): void {
+    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
+      if (!call.abandoned) this.#parts.calls.fail(call, this.#death as Payload);
+      this.#finish(call);
+    }
+  }
+
+  #failCall(call: ActorCall, error: Error): void {
+    if (!call.abandoned) this.#parts.calls.fail(call, this.#parts.calls.objects.errorPayload(error));
+    this.#finish(call);
+  }
+
+  #finish(call: ActorCall): void {
+    if (call.done) return;
+    call.done = true;
+    call.cleanup?.();
+    call.held = undefined;
+    this.#parts.outstanding.delete(call.seq);
+    for (const entry of call.returns) entry.task = undefined;
+    this.#parts.onBusy(-1);
+  }
+
+  #retriesError(call: ActorCall, payload: Payload, flags: number): boolean {
+    const { retryExceptions, maxTaskRetries } = call.options;
+    if ((flags & DoneFlag.userError) === 0 || retryExceptions === false) return false;
+    if (maxTaskRetries >= 0 && call.attempt >= maxTaskRetries) return false;
+    return retryExceptions === true || this.#parts.calls.isNamed(payload, retryExceptions);
+  }
+
+  #onConsumed(call: ActorCall, consumed: number): void {
+    if (consumed < 0) this.cancel(call, true, "its consumer left");
+    else if (call.options.generatorBackpressure !== undefined) this.#channel?.send([Peer.consumed, call.seq, consumed]);
+  }
+
+  #label(): string {
+    return `${this.meta.className} (${this.actorId})`;
+  }
+}
+

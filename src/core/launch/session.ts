@@ -1,0 +1,134 @@
+/**
+ * Directories of a running cluster on this machine: `<base>/tsray-<uid>/<session>/`, all 0700.
+ *
+ * A session holds the node's sockets, logs and the cluster's token. `sweep` removes what crashed sessions left.
+ */
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { randomId } from "../base/ids.ts";
+import { ClusterUnreachableError } from "../base/errors.ts";
+
+/** Unix socket paths end at 107 bytes; sockets need up to 40 below the session directory. */
+const BASE_CHARS_MAX = 50;
+
+/** Written by each daemon of the session, so that drivers and commands find it. */
+export interface NodeRecord {
+  readonly nodeId: string;
+  readonly pid: number;
+  /** Kernel start time of the process, so that a reused pid is not taken for it. */
+  readonly pidStart: string;
+  readonly headAddress: string;
+  readonly isHead: boolean;
+  readonly embedded: boolean;
+  readonly unixPath: string;
+  readonly storePath: string;
+  readonly tokenGiven: boolean;
+}
+
+/** The directory of all sessions of this user. @throws ClusterUnreachableError when it is not safely ours */
+export function sessionsRoot(): string {
+  const uid = process.getuid?.() ?? 0;
+  let base = process.env.XDG_RUNTIME_DIR ?? "";
+  if (base === "" || base.length > BASE_CHARS_MAX || !existsSync(base)) base = tmpdir();
+  if (base.length > BASE_CHARS_MAX) base = "/tmp";
+  const root = join(base, `tsray-${uid}`);
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  const found = lstatSync(root);
+  if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o077) !== 0) {
+    throw new ClusterUnreachableError(`${root} is not a private directory of this user: remove it, or set XDG_RUNTIME_DIR to one that is`);
+  }
+  return root;
+}
+
+/** A new session's directory. */
+export function createSession(): string {
+  const dir = join(sessionsRoot(), `s-${randomId(4)}`);
+  mkdirSync(join(dir, "logs"), { recursive: true, mode: 0o700 });
+  mkdirSync(join(dir, "nodes"), { mode: 0o700 });
+  return dir;
+}
+
+export function removeSession(dir: string): void {
+  rmSync(dir, { recursive: true, force: true });
+}
+
+export function tokenPath(sessionDir: string): string {
+  return join(sessionDir, "token");
+}
+
+export function writeNodeRecord(sessionDir: string, record: NodeRecord): void {
+  writeFileSync(join(sessionDir, "nodes", `${record.nodeId}.json`), JSON.stringify(record), { mode: 0o600 });
+}
+
+export function removeNodeRecord(sessionDir: string, nodeId: string): void {
+  rmSync(join(sessionDir, "nodes", `${nodeId}.json`), { force: true });
+}
+
+export interface FoundNode extends NodeRecord {
+  readonly sessionDir: string;
+}
+
+/** Daemons of this user that run on this machine, oldest session first. */
+export function runningNodes(): FoundNode[] {
+  const root = sessionsRoot();
+  return readdirSync(root).flatMap((session) => nodesOf(join(root, session)).filter((node) => isAlive(node)));
+}
+
+function nodesOf(sessionDir: string): FoundNode[] {
+  const dir = join(sessionDir, "nodes");
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir).flatMap((file) => {
+    try {
+      return [{ ...(JSON.parse(readFileSync(join(dir, file), "utf8")) as NodeRecord), sessionDir }];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function isAlive(node: Pick<NodeRecord, "pid" | "pidStart">): boolean {
+  return processStart(node.pid) === node.pidStart;
+}
+
+/** Kernel start time of a process, or "" when it is gone (a zombie is gone). */
+export function processStart(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? "" : (fields[19] ?? "");
+  } catch {
+    return "";
+  }
+}
+
+/** Removes sessions, and their shared memory, whose daemons are all dead. Young directories are left alone. */
+export function sweepDeadSessions(): void {
+  const root = sessionsRoot();
+  for (const session of readdirSync(root)) {
+    const dir = join(root, session);
+    const nodes = nodesOf(dir);
+    if (nodes.length === 0 || nodes.some((node) => isAlive(node))) continue;
+    for (const { storePath } of nodes) removeStoreFiles(storePath);
+    removeSession(dir);
+  }
+}
+
+/** Removes a store's files: everything that begins with its path. */
+export function removeStoreFiles(storePath: string): void {
+  const at = storePath.lastIndexOf("/");
+  const [dir, name] = [storePath.slice(0, at), storePath.slice(at + 1)];
+  if (!name.startsWith("tsray-") || !existsSync(dir)) return;
+  for (const file of readdirSync(dir)) {
+    if (file.startsWith(name)) rmSync(join(dir, file), { recursive: true, force: true });
+  }
+}
+
+/** Names this machine (as it is booted now): drivers attach to raylets with the same one. */
+export function hostId(): string {
+  try {
+    return `${hostname()}-${readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()}`;
+  } catch {
+    return hostname();
+  }
+}

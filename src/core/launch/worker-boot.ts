@@ -1,0 +1,19 @@
+/** What a raylet tells a worker at its start. */
+import type { JobConfigRecord } from "../rpc/messages.ts";
+
+/** What the worker reads from descriptor 3 before anything else. */
+export interface WorkerBoot {
+  readonly workerId: string;
+  readonly nodeId: string;
+  readonly token: string;
+  readonly rayletUnixPath: string;
+  readonly rayletPid: number;
+  readonly socketDir: string;
+  /** Host on which other nodes reach the worker; null in an embedded cluster. */
+  readonly host: string | null;
+  readonly job: JobConfigRecord;
+}
+
+/** In a worker's output, this, a name and {@link MARK_END} say which task or actor prints from there on. */
+export const MARK = "\u001b]tsray;";
+export const MARK_END = "\u0007";

@@ -1,0 +1,478 @@
+/**
+ * Step 3 of a task's way: which leases this process asks for, holds and returns, and which queued task goes to which.
+ *
+ * Demand is stated per scheduling class and raylet as an absolute number; answers (grants, redirects, rejects) are
+ * subtracted from what is outstanding. What happens to a task is the submitter's business, through two callbacks.
+ */
+import { type Endpoint, endpointFromTuple } from "../base/endpoint.ts";
+import { UnschedulableError } from "../base/errors.ts";
+import type { ObjectEntry } from "../ownership/entries.ts";
+import type { ObjectAccess } from "../ownership/object-access.ts";
+import type { Channel } from "../rpc/channel.ts";
+import { type JobConfigRecord, type Payload, PayloadKind, Peer } from "../rpc/messages.ts";
+import type { LeaseAnswer, LeaseGrant } from "../wire/gen/tsray/v1/raylet.ts";
+import { Lease } from "./lease.ts";
+import { LeaseSession } from "./lease-session.ts";
+import { SchedulingClass } from "./scheduling-class.ts";
+import type { TaskRecord } from "./task-record.ts";
+
+/** An unused lease goes back after this long. */
+const LEASE_IDLE_MS = 500;
+const IDLE_CHECK_MS = 100;
+/** Most leases asked for at once per class. */
+const DEMAND_MAX = 1024;
+/** A smaller demand may wait this long to be told. */
+const DEMAND_DECREASE_MS = 10;
+/** After a redirect came to nothing, the first raylet is asked again after this long. */
+const REJECT_PAUSE_MS = 25;
+/** How long the raylet's account of a lost worker is waited for. */
+const LOSS_REPORT_MS = 3000;
+/** A task that waits this long is worth a line to the user. */
+const PENDING_WARNING_MS = 10_000;
+
+/** What is known of a worker that was lost. */
+export interface WorkerLoss {
+  readonly exitCode: number | null;
+  readonly signal: string;
+  readonly stderrTail: string;
+  readonly nodeDied: boolean;
+  readonly reason: string;
+}
+
+export interface LeasesParts {
+  readonly self: Endpoint;
+  readonly token: string;
+  readonly job: JobConfigRecord;
+  /** gRPC target and node of the raylet to ask first. */
+  readonly raylet: { readonly address: string; readonly nodeId: string };
+  readonly objects: ObjectAccess;
+  readonly channelTo: (worker: Endpoint) => Channel;
+  readonly dispatch: (task: TaskRecord, lease: Lease) => void;
+  /** Settles a task that can never be placed. */
+  readonly fail: (task: TaskRecord, error: Payload) => void;
+  readonly onWorkerLost: (lease: Lease, tasks: readonly TaskRecord[], loss: WorkerLoss) => void;
+  readonly warn: (line: string) => void;
+}
+
+export class Leases {
+  readonly #parts: LeasesParts;
+  readonly #classes = new Map<string, SchedulingClass>();
+  readonly #classesById = new Map<number, SchedulingClass>();
+  readonly #sessions = new Map<string, LeaseSession>();
+  readonly #leases = new Map<string, Lease>();
+  readonly #leasesByChannel = new Map<Channel, Set<Lease>>();
+  /** Lost leases that wait for the raylet's account of the worker's end. */
+  readonly #lossWaits = new Map<string, (loss: WorkerLoss) => void>();
+  readonly #deadNodes = new Map<string, string>();
+  readonly #toldDemand = new Map<string, { count: number; atMs: number }>();
+  readonly #dirty = new Set<SchedulingClass>();
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(parts: LeasesParts) {
+    this.#parts = parts;
+  }
+
+  enqueue(task: TaskRecord): void {
+    const cls = this.#classOf(task);
+    cls.queue.push(task);
+    this.#touch(cls);
+  }
+
+  dequeue(task: TaskRecord): void {
+    const cls = this.#classOf(task);
+    cls.queue.remove(task);
+    this.#touch(cls);
+  }
+
+  /** Puts tasks back in front of their queue. */
+  requeue(cls: SchedulingClass, tasks: readonly TaskRecord[]): void {
+    if (tasks.length > 0) cls.queue.unshift(tasks);
+    this.#touch(cls);
+  }
+
+  onGivenBack(from: Channel, lease: Lease | undefined, tasks: readonly TaskRecord[]): void {
+    for (const other of this.#leasesByChannel.get(from) ?? []) other.stealing = false;
+    if (lease !== undefined) this.requeue(lease.schedulingClass, tasks);
+  }
+
+  /** No more tasks go to this lease: its worker ends when it is returned. */
+  retire(lease: Lease): void {
+    this.#return(lease, false, true);
+  }
+
+  /** Has the worker killed. */
+  kill(lease: Lease): void {
+    lease.returning = true;
+    lease.session.returnLease(lease.id, true, true);
+  }
+
+  whyPending(task: TaskRecord): string {
+    return this.#classOf(task).pendingReason || "waiting for a lease";
+  }
+
+  /** Gives work to leases: one task to each idle one first, then as much as keeps them busy. */
+  pump(cls: SchedulingClass, only?: Lease): void {
+    const { queue } = cls;
+    if (only === undefined || queue.length === 0) {
+      for (const lease of cls.leases) {
+        if (queue.length === 0) break;
+        if (lease.inFlight.size === 0 && !lease.returning) this.#push(queue.shift() as TaskRecord, lease);
+      }
+    }
+    for (const lease of only === undefined ? cls.leases : [only]) {
+      for (let head = queue.peek(); head !== undefined && lease.hasRoom(head); head = queue.peek()) {
+        this.#push(queue.shift() as TaskRecord, lease);
+      }
+      if (lease.inFlight.size === 0) this.#onIdle(lease);
+    }
+    this.#dirty.add(cls);
+    if (this.#dirty.size === 1) queueMicrotask(this.#tellDemands);
+  }
+
+  onNodeDied(nodeId: string): void {
+    this.#deadNodes.set(nodeId, "the head declared it dead");
+    for (const lease of [...this.#leases.values()]) {
+      if (lease.worker.nodeId === nodeId) this.#onLeaseLost(lease);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    for (const session of this.#sessions.values()) session.close();
+  }
+
+  // --- classes and demand ---
+
+  #classOf(task: TaskRecord): SchedulingClass {
+    const key = task.options.schedulingKey;
+    let cls = this.#classes.get(key);
+    if (cls === undefined) {
+      cls = new SchedulingClass(this.#classes.size + 1, key, task.options);
+      this.#classes.set(key, cls);
+      this.#classesById.set(cls.id, cls);
+    }
+    return cls;
+  }
+
+  #touched = new Set<SchedulingClass>();
+  /** Pumps at the end of the turn, so that a burst of submissions is seen whole. */
+  #touch(cls: SchedulingClass): void {
+    if (cls.queue.length > 0 && this.#timer === undefined && !this.#closed) {
+      this.#timer = setInterval(this.#tick, IDLE_CHECK_MS);
+      this.#timer.unref();
+    }
+    this.#touched.add(cls);
+    if (this.#touched.size === 1) {
+      queueMicrotask(() => {
+        const touched = this.#touched;
+        this.#touched = new Set();
+        for (const each of touched) this.pump(each);
+      });
+    }
+  }
+
+  #tellDemands = (): void => {
+    for (const cls of this.#dirty) this.#tellDemand(cls);
+    this.#dirty.clear();
+  };
+
+  /** What is wanted, less what other raylets were already asked for, goes to this node's raylet. */
+  #tellDemand(cls: SchedulingClass): void {
+    if (this.#closed) return;
+    const wanted = Math.min(cls.queue.length, DEMAND_MAX);
+    const home = this.#parts.raylet;
+    let elsewhere = 0;
+    for (const [session, count] of cls.asked) if (session.address !== home.address) elsewhere += count;
+    const here = Math.max(0, wanted - elsewhere);
+    const asked = this.#sessions.get(home.address);
+    if (here > 0 || (asked !== undefined && (cls.asked.get(asked) ?? 0) > 0)) {
+      this.#demand(cls, this.#session(home.address, home.nodeId), here, false);
+    }
+    if (wanted < elsewhere) {
+      let surplus = elsewhere - wanted;
+      for (const [session, count] of cls.asked) {
+        if (session.address === home.address || surplus === 0) continue;
+        const less = Math.min(count, surplus);
+        surplus -= less;
+        if (less > 0) this.#demand(cls, session, count - less, true);
+      }
+    }
+  }
+
+  #demand(cls: SchedulingClass, session: LeaseSession, count: number, redirected: boolean): void {
+    const key = `${cls.id}@${session.address}`;
+    const told = this.#toldDemand.get(key);
+    const asked = cls.asked.get(session) ?? 0;
+    if (asked === count && told !== undefined) return;
+    const nowMs = performance.now();
+    if (told !== undefined && count > 0 && count < asked && nowMs - told.atMs < DEMAND_DECREASE_MS) return;
+    this.#toldDemand.set(key, { count, atMs: nowMs });
+    if (count === 0) cls.asked.delete(session);
+    else cls.asked.set(session, count);
+    const { options } = cls;
+    const head = cls.queue.peek();
+    session.demand({
+      classId: cls.id,
+      resources: { amounts: { ...options.resources } },
+      strategy: { kind: options.strategy.kind, nodeId: options.strategy.nodeId, soft: options.strategy.soft },
+      count,
+      redirected,
+      functionName: head?.name ?? "",
+      localityNodeId: head === undefined || redirected ? "" : this.#localityOf(head),
+      backlog: cls.queue.length,
+    });
+  }
+
+  /** The node that holds most of the task's large arguments. */
+  #localityOf(task: TaskRecord): string {
+    const bytes = new Map<string, number>();
+    const count = (entry: ObjectEntry) => {
+      if (entry.payload?.[0] !== PayloadKind.stored) return;
+      for (const tuple of entry.payload[2]) {
+        const nodeId = endpointFromTuple(tuple)?.nodeId ?? "";
+        bytes.set(nodeId, (bytes.get(nodeId) ?? 0) + entry.payload[1]);
+      }
+    };
+    for (const entry of task.waitFor ?? []) count(entry);
+    let best = "";
+    let most = 0;
+    for (const [nodeId, n] of bytes) if (n > most) [best, most] = [nodeId, n];
+    return best;
+  }
+
+  // --- sessions ---
+
+  #session(address: string, nodeId: string): LeaseSession {
+    const known = this.#sessions.get(address);
+    if (known !== undefined && !known.lost) return known;
+    const { token, self, job } = this.#parts;
+    const session = new LeaseSession(address, nodeId, token, self, job, {
+      onAnswer: (from, answer) => this.#onAnswer(from, answer),
+      onLost: (lost, reason) => this.#onSessionLost(lost, reason),
+    });
+    this.#sessions.set(address, session);
+    return session;
+  }
+
+  #onAnswer(session: LeaseSession, answer: NonNullable<LeaseAnswer["answer"]>): void {
+    switch (answer.$case) {
+      case "grant":
+        this.#onGrant(session, answer.value);
+        break;
+      case "redirect": {
+        const cls = this.#answered(session, answer.value.classId, answer.value.count);
+        if (cls === undefined) return;
+        const to = this.#session(answer.value.rayletAddress, answer.value.nodeId);
+        this.#demand(cls, to, (cls.asked.get(to) ?? 0) + answer.value.count, true);
+        break;
+      }
+      case "reject": {
+        const cls = this.#answered(session, answer.value.classId, answer.value.count);
+        if (cls !== undefined) setTimeout(() => this.#touch(cls), REJECT_PAUSE_MS).unref();
+        break;
+      }
+      case "pending": {
+        const cls = this.#classesById.get(answer.value.classId);
+        if (cls !== undefined) cls.pendingReason = answer.value.reason;
+        break;
+      }
+      case "unschedulable": {
+        const cls = this.#classesById.get(answer.value.classId);
+        if (cls !== undefined) this.#failAll(cls, session, answer.value.reason);
+        break;
+      }
+      case "workerGone": {
+        const gone = answer.value;
+        const loss: WorkerLoss = {
+          exitCode: gone.hasExitCode ? gone.exitCode : null,
+          signal: gone.signal,
+          stderrTail: gone.stderrTail,
+          nodeDied: false,
+          reason: "",
+        };
+        const waiting = this.#lossWaits.get(gone.leaseId);
+        if (waiting !== undefined) waiting(loss);
+        else {
+          const lease = this.#leases.get(gone.leaseId);
+          if (lease !== undefined) this.#onLeaseLost(lease, loss);
+        }
+        break;
+      }
+      case "reclaim": {
+        const lease = this.#leases.get(answer.value.leaseId);
+        if (lease !== undefined) this.#reclaim(lease);
+        break;
+      }
+    }
+  }
+
+  /** Subtracts an answer from what is outstanding. */
+  #answered(session: LeaseSession, classId: number, count: number): SchedulingClass | undefined {
+    const cls = this.#classesById.get(classId);
+    if (cls === undefined) return undefined;
+    const left = (cls.asked.get(session) ?? 0) - count;
+    if (left > 0) cls.asked.set(session, left);
+    else cls.asked.delete(session);
+    return cls;
+  }
+
+  #onGrant(session: LeaseSession, grant: LeaseGrant): void {
+    const cls = this.#answered(session, grant.classId, 1);
+    const { worker } = grant;
+    if (cls === undefined || worker === undefined || this.#closed || cls.queue.length === 0) {
+      session.returnLease(grant.leaseId, false, false);
+      return;
+    }
+    cls.pendingReason = "";
+    const channel = this.#parts.channelTo(worker);
+    const lease = new Lease(grant.leaseId, cls, session, worker, channel, grant.gpuIds);
+    session.leases += 1;
+    cls.leases.add(lease);
+    this.#leases.set(lease.id, lease);
+    const here = this.#leasesByChannel.get(channel);
+    if (here === undefined) {
+      this.#leasesByChannel.set(channel, new Set([lease]));
+      channel.onClose(() => {
+        for (const lost of [...(this.#leasesByChannel.get(channel) ?? [])]) this.#onLeaseLost(lost);
+        this.#leasesByChannel.delete(channel);
+      });
+    } else here.add(lease);
+    this.pump(cls);
+  }
+
+  #onSessionLost(session: LeaseSession, reason: string): void {
+    if (this.#sessions.get(session.address) === session) this.#sessions.delete(session.address);
+    if (!this.#deadNodes.has(session.nodeId)) this.#deadNodes.set(session.nodeId, reason);
+    for (const cls of this.#classes.values()) {
+      cls.asked.delete(session);
+      this.#toldDemand.delete(`${cls.id}@${session.address}`);
+    }
+    for (const lease of [...this.#leases.values()]) if (lease.session === session) this.#onLeaseLost(lease);
+    this.#deadNodes.delete(session.nodeId);
+    if (session.address === this.#parts.raylet.address) return;
+    for (const cls of this.#classes.values()) if (cls.queue.length > 0) this.#touch(cls);
+  }
+
+  // --- leases ---
+
+  #push(task: TaskRecord, lease: Lease): void {
+    lease.idleSinceMs = 0;
+    this.#parts.dispatch(task, lease);
+  }
+
+  #onIdle(lease: Lease): void {
+    if (lease.returning) {
+      this.#return(lease, false, false);
+      return;
+    }
+    if (lease.idleSinceMs === 0) lease.idleSinceMs = performance.now();
+    // Nothing to do here while another worker has a queue: take work back from it.
+    for (const other of lease.schedulingClass.leases) {
+      if (other !== lease && other.inFlight.size > 1 && !other.stealing) {
+        other.stealing = true;
+        other.channel.send([Peer.steal]);
+        break;
+      }
+    }
+  }
+
+  /** Others wait for what this lease holds: an idle one goes at once, a busy one when its work in flight is done. */
+  #reclaim(lease: Lease): void {
+    lease.returning = true;
+    if (lease.inFlight.size === 0) this.#return(lease, false, false);
+    this.#touch(lease.schedulingClass);
+  }
+
+  #return(lease: Lease, workerFailed: boolean, exitWorker: boolean): void {
+    if (!this.#drop(lease)) return;
+    lease.returning = true;
+    lease.session.returnLease(lease.id, workerFailed, exitWorker);
+    this.#dirty.add(lease.schedulingClass);
+    if (this.#dirty.size === 1) queueMicrotask(this.#tellDemands);
+  }
+
+  #drop(lease: Lease): boolean {
+    if (!this.#leases.delete(lease.id)) return false;
+    lease.session.leases -= 1;
+    lease.schedulingClass.leases.delete(lease);
+    this.#leasesByChannel.get(lease.channel)?.delete(lease);
+    return true;
+  }
+
+  /** The worker, or the way to it, is gone: its tasks are judged once it is known what happened. */
+  #onLeaseLost(lease: Lease, known?: WorkerLoss): void {
+    if (!this.#drop(lease)) return;
+    const tasks = [...lease.inFlight];
+    lease.inFlight.clear();
+    lease.returning = true;
+    const settle = (loss: WorkerLoss) => {
+      clearTimeout(timer);
+      this.#lossWaits.delete(lease.id);
+      this.#parts.onWorkerLost(lease, tasks, loss);
+      this.#touch(lease.schedulingClass);
+    };
+    const unknown = (nodeDied: boolean, reason: string): WorkerLoss => ({
+      exitCode: null,
+      signal: "",
+      stderrTail: "",
+      nodeDied,
+      reason,
+    });
+    const died = this.#deadNodes.get(lease.worker.nodeId);
+    const timer = setTimeout(() => settle(unknown(false, "")), LOSS_REPORT_MS);
+    if (known !== undefined) settle(known);
+    else if (died !== undefined || lease.session.lost) settle(unknown(true, died ?? "its raylet is gone"));
+    else {
+      this.#lossWaits.set(lease.id, settle);
+      lease.session.returnLease(lease.id, true, true);
+    }
+  }
+
+  #failAll(cls: SchedulingClass, session: LeaseSession, reason: string): void {
+    this.#answered(session, cls.id, Number.POSITIVE_INFINITY);
+    const payload = this.#parts.objects.errorPayload(new UnschedulableError(`task ${cls.queue.peek()?.name ?? ""} cannot be placed: ${reason}`));
+    for (let task = cls.queue.shift(); task !== undefined; task = cls.queue.shift()) this.#parts.fail(task, payload);
+  }
+
+  // --- time ---
+
+  #tick = (): void => {
+    const nowMs = performance.now();
+    let active = false;
+    for (const lease of [...this.#leases.values()]) {
+      active = true;
+      if (lease.inFlight.size === 0 && nowMs - lease.idleSinceMs > LEASE_IDLE_MS) this.#return(lease, false, false);
+    }
+    for (const cls of this.#classes.values()) {
+      if (cls.queue.length === 0) continue;
+      active = true;
+      this.#tellDemand(cls);
+      this.#warnIfStuck(cls, nowMs);
+    }
+    for (const [address, session] of this.#sessions) {
+      if (session.leases > 0 || session.lost) continue;
+      if ([...this.#classes.values()].some((cls) => (cls.asked.get(session) ?? 0) > 0)) continue;
+      // An idle session would keep the process alive.
+      session.close();
+      this.#sessions.delete(address);
+      for (const cls of this.#classes.values()) this.#toldDemand.delete(`${cls.id}@${address}`);
+    }
+    if (!active && this.#sessions.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }
+  };
+
+  #warnIfStuck(cls: SchedulingClass, nowMs: number): void {
+    const head = cls.queue.peek();
+    if (head === undefined || cls.warned || cls.leases.size > 0) return;
+    if (head.queuedAtMs === 0) head.queuedAtMs = nowMs;
+    if (nowMs - head.queuedAtMs < PENDING_WARNING_MS) return;
+    cls.warned = true;
+    this.#parts.warn(
+      `task ${head.name} and ${cls.queue.length - 1} more have waited ${PENDING_WARNING_MS / 1000} s: ${cls.pendingReason || "no answer from the raylet yet"}`,
+    );
+  }
+}

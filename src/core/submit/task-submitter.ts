@@ -1,0 +1,380 @@
+/**
+ * Steps 2, 3, 5 and 8 of a task's way, at its owner: wait for arguments, hold leases per scheduling class, push tasks
+ * to leased workers, settle refs with what comes back, retry what was lost.
+ *
+ * Leases over raylets: leases.ts. This file decides what happens to one task.
+ */
+import { NodeDiedError, TaskCancelledError, WorkerCrashedError } from "../base/errors.ts";
+import { describeFunction, type RegisteredTask } from "../base/function-registry.ts";
+import type { ResolvedTaskOptions } from "../base/options.ts";
+import type { ObjectEntry } from "../ownership/entries.ts";
+import type { Channel } from "../rpc/channel.ts";
+import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.ts";
+import { UNITS } from "../base/resources.ts";
+import { fillArguments } from "./arguments.ts";
+import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
+import type { GeneratorState } from "./generator-state.ts";
+import { learnDuration, type Lease } from "./lease.ts";
+import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
+import { FunctionState, TaskRecord } from "./task-record.ts";
+
+/** Failed tasks remembered for `tsray list tasks`. */
+const FAILED_KEPT_MAX = 1000;
+
+export interface TaskSubmitterParts extends Omit<LeasesParts, "onWorkerLost" | "dispatch" | "fail" | "objects"> {
+  readonly calls: Calls;
+  /** Called as work begins and ends, so that a driver stays alive while it waits. */
+  readonly onBusy: (delta: 1 | -1) => void;
+}
+
+/** A row of `tsray list tasks`. */
+export interface TaskRow {
+  readonly taskSeq: number;
+  readonly name: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly nodeId: string;
+  readonly pid: number;
+  readonly attempt: number;
+  readonly count: number;
+}
+
+export class TaskSubmitter {
+  readonly #parts: TaskSubmitterParts;
+  readonly #calls: Calls;
+  readonly #leases: Leases;
+  /** Every task that is not done. */
+  readonly #tasks = new Map<number, TaskRecord>();
+  readonly #functionIndexes = new WeakMap<Channel, Map<FunctionState, number>>();
+  readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
+  readonly #failed: TaskRow[] = [];
+
+  constructor(parts: TaskSubmitterParts) {
+    this.#parts = parts;
+    this.#calls = parts.calls;
+    this.#leases = new Leases({
+      ...parts,
+      objects: parts.calls.objects,
+      fail: (task, error) => this.#fail(task, error),
+      dispatch: (task, lease) => this.#dispatch(task, lease),
+      onWorkerLost: (lease, tasks, loss) => this.#onWorkerLost(lease, tasks, loss),
+    });
+  }
+
+  /** Refs at once; nothing is awaited. @throws SerializationError, ObjectStoreFullError */
+  submit(record: RegisteredTask, args: readonly unknown[], options: ResolvedTaskOptions, promised?: Promised): Submitted {
+    const parts = this.#calls.make(options.name || record.name, args, options.numReturns, promised);
+    const task = new TaskRecord(parts, this.#functionState(record), options);
+    for (const entry of task.returns) entry.task = task;
+    if (task.generator) task.generator.onConsumed = (consumed) => this.#onConsumed(task, consumed);
+    this.#begin(task);
+    this.#calls.watch(task, options, (why) => this.#cancelTask(task, false, true, why));
+    return submittedOf(task);
+  }
+
+  /** Runs the task behind a lost object once more. @returns false when it may not */
+  reconstruct(entry: ObjectEntry): boolean {
+    const task = entry.task;
+    if (!(task instanceof TaskRecord) || task.generator !== undefined || task.state !== "done" || task.abandoned) return false;
+    const { maxRetries } = task.options;
+    if (maxRetries >= 0 && entry.reconstructions >= maxRetries) return false;
+    for (const other of task.returns) {
+      if (other.payload?.[0] === PayloadKind.stored) other.unsettle();
+      other.reconstructions += 1;
+    }
+    task.state = "waiting";
+    task.attempt += 1;
+    this.#begin(task);
+    return true;
+  }
+
+  /** Cancels the task behind an object. No-op when it is done, or was no task's. */
+  cancel(entry: ObjectEntry, force: boolean, recursive: boolean): void {
+    if (entry.task instanceof TaskRecord) this.#cancelTask(entry.task, force, recursive, "it was cancelled");
+  }
+
+  cancelGenerator(source: GeneratorState, force: boolean, recursive: boolean): void {
+    for (const task of this.#tasks.values()) {
+      if (task.generator === source) this.#cancelTask(task, force, recursive, "it was cancelled");
+    }
+  }
+
+  /** Cancels what the given task of this process has submitted. */
+  cancelChildren(parentSeq: number, force: boolean): void {
+    for (const task of [...this.#tasks.values()]) {
+      if (task.parentSeq === parentSeq) this.#cancelTask(task, force, true, "the task that submitted it was cancelled");
+    }
+  }
+
+  onNodeDied(nodeId: string): void {
+    this.#leases.onNodeDied(nodeId);
+  }
+
+  list(rowsMax: number): TaskRow[] {
+    const rows: TaskRow[] = [];
+    const grouped = new Map<string, { row: TaskRow; count: number }>();
+    for (const task of this.#tasks.values()) {
+      const row = this.#row(task);
+      if (row.state === "RUNNING" && rows.length < rowsMax) rows.push(row);
+      else {
+        const key = `${row.name}|${row.state}|${row.reason}`;
+        const group = grouped.get(key);
+        if (group) group.count += 1;
+        else grouped.set(key, { row, count: 1 });
+      }
+    }
+    for (const { row, count } of grouped.values()) rows.push({ ...row, count });
+    return [...rows, ...this.#failed];
+  }
+
+  /** Ends every session; leases go back with them. */
+  close(): void {
+    this.#leases.close();
+    for (const task of this.#tasks.values()) task.cleanup?.();
+  }
+
+  // --- messages from workers ---
+
+  onDone(from: Channel, seq: number, micros: number, result: unknown, flags: number): void {
+    const task = this.#tasks.get(seq);
+    const lease = task?.lease;
+    if (task === undefined || lease === undefined || lease.channel !== from) return;
+    if (flags === 0) learnDuration(task.fn, micros);
+    lease.remove(task);
+    task.started = false;
+    if (flags & DoneFlag.exitWorker) this.#leases.retire(lease);
+    if (task.abandoned) this.#forget(task);
+    else if (flags === 0 || flags === DoneFlag.exitWorker) this.#succeed(task, result, from);
+    else this.#failOrRetry(task, result as Payload, flags);
+    this.#leases.pump(lease.schedulingClass, lease);
+  }
+
+  onGiveBack(from: Channel, seqs: readonly number[]): void {
+    const back: TaskRecord[] = [];
+    let lease: Lease | undefined;
+    for (const seq of seqs) {
+      const task = this.#tasks.get(seq);
+      if (task?.lease?.channel !== from) continue;
+      lease = task.lease;
+      lease.remove(task);
+      if (task.abandoned) this.#forget(task);
+      else {
+        task.state = "queued";
+        back.push(task);
+      }
+    }
+    this.#leases.onGivenBack(from, lease, back);
+  }
+
+  onStarted(seq: number): void {
+    const task = this.#tasks.get(seq);
+    if (task) task.started = true;
+  }
+
+  onItem(from: Channel, taskSeq: number, index: number, payload: Payload): void {
+    const task = this.#tasks.get(taskSeq);
+    if (task?.lease?.channel === from) this.#calls.item(task, index, payload, from);
+  }
+
+  // --- one task ---
+
+  #functionState(record: RegisteredTask): FunctionState {
+    let state = this.#functions.get(record);
+    if (state === undefined) {
+      state = new FunctionState(record);
+      this.#functions.set(record, state);
+    }
+    return state;
+  }
+
+  #begin(task: TaskRecord): void {
+    this.#tasks.set(task.seq, task);
+    this.#parts.onBusy(1);
+    this.#calls.whenArgumentsReady(task, () => this.#enqueue(task));
+  }
+
+  #enqueue(task: TaskRecord): void {
+    const failed = this.#calls.failedArgument(task);
+    if (failed !== undefined) {
+      this.#fail(task, failed);
+      return;
+    }
+    task.state = "queued";
+    this.#leases.enqueue(task);
+  }
+
+  #dispatch(task: TaskRecord, lease: Lease): void {
+    task.state = "running";
+    lease.add(task);
+    let indexes = this.#functionIndexes.get(lease.channel);
+    if (indexes === undefined) {
+      indexes = new Map();
+      this.#functionIndexes.set(lease.channel, indexes);
+    }
+    let index = indexes.get(task.fn);
+    if (index === undefined) {
+      index = indexes.size;
+      indexes.set(task.fn, index);
+      lease.channel.send([Peer.define, index, describeFunction(task.fn.record)]);
+    }
+    const { options } = task;
+    const args = task.waitFor === undefined ? task.args : fillArguments(task.args, task.waitFor);
+    const returns = options.numReturns === "streaming" ? -1 : options.numReturns;
+    const first = task.returns[0]?.seq ?? 0;
+    // The common shape is short; what few tasks need comes behind.
+    const { resources } = options;
+    const plain = resources.CPU === UNITS && Object.keys(resources).length === 1;
+    if (returns === 1 && plain && options.maxCalls === 0 && task.attempt === 0 && options.name === "") {
+      lease.channel.send([Peer.run, task.seq, index, first, args]);
+    } else {
+      const extra: RunExtra = {
+        resources,
+        attempt: task.attempt,
+        maxCalls: options.maxCalls,
+        name: options.name,
+        ahead: options.generatorBackpressure ?? 0,
+        gpuIds: lease.gpuIds,
+      };
+      lease.channel.send([Peer.run, task.seq, index, first, args, returns, extra]);
+    }
+  }
+
+  #succeed(task: TaskRecord, result: unknown, from: Channel): void {
+    this.#calls.succeed(task, result, from);
+    this.#forget(task);
+    // Lineage: only what lies in a store can be lost, and so made again.
+    for (const entry of task.returns) if (entry.payload?.[0] !== PayloadKind.stored) entry.task = undefined;
+  }
+
+  #failOrRetry(task: TaskRecord, payload: Payload, flags: number): void {
+    if (flags & DoneFlag.cancelled) {
+      this.#fail(task, payload);
+      return;
+    }
+    const { retryExceptions } = task.options;
+    if (flags & DoneFlag.userError && retryExceptions !== false && this.#hasRetriesLeft(task)) {
+      if (retryExceptions === true || this.#calls.isOneOf(payload, retryExceptions)) {
+        this.#retry(task);
+        return;
+      }
+    }
+    this.#fail(task, payload);
+  }
+
+  #hasRetriesLeft(task: TaskRecord): boolean {
+    return task.options.maxRetries < 0 || task.attempt < task.options.maxRetries;
+  }
+
+  #retry(task: TaskRecord): void {
+    task.attempt += 1;
+    task.started = false;
+    this.#enqueue(task);
+  }
+
+  #fail(task: TaskRecord, payload: Payload): void {
+    if (this.#failed.length >= FAILED_KEPT_MAX) this.#failed.shift();
+    this.#failed.push({ ...this.#row(task), state: "FAILED", reason: this.#calls.describeError(payload) });
+    this.#calls.fail(task, payload);
+    this.#forget(task);
+    for (const entry of task.returns) entry.task = undefined;
+  }
+
+  #forget(task: TaskRecord): void {
+    if (!this.#tasks.delete(task.seq)) return;
+    task.state = "done";
+    task.cleanup?.();
+    task.cleanup = undefined;
+    // Arguments stay only where the task may have to run again for a lost result.
+    if (!task.returns.some((entry) => entry.payload?.[0] === PayloadKind.stored)) task.held = undefined;
+    this.#parts.onBusy(-1);
+  }
+
+  #cancelTask(task: TaskRecord, force: boolean, recursive: boolean, why: string): void {
+    if (task.state === "done") return;
+    const { lease } = task;
+    const payload = this.#calls.objects.errorPayload(new TaskCancelledError(`task ${task.name} was cancelled: ${why}`));
+    if (!task.abandoned) {
+      if (lease === undefined) {
+        if (task.state === "queued") this.#leases.dequeue(task);
+        task.abandoned = true;
+        this.#fail(task, payload);
+        return;
+      }
+      task.abandoned = true;
+      // The refs are settled now; the record stays until the worker answers.
+      this.#calls.fail(task, payload);
+      lease.channel.send([Peer.cancel, task.seq, recursive]);
+    }
+    if (force && lease !== undefined) this.#leases.kill(lease);
+  }
+
+  #onConsumed(task: TaskRecord, consumed: number): void {
+    const { lease } = task;
+    if (consumed < 0) this.#cancelTask(task, false, true, "its consumer left");
+    else if (lease !== undefined && task.options.generatorBackpressure !== undefined) {
+      lease.channel.send([Peer.consumed, task.seq, consumed]);
+    }
+  }
+
+  #onWorkerLost(lease: Lease, tasks: readonly TaskRecord[], loss: WorkerLoss): void {
+    const again: TaskRecord[] = [];
+    tasks.forEach((task, i) => {
+      task.lease = undefined;
+      // Tasks run in order: the oldest was running, and those known to have started while it waited.
+      const ran = i === 0 || task.started;
+      task.started = false;
+      if (task.abandoned) this.#forget(task);
+      else if (!ran) again.push(task);
+      else if (this.#hasRetriesLeft(task)) {
+        task.attempt += 1;
+        again.push(task);
+      } else this.#fail(task, this.#calls.objects.errorPayload(crashError(task, lease, loss)));
+    });
+    for (const task of again) task.state = "queued";
+    this.#leases.requeue(lease.schedulingClass, again);
+  }
+
+  #row(task: TaskRecord): TaskRow {
+    const { lease } = task;
+    const state =
+      task.state === "waiting" ? "PENDING_ARGS_AVAIL" : task.state === "queued" ? "PENDING_NODE_ASSIGNMENT" : "RUNNING";
+    const reason =
+      task.state === "waiting"
+        ? "waiting for arguments"
+        : task.state === "queued"
+          ? this.#leases.whyPending(task)
+          : "";
+    return {
+      taskSeq: task.seq,
+      name: task.name,
+      state,
+      reason,
+      nodeId: lease?.worker.nodeId ?? "",
+      pid: lease?.worker.pid ?? 0,
+      attempt: task.attempt,
+      count: 1,
+    };
+  }
+}
+
+function crashError(task: TaskRecord, lease: Lease, loss: WorkerLoss): Error {
+  const { pid, nodeId } = lease.worker;
+  if (loss.nodeDied) {
+    return new NodeDiedError(`node ${nodeId} died while it ran task ${task.name} (${loss.reason})`);
+  }
+  const how =
+    loss.signal !== ""
+      ? `was killed by ${loss.signal}`
+      : loss.exitCode !== null
+        ? `exited with code ${loss.exitCode}`
+        : "was lost";
+  const tail = loss.stderrTail === "" ? "" : `\n  last output on its stderr:\n${loss.stderrTail.replace(/^/gm, "    ")}`;
+  const tries = task.attempt > 0 ? ` (attempt ${task.attempt + 1})` : "";
+  return new WorkerCrashedError(`worker ${pid} on node ${nodeId} ${how} while it ran task ${task.name}${tries}${tail}`, {
+    pid,
+    exitCode: loss.exitCode,
+    signal: loss.signal === "" ? null : loss.signal,
+    stderrTail: loss.stderrTail,
+  });
+}
+

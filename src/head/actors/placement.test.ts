@@ -1,0 +1,102 @@
+// Goal: actors go where the strategy says, and the reason for waiting names what is missing.
+// Method: views of nodes in, the chosen node out.
+import { expect, test } from "vitest";
+import {
+  type ClusterRoom,
+  choosePlacement,
+  criticalUse,
+  type NodeRoom,
+  type PlacementDemand,
+} from "./placement.ts";
+
+const amounts = (whole: Record<string, number>) =>
+  Object.fromEntries(Object.entries(whole).map(([name, amount]) => [name, amount * 10_000]));
+
+function room(nodeId: string, total: Record<string, number>, free = total, actorCount = 0): NodeRoom {
+  return { nodeId, total: amounts(total), free: amounts(free), use: criticalUse(total, free), actorCount };
+}
+
+function cluster(rooms: NodeRoom[], dead: string[] = [], spreadTurn = 0): ClusterRoom {
+  return { rooms: new Map(rooms.map((r) => [r.nodeId, r])), isDead: (id) => dead.includes(id), spreadTurn };
+}
+
+interface Wish {
+  resources?: Record<string, number>;
+  placement?: Record<string, number>;
+  kind?: string;
+  nodeId?: string;
+  soft?: boolean;
+  owner?: string;
+}
+
+function demand({
+  resources = {},
+  placement = { CPU: 1 },
+  kind = "DEFAULT",
+  nodeId = "",
+  soft = false,
+  owner = "n1",
+}: Wish): PlacementDemand {
+  const strategy = { kind, nodeId, soft };
+  return { resources: amounts(resources), placement: amounts(placement), strategy, ownerNodeId: owner };
+}
+
+const at = (wish: Wish, view: ClusterRoom) => {
+  const answer = choosePlacement(demand(wish), view);
+  return answer.kind === "node" ? answer.nodeId : `${answer.kind}: ${answer.reason}`;
+};
+
+test("packs on the owner's node while it is less than half used, then takes the least used", () => {
+  expect(
+    at({ resources: { CPU: 1 } }, cluster([room("n2", { CPU: 4 }), room("n1", { CPU: 4 }, { CPU: 3 })])),
+  ).toBe("n1");
+  expect(
+    at({ resources: { CPU: 1 } }, cluster([room("n2", { CPU: 4 }), room("n1", { CPU: 4 }, { CPU: 2 })])),
+  ).toBe("n2");
+  expect(at({}, cluster([room("n2", { CPU: 4 }, { CPU: 1 }), room("n1", { CPU: 4 }, { CPU: 2 })]))).toBe(
+    "n1",
+  );
+  expect(at({ owner: "x" }, cluster([room("n1", { CPU: 4 }, { CPU: 4 }, 3), room("n2", { CPU: 4 })]))).toBe(
+    "n2",
+  );
+  expect(at({}, cluster([room("n1", { CPU: 4, GPU: 2 }, { CPU: 4, GPU: 1 }), room("n2", { CPU: 4 })]))).toBe(
+    "n2",
+  );
+});
+
+test("a default actor needs a CPU in total and none free", () => {
+  expect(at({}, cluster([room("n1", { CPU: 1 }, { CPU: 0 })]))).toBe("n1");
+  expect(at({}, cluster([room("n1", { CPU: 0 }), room("n2", { CPU: 1 }, { CPU: 0 })]))).toBe("n2");
+});
+
+test("SPREAD takes feasible nodes in turn", () => {
+  const rooms = [room("n1", { CPU: 1 }), room("n2", {}), room("n3", { CPU: 1 })];
+  const turns = [0, 1, 2, 3].map((turn) => at({ kind: "SPREAD" }, cluster(rooms, [], turn)));
+  expect(turns).toEqual(["n1", "n3", "n3", "n1"]);
+});
+
+test("affinity: hard waits or fails, soft goes elsewhere", () => {
+  const rooms = [room("n1", { CPU: 4 }), room("n2", { CPU: 1 }, { CPU: 0 })];
+  const named = (wish: Wish, dead: string[] = []) =>
+    at({ kind: "NODE_AFFINITY", ...wish }, cluster(rooms, dead));
+  expect(named({ nodeId: "n2" })).toBe("n2");
+  expect(named({ nodeId: "n2", resources: { CPU: 1 } })).toBe("waits: it waits for 1 CPU to be free");
+  expect(named({ nodeId: "n2", resources: { CPU: 1 }, soft: true })).toContain("waits");
+  expect(named({ nodeId: "n2", resources: { CPU: 2 }, soft: true })).toBe("n1");
+  expect(named({ nodeId: "n9" })).toContain("n9 that it must run on is not part");
+  expect(named({ nodeId: "n9" }, ["n9"])).toContain("unschedulable: the node n9");
+  expect(named({ nodeId: "n9", soft: true }, ["n9"])).toBe("n1");
+});
+
+test("the reason for waiting names the missing resource", () => {
+  const rooms = [room("n1", { CPU: 4 }), room("n2", { GPU: 2 })];
+  expect(at({}, cluster([]))).toBe("waits: the cluster has no node yet");
+  expect(at({ resources: { GPU: 3 } }, cluster(rooms))).toContain(
+    "needs 3 GPU, and any of the 2 nodes has at most 2",
+  );
+  expect(at({ resources: { GPU: 1 } }, cluster(rooms))).toContain("no single node has all of 1 CPU, 1 GPU");
+  expect(at({ resources: { tpu: 1 } }, cluster([room("n1", { CPU: 1 })]))).toContain("node n1 has at most 0");
+  expect(at({ resources: { CPU: 3 } }, cluster([room("n1", { CPU: 4 }, { CPU: 1 })]))).toBe(
+    "waits: it waits for 3 CPU to be free",
+  );
+});

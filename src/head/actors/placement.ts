@@ -1,0 +1,173 @@
+/**
+ * Which node an actor goes to.
+ *
+ * Decides by the head's view: a node is feasible when its totals hold what placing needs and its free resources hold
+ * what the actor keeps while it lives. DEFAULT packs on the owner's node while that node's scarcest resource is less
+ * than half used, then takes the least used node; SPREAD takes the feasible nodes in turn; NODE_AFFINITY takes the node
+ * it names, and another only where it is soft. Pure. The raylet has the last word: a view may be stale.
+ */
+
+/** Resource amounts by name, in units of 1/10000. */
+export type Amounts = Readonly<Record<string, number>>;
+
+const UNITS_PER_WHOLE = 10_000;
+const PACK_BELOW_USE = 0.5;
+
+/** What placement knows of a node. `free` counts what was promised to actors on their way there as used. */
+export interface NodeRoom {
+  readonly nodeId: string;
+  readonly total: Amounts;
+  readonly free: Amounts;
+  /** criticalUse() of the two above, kept because each placement may look at each node. */
+  readonly use: number;
+  /** Actors placed there: the tie-break between nodes that are used alike. */
+  readonly actorCount: number;
+}
+
+export interface PlacementDemand {
+  /** Held while the actor lives. */
+  readonly resources: Amounts;
+  /** Needed in a node's totals to be placed there. */
+  readonly placement: Amounts;
+  readonly strategy: { readonly kind: string; readonly nodeId: string; readonly soft: boolean };
+  readonly ownerNodeId: string;
+}
+
+export interface ClusterRoom {
+  readonly rooms: ReadonlyMap<string, NodeRoom>;
+  /** Whether the node is known to have died (as against: not known). */
+  isDead(nodeId: string): boolean;
+  /** Grows by one with each SPREAD placement. */
+  readonly spreadTurn: number;
+}
+
+export type Placement =
+  | { kind: "node"; nodeId: string }
+  | { kind: "waits"; reason: string }
+  | { kind: "unschedulable"; reason: string };
+
+/** @param isAllowed leaves out nodes that have just refused this actor */
+export function choosePlacement(
+  demand: PlacementDemand,
+  cluster: ClusterRoom,
+  isAllowed: (nodeId: string) => boolean = () => true,
+): Placement {
+  const { strategy } = demand;
+  if (strategy.kind === "NODE_AFFINITY") {
+    const answer = placeOnNamed(demand, cluster, isAllowed);
+    if (answer !== undefined) return answer;
+  }
+  const fits = (room: NodeRoom | undefined): room is NodeRoom =>
+    room !== undefined && isAllowed(room.nodeId) && hasRoom(room, demand);
+  const chosen =
+    strategy.kind === "SPREAD"
+      ? nextInTurn(cluster, fits)
+      : packThenSpread(cluster, demand.ownerNodeId, fits);
+  if (chosen !== undefined) return { kind: "node", nodeId: chosen.nodeId };
+  return { kind: "waits", reason: whyNowhere(demand, [...cluster.rooms.values()]) };
+}
+
+/** The named node, or why not; undefined when a soft affinity may look elsewhere. */
+function placeOnNamed(
+  demand: PlacementDemand,
+  cluster: ClusterRoom,
+  isAllowed: (nodeId: string) => boolean,
+): Placement | undefined {
+  const { nodeId, soft } = demand.strategy;
+  const room = cluster.rooms.get(nodeId);
+  if (room === undefined) {
+    if (soft) return undefined;
+    return cluster.isDead(nodeId)
+      ? { kind: "unschedulable", reason: `the node ${nodeId} that it must run on has died` }
+      : { kind: "waits", reason: `the node ${nodeId} that it must run on is not part of the cluster` };
+  }
+  if (isAllowed(nodeId) && hasRoom(room, demand)) return { kind: "node", nodeId };
+  // Soft: elsewhere only when the node can never fit it.
+  if (soft && firstMissing(mostOf(demand), room.total) !== undefined) return undefined;
+  return { kind: "waits", reason: whyNowhere(demand, [room]) };
+}
+
+function nextInTurn(cluster: ClusterRoom, fits: (room: NodeRoom) => boolean): NodeRoom | undefined {
+  const rooms = [...cluster.rooms.values()];
+  for (let i = 0; i < rooms.length; i += 1) {
+    const room = rooms[(cluster.spreadTurn + i) % rooms.length];
+    if (room !== undefined && fits(room)) return room;
+  }
+  return undefined;
+}
+
+function packThenSpread(
+  cluster: ClusterRoom,
+  ownerNodeId: string,
+  fits: (room: NodeRoom | undefined) => room is NodeRoom,
+): NodeRoom | undefined {
+  const own = cluster.rooms.get(ownerNodeId);
+  if (fits(own) && own.use < PACK_BELOW_USE) return own;
+  let best: NodeRoom | undefined;
+  for (const room of cluster.rooms.values()) {
+    if (!fits(room)) continue;
+    const isBetter =
+      best === undefined ||
+      room.use < best.use ||
+      (room.use === best.use && room.actorCount < best.actorCount);
+    if (isBetter) best = room;
+  }
+  return best;
+}
+
+function hasRoom(room: NodeRoom, demand: PlacementDemand): boolean {
+  return (
+    firstMissing(demand.placement, room.total) === undefined &&
+    firstMissing(demand.resources, room.free) === undefined
+  );
+}
+
+/** The used share of the resource that is used most, 0 to 1. */
+export function criticalUse(total: Amounts, free: Amounts): number {
+  let use = 0;
+  for (const name in total) {
+    const amount = total[name] ?? 0;
+    if (amount > 0) use = Math.max(use, 1 - (free[name] ?? 0) / amount);
+  }
+  return use;
+}
+
+function firstMissing(wanted: Amounts, have: Amounts): string | undefined {
+  for (const name in wanted) {
+    const amount = wanted[name] ?? 0;
+    if (amount > 0 && (have[name] ?? 0) < amount) return name;
+  }
+  return undefined;
+}
+
+function mostOf({ resources, placement }: PlacementDemand): Amounts {
+  const most: Record<string, number> = { ...placement };
+  for (const [name, amount] of Object.entries(resources)) most[name] = Math.max(most[name] ?? 0, amount);
+  return most;
+}
+
+/** Names the resource that is missing. Steady: the text changes only when the kind of shortage does. */
+function whyNowhere(demand: PlacementDemand, rooms: readonly NodeRoom[]): string {
+  if (rooms.length === 0) return "the cluster has no node yet";
+  const wanted = mostOf(demand);
+  const where = rooms.length === 1 ? `node ${rooms[0]?.nodeId}` : `any of the ${rooms.length} nodes`;
+  for (const [name, amount] of Object.entries(wanted)) {
+    const largest = Math.max(...rooms.map((room) => room.total[name] ?? 0));
+    if (largest < amount)
+      return `it needs ${say(amount)} ${name}, and ${where} has at most ${say(largest)} in total`;
+  }
+  const able = rooms.filter((room) => firstMissing(wanted, room.total) === undefined);
+  if (able.length === 0) return `no single node has all of ${sayAll(wanted)}`;
+  for (const [name, amount] of Object.entries(demand.resources)) {
+    if (able.every((room) => (room.free[name] ?? 0) < amount))
+      return `it waits for ${say(amount)} ${name} to be free`;
+  }
+  return `it waits for a node with ${sayAll(wanted)} free`;
+}
+
+const say = (amount: number) => String(amount / UNITS_PER_WHOLE);
+
+const sayAll = (amounts: Amounts) =>
+  Object.entries(amounts)
+    .map(([name, amount]) => `${say(amount)} ${name}`)
+    .join(", ") || "nothing";

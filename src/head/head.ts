@@ -1,0 +1,198 @@
+/**
+ * The head: the cluster's tables behind one gRPC service.
+ *
+ * Composes nodes, jobs, actors and key-value, tells each what the others have to know, and answers the calls that
+ * belong to none of them. Decides nothing about any of them itself.
+ */
+import { randomUUID } from "node:crypto";
+import { bindServer, createServer, handleUnary, unary } from "../core/rpc/grpc.ts";
+import {
+  type ClusterInfoReply,
+  type HeadServiceServer,
+  HeadServiceService,
+  type TaskList,
+  type WorkerList,
+} from "../core/wire/gen/tsray/v1/head.ts";
+import type { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
+import { ActorDirectory } from "./actors/actor-directory.ts";
+import { JobTable } from "./jobs.ts";
+import { KeyValue } from "./key-value.ts";
+import { encodeUpdateOnce, type HealthCheckOptions, NodeTable } from "./nodes.ts";
+import { RayletClients } from "./raylet-clients.ts";
+import type { StateStore } from "./state-store/state-store.ts";
+
+export { openStateStore, type StateStore } from "./state-store/state-store.ts";
+
+/** How long one raylet may take to list its tasks or workers. */
+const LIST_TIMEOUT_MS = 1000;
+/** Rows of one list, so that it fits one message. */
+const ROWS_LISTED_MAX = 50_000;
+const CLUSTER_TABLE = "cluster";
+const CLUSTER_KEY = "identity";
+
+export interface HeadOptions {
+  /** "host:port" (port 0 = any) or "unix:/path". */
+  readonly bind: string;
+  readonly token: string;
+  /** The head closes it when it closes. */
+  readonly store: StateStore;
+  readonly healthCheck: HealthCheckOptions;
+  readonly version: string;
+  log(line: string): void;
+}
+
+export interface Head {
+  /** gRPC target that clients use. */
+  readonly address: string;
+  /** Ends all sessions, waits for writes under way and closes the store. Safe to repeat. */
+  close(): Promise<void>;
+}
+
+/** @throws ClusterUnreachableError when the address cannot be bound */
+export async function startHead(options: HeadOptions): Promise<Head> {
+  const { store, log } = options;
+  const info = await enterCluster(store, options.version);
+  const clients = new RayletClients(options.token);
+  const jobs: JobTable = new JobTable({
+    store,
+    log,
+    events: {
+      started: (job) => nodes.broadcast({ jobs: [job] }),
+      ended: (jobId) => {
+        nodes.broadcast({ endedJobIds: [jobId] });
+        actors.jobEnded(jobId);
+      },
+    },
+  });
+  const nodes: NodeTable = new NodeTable({
+    healthCheck: options.healthCheck,
+    clients,
+    log,
+    runningJobs: () => jobs.running(),
+    events: {
+      registered: (node) => actors.nodeRegistered(node),
+      viewChanged: (node) => actors.nodeChanged(node),
+      logs: (batches) => jobs.routeLogs(batches),
+      processesEnded: (processIds) => {
+        for (const processId of processIds) actors.processEnded(processId);
+      },
+      died: (node) => {
+        jobs.announceDead(node);
+        actors.nodeDied(node.nodeId, node.deathReason);
+      },
+    },
+  });
+  const actors: ActorDirectory = new ActorDirectory({
+    store,
+    clients,
+    log,
+    jobs,
+    nodes: { isAlive: (nodeId) => nodes.isAlive(nodeId), isDead: (nodeId) => nodes.isDead(nodeId) },
+  });
+
+  const server = createServer(options.token);
+  let closing: Promise<void> | undefined;
+  const close = async () => {
+    await Promise.all([jobs.close(), actors.close(), nodes.close()]);
+    server.forceShutdown();
+    clients.close();
+    await store.close();
+  };
+  const stop = () => {
+    closing ??= close();
+    return closing;
+  };
+
+  try {
+    await jobs.load();
+    await actors.load(info.epoch, nodes.silenceMsMax);
+    const service = { ...HeadServiceService };
+    service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
+    server.addService(
+      service,
+      handlers({ nodes, jobs, actors, clients, keyValue: new KeyValue(store), info }),
+    );
+    const address = await bindServer(server, options.bind);
+    log(`head of cluster ${info.clusterId} listens on ${address} (epoch ${info.epoch})`);
+    return { address, close: stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly nodes: NodeTable;
+  readonly jobs: JobTable;
+  readonly actors: ActorDirectory;
+  readonly clients: RayletClients;
+  readonly keyValue: KeyValue;
+  readonly info: ClusterInfoReply;
+}
+
+function handlers({ nodes, jobs, actors, clients, keyValue, info }: Parts): HeadServiceServer {
+  return {
+    nodeSession: (call) => nodes.serve(call),
+    jobSession: (call) => jobs.serve(call),
+    createActor: handleUnary(({ spec }) => actors.create(spec)),
+    watchActor: handleUnary((request) => actors.watch(request)),
+    findActor: handleUnary(({ namespace, name }) => actors.find(namespace, name)),
+    killActor: handleUnary((request) => actors.kill(request).then(() => ({}))),
+    reportActor: handleUnary((report) => actors.report(report).then(() => ({}))),
+    listNodes: handleUnary(() => nodes.list()),
+    listActors: handleUnary(() => actors.list()),
+    listJobs: handleUnary(() => jobs.list()),
+    listTasks: handleUnary(() => listTasks(nodes, clients)),
+    listWorkers: handleUnary(() => listWorkers(nodes, clients)),
+    kvGet: handleUnary((request) => keyValue.get(request)),
+    kvPut: handleUnary((request) => keyValue.put(request)),
+    kvDelete: handleUnary((request) => keyValue.delete(request).then(() => ({}))),
+    kvKeys: handleUnary((request) => keyValue.keys(request)),
+    clusterInfo: handleUnary(() => info),
+  };
+}
+
+/** The cluster's id, made at its first start, and the count of its starts. */
+async function enterCluster(store: StateStore, version: string): Promise<ClusterInfoReply> {
+  for (;;) {
+    const entry = await store.get(CLUSTER_TABLE, CLUSTER_KEY);
+    const before =
+      entry && (JSON.parse(Buffer.from(entry.value).toString("utf8")) as { id: string; epoch: number });
+    const identity = { id: before?.id ?? randomUUID(), epoch: (before?.epoch ?? 0) + 1 };
+    const value = Buffer.from(JSON.stringify(identity), "utf8");
+    const { stored } = await store.put(CLUSTER_TABLE, CLUSTER_KEY, value, entry?.revision ?? 0);
+    if (stored) return { clusterId: identity.id, epoch: identity.epoch, version, startedAtMs: Date.now() };
+  }
+}
+
+async function listTasks(nodes: NodeTable, clients: RayletClients): Promise<TaskList> {
+  const ask = (client: RayletServiceClient) => unary(client, client.listTasks, {}, LIST_TIMEOUT_MS);
+  const { answers, unreachable } = await askAll(nodes, clients, ask);
+  return { tasks: answers.flatMap((answer) => answer.tasks).slice(0, ROWS_LISTED_MAX), unreachable };
+}
+
+async function listWorkers(nodes: NodeTable, clients: RayletClients): Promise<WorkerList> {
+  const ask = (client: RayletServiceClient) => unary(client, client.listWorkers, {}, LIST_TIMEOUT_MS);
+  const { answers, unreachable } = await askAll(nodes, clients, ask);
+  return { workers: answers.flatMap((answer) => answer.workers).slice(0, ROWS_LISTED_MAX), unreachable };
+}
+
+/** Asks every live raylet at once; those that do not answer are named. */
+async function askAll<R>(
+  nodes: NodeTable,
+  clients: RayletClients,
+  ask: (client: RayletServiceClient) => Promise<R>,
+) {
+  const unreachable: string[] = [];
+  const answers = await Promise.all(
+    nodes.alive().map(async ({ nodeId }) => {
+      try {
+        return [await clients.callNow(nodeId, ask)];
+      } catch {
+        unreachable.push(nodeId);
+        return [];
+      }
+    }),
+  );
+  return { answers: answers.flat(), unreachable: unreachable.sort() };
+}

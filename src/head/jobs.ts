@@ -1,0 +1,235 @@
+/**
+ * Which jobs run, and what their drivers hear: their workers' output and the death of nodes.
+ *
+ * Decides that a job lives exactly as long as its driver's stream: when that ends, however it ends, the job has ended,
+ * and its id is not taken again. A driver that reads too slowly loses log lines, never memory of the head: lines over
+ * the bound are dropped and counted, and the count is told as one warning once there is room.
+ */
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { ClusterUnreachableError, InvalidOptionError } from "../core/base/errors.ts";
+import { toServiceError } from "../core/rpc/grpc.ts";
+import type { JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import {
+  JobEvent,
+  JobInfo,
+  type JobList,
+  type JobMessage,
+  type LogBatch,
+} from "../core/wire/gen/tsray/v1/head.ts";
+import { BoundedMap } from "./bounded-map.ts";
+import type { StateStore } from "./state-store/state-store.ts";
+
+const TABLE = "jobs";
+const JOBS_RUNNING_MAX = 10_000;
+const JOBS_ENDED_MAX = 1000;
+/** Characters of log text on their way to one driver. */
+export const LOG_CHARS_IN_FLIGHT_MAX = 4 * 1024 * 1024;
+
+export interface JobEvents {
+  started(job: JobConfig): void;
+  ended(jobId: string, reason: string): void;
+}
+
+type Call = ServerDuplexStream<JobMessage, JobEvent>;
+
+interface Job {
+  readonly config: JobConfig;
+  info: JobInfo;
+  session: JobSession;
+}
+
+/** The stream of one driver, with a bound on the log text that waits in it. */
+class JobSession {
+  readonly #call: Call;
+  #logCharsInFlight = 0;
+  #linesDropped = 0;
+
+  constructor(call: Call) {
+    this.#call = call;
+  }
+
+  send(event: Partial<JobEvent>): void {
+    if (this.#call.writable) this.#call.write(JobEvent.fromPartial(event));
+  }
+
+  sendLogs(batch: LogBatch): void {
+    const chars = batch.lines.reduce((sum, line) => sum + line.text.length + line.name.length, 0);
+    if (!this.#call.writable) return;
+    if (this.#logCharsInFlight + chars > LOG_CHARS_IN_FLIGHT_MAX) {
+      this.#linesDropped += batch.lines.length;
+      return;
+    }
+    this.#logCharsInFlight += chars;
+    this.#call.write(JobEvent.fromPartial({ logs: [batch] }), () => {
+      this.#logCharsInFlight -= chars;
+      this.#tellDropped();
+    });
+  }
+
+  refuse(error: unknown): void {
+    this.#call.emit("error", Object.assign(new Error("job refused"), toServiceError(error)));
+  }
+
+  end(): void {
+    if (this.#call.writable) this.#call.end();
+  }
+
+  #tellDropped(): void {
+    if (this.#linesDropped === 0 || this.#logCharsInFlight > LOG_CHARS_IN_FLIGHT_MAX / 2) return;
+    const lines = this.#linesDropped;
+    this.#linesDropped = 0;
+    this.send({ warning: `${lines} log lines of workers were dropped: the driver reads them too slowly` });
+  }
+}
+
+export class JobTable {
+  readonly #store: StateStore;
+  readonly #events: JobEvents;
+  readonly #log: (line: string) => void;
+  readonly #running = new Map<string, Job>();
+  readonly #ended: BoundedMap<string, JobInfo>;
+  readonly #writes = new Set<Promise<void>>();
+  #isClosed = false;
+
+  constructor(options: { store: StateStore; events: JobEvents; log(line: string): void }) {
+    this.#store = options.store;
+    this.#events = options.events;
+    this.#log = options.log;
+    this.#ended = new BoundedMap(JOBS_ENDED_MAX, (jobId) => this.#write(this.#store.delete(TABLE, jobId)));
+  }
+
+  /** Reads the table back. Jobs that ran under an earlier head have ended: their sessions went with it. */
+  async load(): Promise<void> {
+    for (const entry of await this.#store.list(TABLE)) {
+      const info = JobInfo.decode(entry.value);
+      const wasRunning = info.state === "RUNNING";
+      const ended = wasRunning ? { ...info, state: "ENDED", endedAtMs: Date.now() } : info;
+      this.#ended.set(info.jobId, ended);
+      if (wasRunning) this.#save(ended);
+    }
+  }
+
+  running(): JobConfig[] {
+    return [...this.#running.values()].map((job) => job.config);
+  }
+
+  hasEnded(jobId: string): boolean {
+    return this.#ended.has(jobId);
+  }
+
+  /** Whether that process is the driver of a job that runs: its session tells of its end. */
+  isRunningDriver(jobId: string, processId: string): boolean {
+    return processId !== "" && this.#running.get(jobId)?.config.driverProcessId === processId;
+  }
+
+  list(): JobList {
+    return { jobs: [...[...this.#running.values()].map((job) => job.info), ...this.#ended.values()] };
+  }
+
+  routeLogs(batches: readonly LogBatch[]): void {
+    for (const batch of batches) {
+      const job = this.#running.get(batch.jobId);
+      if (job?.config.logToDriver) job.session.sendLogs(batch);
+    }
+  }
+
+  announceDead(node: NodeInfo): void {
+    for (const job of this.#running.values()) job.session.send({ deadNodes: [node] });
+  }
+
+  /** Serves one JobSession stream. */
+  serve(call: Call): void {
+    const session = new JobSession(call);
+    let job: Job | undefined;
+    let hasStarted = false;
+    let isLost = false;
+    const lost = () => {
+      isLost = true;
+      if (job?.session === session) this.#end(job, "its driver's session ended");
+      session.end();
+    };
+    for (const event of ["end", "close", "cancelled", "error"]) call.on(event, lost);
+    call.on("data", (message: JobMessage) => {
+      if (hasStarted) return;
+      hasStarted = true;
+      try {
+        job = this.#start(message.start, session);
+      } catch (error) {
+        session.refuse(error);
+        return;
+      }
+      const started = job;
+      void this.#save(started.info).then((isStored) => {
+        if (isLost) return;
+        if (isStored) session.send({ accepted: true });
+        else session.refuse(new ClusterUnreachableError("the head could not store the job"));
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const job of this.#running.values()) job.session.end();
+    await Promise.all(this.#writes);
+  }
+
+  /** @throws InvalidOptionError when the job cannot run (any more) */
+  #start(config: JobConfig | undefined, session: JobSession): Job {
+    if (config === undefined || config.jobId === "") {
+      throw new InvalidOptionError("the first message of a job's session must start it, with a job id");
+    }
+    const { jobId } = config;
+    if (this.#ended.has(jobId)) throw new InvalidOptionError(`job ${jobId} has ended and cannot start again`);
+    const known = this.#running.get(jobId);
+    if (known !== undefined) {
+      // The driver has seen its stream break before we did.
+      const before = known.session;
+      known.session = session;
+      before.end();
+      return known;
+    }
+    if (this.#running.size >= JOBS_RUNNING_MAX) {
+      throw new InvalidOptionError(`${JOBS_RUNNING_MAX} jobs run in the cluster, which is the most it takes`);
+    }
+    const { namespace, entryUrl, driverPid } = config;
+    const times = { startedAtMs: Date.now(), endedAtMs: 0 };
+    const job: Job = {
+      config,
+      info: { jobId, namespace, entryUrl, driverPid, state: "RUNNING", ...times },
+      session,
+    };
+    this.#running.set(jobId, job);
+    this.#log(`job ${jobId} started (driver ${driverPid})`);
+    this.#events.started(config);
+    return job;
+  }
+
+  #end(job: Job, reason: string): void {
+    const { jobId } = job.config;
+    if (this.#isClosed || this.#running.get(jobId) !== job) return;
+    this.#running.delete(jobId);
+    job.info = { ...job.info, state: "ENDED", endedAtMs: Date.now() };
+    this.#ended.set(jobId, job.info);
+    void this.#save(job.info);
+    this.#log(`job ${jobId} ended: ${reason}`);
+    this.#events.ended(jobId, reason);
+  }
+
+  #save(info: JobInfo): Promise<boolean> {
+    return this.#write(this.#store.put(TABLE, info.jobId, JobInfo.encode(info).finish()));
+  }
+
+  /** Whether the write was done; a failure is logged. */
+  #write(write: Promise<unknown>): Promise<boolean> {
+    const done = write.then(
+      () => true,
+      (error: unknown) => {
+        this.#log(`cannot write the job table: ${error instanceof Error ? error.message : String(error)}`);
+        return false;
+      },
+    );
+    const settled = done.then(() => void this.#writes.delete(settled));
+    this.#writes.add(settled);
+    return done;
+  }
+}

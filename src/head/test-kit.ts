@@ -1,0 +1,300 @@
+/**
+ * For tests of the head only: a head in a directory of its own, drivers and simulated raylets that speak the real
+ * protocol to it over Unix sockets. Every wait is for an event.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Server } from "@grpc/grpc-js";
+import {
+  bindServer,
+  type ClientDuplexStream,
+  createClient,
+  createServer,
+  handleUnary,
+  unary,
+} from "../core/rpc/grpc.ts";
+import { type JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import {
+  type ActorInfo,
+  ActorReport,
+  ActorSpec,
+  type ClusterUpdate,
+  type CreateActorReply,
+  HeadServiceClient,
+  type JobEvent,
+  JobMessage,
+  NodeReport,
+  TaskInfo,
+} from "../core/wire/gen/tsray/v1/head.ts";
+import {
+  type RayletServiceServer,
+  RayletServiceService,
+  type StartActorReply,
+  type StartActorRequest,
+  type StopActorRequest,
+} from "../core/wire/gen/tsray/v1/raylet.ts";
+import { type Head, type HeadOptions, startHead } from "./head.ts";
+import { MemoryStateStore } from "./state-store/memory-state-store.ts";
+
+export const TOKEN = "a-token-for-tests-only";
+const CALL_MS = 10_000;
+
+/** Keeps what arrives, and lets a test wait for the first that fits. */
+export class Inbox<T> {
+  readonly all: T[] = [];
+  readonly #waiters = new Set<(item: T) => void>();
+
+  push(item: T): void {
+    this.all.push(item);
+    for (const waiter of [...this.#waiters]) waiter(item);
+  }
+
+  until(fits: (item: T) => boolean): Promise<T> {
+    const found = this.all.find(fits);
+    if (found !== undefined) return Promise.resolve(found);
+    return new Promise((resolve) => {
+      const waiter = (item: T) => {
+        if (!fits(item)) return;
+        this.#waiters.delete(waiter);
+        resolve(item);
+      };
+      this.#waiters.add(waiter);
+    });
+  }
+}
+
+export class TestCluster {
+  readonly directory: string;
+  head!: Head;
+  client!: HeadServiceClient;
+  readonly lines = new Inbox<string>();
+  readonly raylets: FakeRaylet[] = [];
+  #heads = 0;
+
+  private constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  static async start(options: Partial<HeadOptions> = {}): Promise<TestCluster> {
+    const cluster = new TestCluster(await mkdtemp(join(tmpdir(), "tsray-head-")));
+    await cluster.startHead(options);
+    return cluster;
+  }
+
+  async startHead(options: Partial<HeadOptions> = {}): Promise<void> {
+    this.#heads += 1;
+    this.head = await startHead({
+      bind: `unix:${this.directory}/head-${this.#heads}`,
+      token: TOKEN,
+      store: new MemoryStateStore(),
+      healthCheck: { periodMs: 10_000, timeoutMs: 2000, failureThreshold: 3 },
+      version: "0.0.0-test",
+      log: (line) => this.lines.push(line),
+      ...options,
+    });
+    this.client = createClient(HeadServiceClient, this.head.address, TOKEN);
+  }
+
+  async stopHead(): Promise<void> {
+    this.client.close();
+    await this.head.close();
+  }
+
+  async raylet(nodeId: string, cpus = 4, behave?: StartBehaviour): Promise<FakeRaylet> {
+    const raylet = new FakeRaylet(this, nodeId, cpus, behave);
+    this.raylets.push(raylet);
+    await raylet.listen();
+    await raylet.register();
+    return raylet;
+  }
+
+  driver(job: Partial<JobConfig> & { jobId: string }): Driver {
+    return new Driver(this, job);
+  }
+
+  create(spec: Partial<ActorSpec> & { actorId: string }): Promise<CreateActorReply> {
+    const cpu = { amounts: { CPU: 10_000 } };
+    const full = ActorSpec.fromPartial({
+      jobId: "job",
+      className: "Counter",
+      namespace: "ns",
+      placement: cpu,
+      ...spec,
+    });
+    return unary(this.client, this.client.createActor, { spec: full }, CALL_MS);
+  }
+
+  kill(actorId: string, how: { noRestart?: boolean; graceful?: boolean } = { noRestart: true }) {
+    const request = { actorId, noRestart: false, graceful: false, reason: "test kill", ...how };
+    return unary(this.client, this.client.killActor, request, CALL_MS);
+  }
+
+  info(actorId: string): Promise<ActorInfo> {
+    return unary(this.client, this.client.watchActor, { actorId, knownVersion: 0, waitMs: 0 }, CALL_MS);
+  }
+
+  /** Watches the actor until it fits. */
+  async actor(actorId: string, fits: (info: ActorInfo) => boolean): Promise<ActorInfo> {
+    for (let knownVersion = 0; ; ) {
+      const info = await unary(
+        this.client,
+        this.client.watchActor,
+        { actorId, knownVersion, waitMs: 8000 },
+        CALL_MS,
+      );
+      if (fits(info)) return info;
+      knownVersion = info.version;
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const raylet of this.raylets) raylet.close();
+    await this.stopHead();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+export type StartBehaviour = (request: StartActorRequest) => Partial<StartActorReply>;
+
+export class FakeRaylet {
+  readonly nodeId: string;
+  readonly updates = new Inbox<ClusterUpdate>();
+  readonly starts = new Inbox<StartActorRequest>();
+  readonly stops = new Inbox<StopActorRequest>();
+  readonly ends = new Inbox<"end">();
+  readonly cpus: number;
+  stream!: ClientDuplexStream<NodeReport, ClusterUpdate>;
+  behave: StartBehaviour;
+  /** Does not answer to lists. */
+  isStuck = false;
+  readonly #cluster: TestCluster;
+  #client: HeadServiceClient;
+  #server: Server;
+  #address = "";
+
+  constructor(
+    cluster: TestCluster,
+    nodeId: string,
+    cpus: number,
+    behave: StartBehaviour = () => ({ accepted: true }),
+  ) {
+    this.#cluster = cluster;
+    this.nodeId = nodeId;
+    this.cpus = cpus;
+    this.behave = behave;
+    this.#client = createClient(HeadServiceClient, cluster.head.address, TOKEN);
+    this.#server = createServer(TOKEN);
+    const seen = new Map<string, StartActorReply>();
+    const service: RayletServiceServer = {
+      leaseSession: (call) => call.end(),
+      startActor: handleUnary((request) => {
+        const key = `${request.spec?.actorId} ${request.incarnation}`;
+        const reply = seen.get(key) ?? { accepted: false, reason: "", ...this.behave(request) };
+        if (reply.accepted) seen.set(key, reply);
+        this.starts.push(request);
+        return reply;
+      }),
+      stopActor: handleUnary((request) => {
+        this.stops.push(request);
+        return {};
+      }),
+      listTasks: handleUnary(() => ({
+        tasks: [TaskInfo.fromPartial({ taskId: `t-${nodeId}`, nodeId })],
+        unreachable: [],
+      })),
+      listWorkers: handleUnary(() =>
+        this.isStuck ? new Promise<never>(() => {}) : { workers: [], unreachable: [] },
+      ),
+      ping: handleUnary(() => ({ nodeId, uptimeMs: 1 })),
+      shutdown: handleUnary(() => ({})),
+    };
+    this.#server.addService(RayletServiceService, service);
+  }
+
+  async listen(): Promise<void> {
+    this.#address = await bindServer(this.#server, `unix:${this.#cluster.directory}/raylet-${this.nodeId}`);
+  }
+
+  /** Opens a session and waits for the head's answer. */
+  register(): Promise<ClusterUpdate> {
+    this.#client.close();
+    this.#client = createClient(HeadServiceClient, this.#cluster.head.address, TOKEN);
+    this.stream = this.#client.nodeSession();
+    this.stream.on("data", (update: ClusterUpdate) => this.updates.push(update));
+    this.stream.on("error", () => {});
+    this.stream.on("end", () => this.ends.push("end"));
+    const room = { amounts: { CPU: this.cpus * 10_000 } };
+    const info = {
+      nodeId: this.nodeId,
+      rayletAddress: this.#address,
+      total: room,
+      available: room,
+      startedAtMs: 1,
+    };
+    const seenBefore = this.updates.all.length;
+    this.stream.write(NodeReport.fromPartial({ register: NodeInfo.fromPartial(info) }));
+    return this.updates.until((u) => this.updates.all.indexOf(u) >= seenBefore && (u.registered || u.fenced));
+  }
+
+  report(report: Partial<NodeReport>): void {
+    this.stream.write(NodeReport.fromPartial(report));
+  }
+
+  free(cpus: number): void {
+    this.report({ available: { amounts: { CPU: cpus * 10_000 } } });
+  }
+
+  /** Waits for the start of that life, and says ALIVE. */
+  async bringUp(actorId: string, incarnation = 0): Promise<void> {
+    await this.starts.until((s) => s.spec?.actorId === actorId && s.incarnation === incarnation);
+    await this.say(actorId, incarnation, "ALIVE");
+  }
+
+  say(actorId: string, incarnation: number, state: string, more: Partial<ActorReport> = {}) {
+    const { nodeId } = this;
+    const endpoint =
+      state === "ALIVE" ? { processId: `worker-of-${actorId}-${incarnation}`, nodeId } : undefined;
+    const report = ActorReport.fromPartial({ actorId, incarnation, state, nodeId, endpoint, ...more });
+    return unary(this.#client, this.#client.reportActor, report, CALL_MS);
+  }
+
+  /** Breaks the stream; the raylet's own server goes on. */
+  breakStream(): void {
+    this.stream.cancel();
+  }
+
+  /** As when the process is killed. */
+  close(): void {
+    this.#server.forceShutdown();
+    this.#client.close();
+    this.stream?.cancel();
+  }
+}
+
+export class Driver {
+  readonly events = new Inbox<JobEvent>();
+  readonly ended: Promise<string>;
+  readonly stream: ClientDuplexStream<JobMessage, JobEvent>;
+  readonly #client: HeadServiceClient;
+
+  constructor(cluster: TestCluster, job: Partial<JobConfig> & { jobId: string }) {
+    this.#client = createClient(HeadServiceClient, cluster.head.address, TOKEN);
+    this.stream = this.#client.jobSession();
+    this.stream.on("data", (event: JobEvent) => this.events.push(event));
+    this.ended = new Promise((resolve) => {
+      this.stream.on("error", (error) => resolve(error.message));
+      this.stream.on("end", () => resolve("ended"));
+    });
+    this.stream.write(JobMessage.fromPartial({ start: job }));
+  }
+
+  accepted(): Promise<JobEvent> {
+    return this.events.until((event) => event.accepted);
+  }
+
+  leave(): void {
+    this.stream.cancel();
+    this.#client.close();
+  }
+}

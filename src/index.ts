@@ -1,0 +1,53 @@
+/** The public door of tsray. Everything a user or a library of ours needs comes through here. */
+
+export { Actor, method, remote } from "./core/api/remote.ts";
+export { nodeAffinity, placement } from "./core/api/strategies.ts";
+export type {
+  ActorFactory,
+  ActorHandle,
+  ActorMethod,
+  AnyActorHandle,
+  CallResult,
+  GetActorFn,
+  GetFn,
+  HandleOf,
+  PutFn,
+  RemoteArgs,
+  RemoteClass,
+  RemoteFunction,
+  Resolved,
+  WaitFn,
+  WaitResult,
+} from "./core/api/types.ts";
+export * from "./core/base/errors.ts";
+export type {
+  ActorOptions,
+  CancelOptions,
+  GetActorOptions,
+  GetOptions,
+  InitOptions,
+  KillOptions,
+  MethodCallOptions,
+  MethodOptions,
+  NodeAffinityOptions,
+  SchedulingStrategy,
+  TaskOptions,
+  WaitOptions,
+} from "./core/base/options.ts";
+export { ObjectRef } from "./core/ownership/object-ref.ts";
+export { ObjectRefGenerator } from "./core/ownership/object-ref-generator.ts";
+export { registerSerializer, unregisterSerializer } from "./core/serialize/index.ts";
+export {
+  availableResources,
+  clusterResources,
+  exitActor,
+  getActor,
+  getRuntimeContext,
+  kill,
+  type NodeView,
+  nodes,
+  type RuntimeContext,
+  ready,
+} from "./runtime/cluster.ts";
+export { type Cluster, init, isInitialized, shutdown } from "./runtime/init.ts";
+export { cancel, free, get, put, wait } from "./runtime/objects.ts";

@@ -1,0 +1,148 @@
+/** Actors of this node: a worker and resources for each, started at the head's word, reported to the head. */
+import type { Endpoint } from "../core/base/endpoint.ts";
+import type { Resources } from "../core/base/resources.ts";
+import { describeMissing, fits } from "../core/base/resources.ts";
+import { type ActorStart, type JobConfigRecord, Local } from "../core/rpc/messages.ts";
+import type { ActorSpec } from "../core/wire/gen/tsray/v1/head.ts";
+import type { LeaseMachine } from "./lease/lease-machine.ts";
+import type { PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
+import type { WorkerEnd } from "./workers/worker-process.ts";
+import { jobFromWire } from "./wire.ts";
+
+/** A graceful stop that takes longer ends in a kill. */
+const GRACEFUL_STOP_MS = 30_000;
+
+export interface ActorNews {
+  readonly actorId: string;
+  readonly incarnation: number;
+  readonly state: "ALIVE" | "INIT_FAILED" | "EXITED" | "CRASHED";
+  readonly endpoint: Endpoint | undefined;
+  readonly reason: string;
+  readonly error: Uint8Array;
+}
+
+interface HostedActor {
+  readonly spec: ActorSpec;
+  readonly incarnation: number;
+  readonly held: Resources;
+  readonly gpuIds: readonly string[];
+  worker: PooledWorker | undefined;
+  /** What the worker said before it ended: a planned exit, or a failed constructor. */
+  farewell: { state: "INIT_FAILED" | "EXITED"; reason: string; error: Uint8Array } | undefined;
+  stopping: string | undefined;
+}
+
+export interface ActorsParts {
+  readonly machine: LeaseMachine;
+  readonly pool: WorkerPool;
+  readonly knowJob: (job: JobConfigRecord) => void;
+  readonly report: (news: ActorNews) => void;
+  readonly onResources: () => void;
+}
+
+export class Actors {
+  readonly #parts: ActorsParts;
+  readonly #hosted = new Map<string, HostedActor>();
+
+  constructor(parts: ActorsParts) {
+    this.#parts = parts;
+  }
+
+  /** @returns undefined when it is accepted, or why not */
+  start(spec: ActorSpec, incarnation: number): string | undefined {
+    const known = this.#hosted.get(spec.actorId);
+    if (known !== undefined) {
+      return known.incarnation === incarnation ? undefined : `incarnation ${known.incarnation} still runs here`;
+    }
+    const { machine, pool } = this.#parts;
+    const held: Resources = spec.resources?.amounts ?? {};
+    const placement: Resources = spec.placement?.amounts ?? {};
+    if (!fits(placement, machine.total)) return `missing ${describeMissing(placement, machine.total, machine.total)}`;
+    const gpuIds = machine.acquire(held);
+    if (gpuIds === undefined) return `missing ${describeMissing(held, machine.available, machine.total)}`;
+    const job = jobFromWire(spec.job as NonNullable<ActorSpec["job"]>);
+    this.#parts.knowJob(job);
+    const actor: HostedActor = { spec, incarnation, held, gpuIds, worker: undefined, farewell: undefined, stopping: undefined };
+    this.#hosted.set(spec.actorId, actor);
+    const idle = machine.takeIdleWorker(job.jobId);
+    actor.worker = idle === undefined ? pool.start(job) : pool.get(idle);
+    if (actor.worker === undefined) {
+      this.#end(actor, "CRASHED", "this node is shutting down");
+      return undefined;
+    }
+    actor.worker.actorId = spec.actorId;
+    if (actor.worker.ready) this.#begin(actor);
+    this.#parts.onResources();
+    return undefined;
+  }
+
+  /** A worker started for an actor is ready for it. */
+  onWorkerReady(worker: PooledWorker): void {
+    const actor = this.#hosted.get(worker.actorId ?? "");
+    if (actor !== undefined && actor.worker === worker) this.#begin(actor);
+  }
+
+  /** What the worker says of the actor it hosts. */
+  onState(worker: PooledWorker, actorId: string, state: string, reason: string, error: Uint8Array | null): void {
+    const actor = this.#hosted.get(actorId);
+    if (actor === undefined || actor.worker !== worker) return;
+    if (state === "ALIVE") this.#report(actor, "ALIVE", reason, new Uint8Array());
+    else if (state === "INIT_FAILED" || state === "EXITED") {
+      actor.farewell = { state, reason, error: error ?? new Uint8Array() };
+      worker.process.kill();
+    }
+  }
+
+  /** Repeats and unknown ids are no-ops. */
+  stop(actorId: string, graceful: boolean, reason: string): void {
+    const actor = this.#hosted.get(actorId);
+    if (actor?.worker === undefined) return;
+    actor.stopping = reason;
+    const { worker } = actor;
+    if (!graceful || worker.link === undefined || !worker.ready) {
+      worker.process.kill();
+      return;
+    }
+    worker.link.send([Local.stopActor, true, reason]);
+    setTimeout(() => worker.process.kill(), GRACEFUL_STOP_MS).unref();
+  }
+
+  onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
+    const actor = this.#hosted.get(worker.actorId ?? "");
+    if (actor === undefined || actor.worker !== worker) return;
+    if (actor.farewell !== undefined) {
+      this.#end(actor, actor.farewell.state, actor.farewell.reason, actor.farewell.error);
+      return;
+    }
+    const how = end.signal !== "" ? `was killed by ${end.signal}` : `exited with code ${end.exitCode}`;
+    const tail = end.stderrTail === "" ? "" : `\n  last output on its stderr:\n${end.stderrTail.replace(/^/gm, "    ")}`;
+    this.#end(actor, "CRASHED", actor.stopping ?? `its process ${worker.process.pid} ${how}${tail}`);
+  }
+
+  #begin(actor: HostedActor): void {
+    const { spec } = actor;
+    const start: ActorStart = {
+      actorId: spec.actorId,
+      incarnation: actor.incarnation,
+      className: spec.className,
+      name: spec.name,
+      namespace: spec.namespace,
+      creation: spec.creation,
+      gpuIds: actor.gpuIds,
+      resources: actor.held,
+    };
+    actor.worker?.link?.send([Local.startActor, start]);
+  }
+
+  #report(actor: HostedActor, state: ActorNews["state"], reason: string, error: Uint8Array): void {
+    const { actorId } = actor.spec;
+    this.#parts.report({ actorId, incarnation: actor.incarnation, state, endpoint: actor.worker?.link?.peer, reason, error });
+  }
+
+  #end(actor: HostedActor, state: "INIT_FAILED" | "EXITED" | "CRASHED", reason: string, error: Uint8Array = new Uint8Array()): void {
+    this.#hosted.delete(actor.spec.actorId);
+    this.#parts.machine.giveBack(actor.held, actor.gpuIds);
+    this.#report(actor, state, reason, error);
+    this.#parts.onResources();
+  }
+}

@@ -1,0 +1,104 @@
+/** Drivers and workers connected to this raylet, and what is asked of all of them. */
+import type { Channel } from "../core/rpc/channel.ts";
+import { type JobConfigRecord, type JobNotice, Local } from "../core/rpc/messages.ts";
+import type { TaskInfo } from "../core/wire/gen/tsray/v1/head.ts";
+
+const LIST_TIMEOUT_MS = 800;
+const NOTICE_LINES_MAX = 10_000;
+
+type NoticeLine = NonNullable<JobNotice["lines"]>[number];
+
+export interface Client {
+  readonly link: Channel;
+  readonly job: JobConfigRecord;
+  readonly isDriver: boolean;
+}
+
+export class Clients {
+  readonly #clients = new Map<Channel, Client>();
+  readonly #lists = new Map<number, { rows: TaskInfo[]; missing: number; finish: () => void }>();
+  readonly #lines = new Map<string, NoticeLine[]>();
+  #nextList = 1;
+
+  add(client: Client): void {
+    this.#clients.set(client.link, client);
+  }
+
+  remove(link: Channel): Client | undefined {
+    const client = this.#clients.get(link);
+    this.#clients.delete(link);
+    return client;
+  }
+
+  of(link: Channel): Client | undefined {
+    return this.#clients.get(link);
+  }
+
+  driverOf(jobId: string): Client | undefined {
+    for (const client of this.#clients.values()) if (client.isDriver && client.job.jobId === jobId) return client;
+    return undefined;
+  }
+
+  broadcast(message: Parameters<Channel["send"]>[0]): void {
+    for (const { link } of this.#clients.values()) link.send(message);
+  }
+
+  /** A line for the driver of a job on this node; leaves with others of this turn. @returns false when it is not here */
+  tell(jobId: string, line: NoticeLine): boolean {
+    if (this.driverOf(jobId) === undefined) return false;
+    const lines = this.#lines.get(jobId);
+    if (lines === undefined) {
+      this.#lines.set(jobId, [line]);
+      setImmediate(() => this.flush(jobId));
+    } else if (lines.length < NOTICE_LINES_MAX) lines.push(line);
+    return true;
+  }
+
+  /** Sends the lines collected for a job's driver. */
+  flush(jobId: string): void {
+    const lines = this.#lines.get(jobId);
+    this.#lines.delete(jobId);
+    if (lines !== undefined && lines.length > 0) {
+      this.driverOf(jobId)?.link.send([Local.notice, { lines } satisfies JobNotice]);
+    }
+  }
+
+  /** Asks every client for its tasks. Those that do not answer in time (busy in a loop) are left out. */
+  listTasks(): Promise<TaskInfo[]> {
+    const requestId = this.#nextList++;
+    const rows: TaskInfo[] = [];
+    if (this.#clients.size === 0) return Promise.resolve(rows);
+    return new Promise((resolve) => {
+      const finish = () => {
+        clearTimeout(timer);
+        this.#lists.delete(requestId);
+        resolve(rows);
+      };
+      const timer = setTimeout(finish, LIST_TIMEOUT_MS);
+      this.#lists.set(requestId, { rows, missing: this.#clients.size, finish });
+      this.broadcast([Local.listTasks, requestId]);
+    });
+  }
+
+  onTasks(link: Channel, requestId: number, rows: readonly Record<string, unknown>[]): void {
+    const list = this.#lists.get(requestId);
+    if (list === undefined) return;
+    const jobId = this.#clients.get(link)?.job.jobId ?? "";
+    for (const row of rows) {
+      list.rows.push({
+        taskId: `${link.peer.processId}-${String(row.taskSeq)}`,
+        name: String(row.name),
+        jobId,
+        state: String(row.state),
+        reason: String(row.reason),
+        nodeId: String(row.nodeId),
+        pid: Number(row.pid),
+        attempt: Number(row.attempt),
+        ownerProcessId: link.peer.processId,
+        count: Number(row.count),
+      });
+    }
+    list.missing -= 1;
+    if (list.missing === 0) list.finish();
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * This node's standing with the head: registration, reports, and what the head tells all nodes. The stream is opened
+ * again when it breaks; a head that has declared this node dead says so, and the node must end.
+ */
+import type { ClientDuplexStream } from "@grpc/grpc-js";
+import type { JobConfigRecord } from "../core/rpc/messages.ts";
+import { createClient, unary } from "../core/rpc/grpc.ts";
+import {
+  type ClusterUpdate,
+  HeadServiceClient,
+  type JobEvent,
+  type JobMessage,
+  type LogBatch,
+  type NodeReport,
+} from "../core/wire/gen/tsray/v1/head.ts";
+import type { ActorNews } from "./actors.ts";
+import type { RayletForHead, RayletHeadLink, StartedHeadLink } from "./head-link.ts";
+import { jobToWire } from "./wire.ts";
+
+const RECONNECT_MS = 200;
+const REPORT_PERIOD_MS_DEFAULT = 1000;
+const REPORT_COALESCE_MS = 20;
+const REPORT_TIMEOUT_MS = 5000;
+const REPORT_TRIES_MAX = 50;
+
+/** The head at an address, as {@link RayletHeadLink}. */
+export function headLink(headAddress: string, token: string, log: (line: string) => void): StartedHeadLink {
+  return (raylet) => new HeadSession(headAddress, token, raylet, log);
+}
+
+class HeadSession implements RayletHeadLink {
+  readonly headAddress: string;
+  readonly #client: HeadServiceClient;
+  readonly #raylet: RayletForHead;
+  readonly #log: (line: string) => void;
+  readonly #jobs = new Map<string, ClientDuplexStream<JobMessage, JobEvent>>();
+  #stream: ClientDuplexStream<NodeReport, ClusterUpdate> | undefined;
+  #registered: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #soon: NodeJS.Timeout | undefined;
+  #logs: LogBatch[] = [];
+  #endedProcesses: string[] = [];
+  #closed = false;
+  /** Resolves at the first registration. */
+  readonly registered: Promise<void>;
+
+  constructor(headAddress: string, token: string, raylet: RayletForHead, log: (line: string) => void) {
+    this.headAddress = headAddress;
+    this.#raylet = raylet;
+    this.#log = log;
+    this.#client = createClient(HeadServiceClient, headAddress, token);
+    this.registered = new Promise((resolve) => {
+      this.#registered = resolve;
+    });
+    this.#connect();
+  }
+
+  /** Resources or demand changed: reported soon, together with other changes. */
+  changed(): void {
+    if (this.#closed) return;
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.#report();
+    }, REPORT_COALESCE_MS);
+  }
+
+  sendLogs(batch: LogBatch): void {
+    this.#logs.push(batch);
+    this.changed();
+  }
+
+  /** A process of this node that may own actors has ended. */
+  processEnded(processId: string): void {
+    this.#endedProcesses.push(processId);
+    this.changed();
+  }
+
+  reportActor(news: ActorNews): void {
+    const { endpoint } = news;
+    const report = {
+      ...news,
+      endpoint: endpoint === undefined ? undefined : { ...endpoint },
+      error: Buffer.from(news.error),
+      nodeId: this.#raylet.describe().nodeId,
+    };
+    const attempt = (triesLeft: number): void => {
+      unary(this.#client, this.#client.reportActor, report, REPORT_TIMEOUT_MS).catch((error: Error) => {
+        if (triesLeft > 0 && !this.#closed) setTimeout(() => attempt(triesLeft - 1), RECONNECT_MS);
+        else this.#log(`actor ${news.actorId}: its state ${news.state} could not be reported: ${error.message}`);
+      });
+    };
+    attempt(REPORT_TRIES_MAX);
+  }
+
+  startJob(job: JobConfigRecord): void {
+    if (this.#closed || this.#jobs.has(job.jobId)) return;
+    const stream = this.#client.jobSession();
+    this.#jobs.set(job.jobId, stream);
+    stream.on("data", (event: JobEvent) => {
+      for (const { nodeId, lines } of event.logs) {
+        this.#raylet.onJobLines(
+          job.jobId,
+          lines.map(({ name, pid, isStderr, text }) => [name, pid, isStderr, text, nodeId] as const),
+        );
+      }
+      if (event.warning !== "") this.#raylet.onJobWarning(job.jobId, event.warning);
+    });
+    const again = () => {
+      if (this.#jobs.get(job.jobId) !== stream) return;
+      this.#jobs.delete(job.jobId);
+      setTimeout(() => this.startJob(job), RECONNECT_MS);
+    };
+    stream.on("error", again);
+    stream.on("end", again);
+    stream.write({ start: jobToWire(job) });
+  }
+
+  endJob(jobId: string): void {
+    const stream = this.#jobs.get(jobId);
+    this.#jobs.delete(jobId);
+    stream?.end();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    clearTimeout(this.#soon);
+    for (const jobId of [...this.#jobs.keys()]) this.endJob(jobId);
+    this.#stream?.end();
+    this.#client.close();
+  }
+
+  #connect(): void {
+    if (this.#closed) return;
+    const stream = this.#client.nodeSession();
+    this.#stream = stream;
+    stream.on("data", (update: ClusterUpdate) => {
+      if (update.registered) {
+        this.#registered?.();
+        this.#setPeriod(update.healthCheck?.periodMs ?? REPORT_PERIOD_MS_DEFAULT);
+      }
+      this.#raylet.onUpdate(update);
+    });
+    let broken = false;
+    const retry = (reason: string) => {
+      if (broken || this.#closed) return;
+      broken = true;
+      if (this.#stream === stream) this.#stream = undefined;
+      this.#log(`connection to the head broke (${reason}); trying again`);
+      setTimeout(() => this.#connect(), RECONNECT_MS);
+    };
+    stream.on("error", (error) => retry(error.message));
+    stream.on("end", () => retry("the head ended the stream"));
+    stream.write(this.#message({ register: this.#raylet.describe() }));
+  }
+
+  #setPeriod(periodMs: number): void {
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => this.#report(), periodMs);
+  }
+
+  #report(): void {
+    if (this.#stream === undefined) return;
+    const logs = this.#logs;
+    this.#logs = [];
+    const endedProcessIds = this.#endedProcesses;
+    this.#endedProcesses = [];
+    const { available, total, storeUsedBytes } = this.#raylet.describe();
+    this.#stream.write(
+      this.#message({ available, total, storeUsedBytes, pending: this.#raylet.pending(), logs, endedProcessIds }),
+    );
+  }
+
+  #message(part: Partial<NodeReport>): NodeReport {
+    return {
+      register: undefined,
+      available: undefined,
+      total: undefined,
+      pending: [],
+      storeUsedBytes: 0,
+      logs: [],
+      idleJobIds: [],
+      endedProcessIds: [],
+      ...part,
+    };
+  }
+}

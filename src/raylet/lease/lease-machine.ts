@@ -1,0 +1,455 @@
+/**
+ * Which worker of this node is lent to which owner, and which demand is sent to another node.
+ *
+ * Step 4 of the main path: an owner states demand, this file decides, lease-service.ts carries the decision out.
+ * Pure: events in, effects out; no clock, socket or process.
+ *
+ * Holds after every event (checkInvariants):
+ *  1. Every lease names a worker that is known, and every worker its leases.
+ *  2. available + held = total for each resource; a lease whose CPUs were given back holds none.
+ *  3. At most one lease of a worker holds its CPUs: one task runs, the others wait in get.
+ */
+import { add, describeMissing, fits, type Resources, subtract } from "../../core/base/resources.ts";
+import { type NodeView, pickHybrid, pickSpread } from "../scheduling/policy.ts";
+import { GpuSlots } from "./gpu-slots.ts";
+
+export interface Strategy {
+  readonly kind: string;
+  readonly nodeId: string;
+  readonly soft: boolean;
+}
+
+export interface DemandStatement {
+  readonly owner: string;
+  readonly jobId: string;
+  readonly classId: number;
+  readonly resources: Resources;
+  readonly strategy: Strategy;
+  readonly count: number;
+  readonly redirected: boolean;
+  readonly localityNodeId: string;
+}
+
+export type LeaseEvent =
+  | { readonly kind: "demand"; readonly demand: DemandStatement }
+  | { readonly kind: "ownerGone"; readonly owner: string }
+  | { readonly kind: "workerStarting"; readonly jobId: string; readonly count: number }
+  | { readonly kind: "workerIdle"; readonly workerId: string; readonly jobId: string }
+  | { readonly kind: "workerBlocked"; readonly workerId: string; readonly blocked: boolean }
+  | { readonly kind: "workerGone"; readonly workerId: string; readonly jobId: string }
+  | { readonly kind: "leaseReturned"; readonly leaseId: string }
+  | { readonly kind: "nodeView"; readonly node: NodeView }
+  | { readonly kind: "nodeGone"; readonly nodeId: string }
+  | { readonly kind: "jobEnded"; readonly jobId: string };
+
+export type LeaseEffect =
+  | { readonly kind: "grant"; readonly owner: string; readonly classId: number; readonly leaseId: string; readonly workerId: string; readonly resources: Resources; readonly gpuIds: readonly string[] }
+  | { readonly kind: "redirect"; readonly owner: string; readonly classId: number; readonly count: number; readonly node: NodeView }
+  | { readonly kind: "reject"; readonly owner: string; readonly classId: number; readonly count: number }
+  | { readonly kind: "pending"; readonly owner: string; readonly classId: number; readonly reason: string }
+  | { readonly kind: "unschedulable"; readonly owner: string; readonly classId: number; readonly reason: string }
+  | { readonly kind: "startWorkers"; readonly jobId: string; readonly count: number }
+  | { readonly kind: "reclaim"; readonly owner: string; readonly leaseId: string };
+
+interface Demand extends DemandStatement {
+  count: number;
+  reason: string;
+}
+
+interface LeaseState {
+  readonly id: string;
+  readonly owner: string;
+  readonly classKey: string;
+  readonly workerId: string;
+  readonly resources: Resources;
+  readonly gpuIds: readonly string[];
+  reclaimed: boolean;
+  /** Its tasks wait in get: the CPUs were given back meanwhile. */
+  cpuReleased: boolean;
+}
+
+interface WorkerState {
+  readonly id: string;
+  readonly jobId: string;
+  blocked: boolean;
+  readonly leases: Set<string>;
+}
+
+/** What one demand comes to in one round. */
+type Verdict = "granted" | "redirected" | "waits" | "settled";
+
+export class LeaseMachine {
+  readonly #nodeId: string;
+  readonly total: Resources;
+  readonly available: Record<string, number>;
+  readonly #gpus: GpuSlots;
+  /** Task workers of one job beyond which blocked workers are lent again instead of starting more. */
+  readonly #workersPerJobMax: number;
+  readonly #demands = new Map<string, Demand>();
+  readonly #leases = new Map<string, LeaseState>();
+  readonly #workers = new Map<string, WorkerState>();
+  readonly #starting = new Map<string, number>();
+  readonly #nodes = new Map<string, NodeView & { available: Record<string, number> }>();
+  readonly #leasesPerClass = new Map<string, number>();
+  #spreadCursor = 0;
+  #nextLease = 1;
+
+  constructor(options: { nodeId: string; total: Resources; gpuIds: readonly string[]; workersPerJobMax: number }) {
+    this.#nodeId = options.nodeId;
+    this.total = options.total;
+    this.available = { ...options.total };
+    this.#gpus = new GpuSlots(options.gpuIds);
+    this.#workersPerJobMax = options.workersPerJobMax;
+  }
+
+  step(event: LeaseEvent): LeaseEffect[] {
+    const effects: LeaseEffect[] = [];
+    switch (event.kind) {
+      case "demand":
+        this.#state(event.demand);
+        break;
+      case "ownerGone":
+        for (const [key, demand] of this.#demands) if (demand.owner === event.owner) this.#demands.delete(key);
+        for (const lease of [...this.#leases.values()]) if (lease.owner === event.owner) this.#release(lease);
+        break;
+      case "workerStarting":
+        this.#starting.set(event.jobId, (this.#starting.get(event.jobId) ?? 0) + event.count);
+        break;
+      case "workerIdle":
+        if (!this.#workers.has(event.workerId)) {
+          this.#started(event.jobId);
+          this.#workers.set(event.workerId, { id: event.workerId, jobId: event.jobId, blocked: false, leases: new Set() });
+        }
+        break;
+      case "workerBlocked":
+        this.#setBlocked(event.workerId, event.blocked);
+        break;
+      case "workerGone":
+        this.#workerGone(event.workerId, event.jobId);
+        break;
+      case "leaseReturned": {
+        const lease = this.#leases.get(event.leaseId);
+        if (lease) this.#release(lease);
+        break;
+      }
+      case "nodeView":
+        this.#nodes.set(event.node.nodeId, { ...event.node, available: { ...event.node.available } });
+        break;
+      case "nodeGone":
+        this.#nodes.delete(event.nodeId);
+        break;
+      case "jobEnded":
+        this.#starting.delete(event.jobId);
+        for (const [key, demand] of this.#demands) if (demand.jobId === event.jobId) this.#demands.delete(key);
+        break;
+    }
+    this.#schedule(effects);
+    return effects;
+  }
+
+  /** Takes resources outside leases (actors). @returns the GPUs given, or undefined when they are not free */
+  acquire(resources: Resources): string[] | undefined {
+    if (!fits(resources, this.available)) return undefined;
+    const gpuIds = this.#gpus.take(resources.GPU ?? 0);
+    if (gpuIds !== undefined) subtract(this.available, resources);
+    return gpuIds;
+  }
+
+  /** Gives back what {@link acquire} took; then `step` any event, or {@link reschedule}. */
+  giveBack(resources: Resources, gpuIds: readonly string[]): void {
+    add(this.available, resources);
+    this.#gpus.give(gpuIds, resources.GPU ?? 0);
+  }
+
+  reschedule(): LeaseEffect[] {
+    const effects: LeaseEffect[] = [];
+    this.#schedule(effects);
+    return effects;
+  }
+
+  /** Takes a worker out of the pool of tasks: it becomes an actor's. @returns its id, or undefined when none is idle */
+  takeIdleWorker(jobId: string): string | undefined {
+    const worker = this.#idleWorker(jobId);
+    if (worker) this.#workers.delete(worker.id);
+    return worker?.id;
+  }
+
+  idleWorkers(): { workerId: string; jobId: string }[] {
+    return [...this.#workers.values()].filter((w) => w.leases.size === 0).map((w) => ({ workerId: w.id, jobId: w.jobId }));
+  }
+
+  leasesOf(workerId: string): { leaseId: string; owner: string }[] {
+    return [...(this.#workers.get(workerId)?.leases ?? [])].map((leaseId) => ({
+      leaseId,
+      owner: this.#leases.get(leaseId)?.owner ?? "",
+    }));
+  }
+
+  workerOf(leaseId: string): string | undefined {
+    return this.#leases.get(leaseId)?.workerId;
+  }
+
+  /** Waiting demand, for reports. */
+  pending(): { resources: Resources; count: number; reason: string }[] {
+    return [...this.#demands.values()].filter((d) => d.count > 0).map(({ resources, count, reason }) => ({ resources, count, reason }));
+  }
+
+  /** @throws Error naming the broken rule */
+  checkInvariants(heldElsewhere: Resources = {}): void {
+    const held: Record<string, number> = { ...heldElsewhere };
+    for (const lease of this.#leases.values()) {
+      const worker = this.#workers.get(lease.workerId);
+      if (worker === undefined || !worker.leases.has(lease.id)) throw new Error(`lease ${lease.id} names worker ${lease.workerId}, which does not know it`);
+      add(held, heldBy(lease));
+    }
+    for (const worker of this.#workers.values()) {
+      const running = [...worker.leases].filter((id) => this.#leases.get(id)?.cpuReleased === false);
+      if (running.length > 1) throw new Error(`worker ${worker.id}: leases ${running.join(" and ")} both hold CPUs`);
+    }
+    for (const name of Object.keys(this.total)) {
+      const sum = (held[name] ?? 0) + (this.available[name] ?? 0);
+      if (sum !== this.total[name]) throw new Error(`${name}: held ${held[name] ?? 0} + available ${this.available[name]} is not ${this.total[name]}`);
+    }
+  }
+
+  // --- events ---
+
+  #state(statement: DemandStatement): void {
+    const key = `${statement.owner}/${statement.classId}`;
+    if (statement.count === 0) this.#demands.delete(key);
+    else this.#demands.set(key, { ...statement, reason: this.#demands.get(key)?.reason ?? "" });
+  }
+
+  #started(jobId: string): void {
+    const starting = this.#starting.get(jobId) ?? 0;
+    if (starting > 1) this.#starting.set(jobId, starting - 1);
+    else this.#starting.delete(jobId);
+  }
+
+  #setBlocked(workerId: string, blocked: boolean): void {
+    const worker = this.#workers.get(workerId);
+    if (worker === undefined || worker.blocked === blocked || worker.leases.size === 0) return;
+    worker.blocked = blocked;
+    const leases = [...worker.leases].flatMap((id) => this.#leases.get(id) ?? []);
+    if (blocked) {
+      for (const lease of leases) if (!lease.cpuReleased) this.#releaseCpu(lease);
+    } else {
+      // One task goes on: the CPUs may be overdrawn until others are done.
+      const lease = leases.find((each) => each.cpuReleased);
+      if (lease === undefined || leases.some((each) => !each.cpuReleased)) return;
+      lease.cpuReleased = false;
+      subtract(this.available, onlyCpu(lease.resources));
+    }
+  }
+
+  #releaseCpu(lease: LeaseState): void {
+    lease.cpuReleased = true;
+    add(this.available, onlyCpu(lease.resources));
+  }
+
+  #workerGone(workerId: string, jobId: string): void {
+    const worker = this.#workers.get(workerId);
+    if (worker === undefined) {
+      this.#started(jobId);
+      return;
+    }
+    for (const leaseId of [...worker.leases]) {
+      const lease = this.#leases.get(leaseId);
+      if (lease) this.#release(lease);
+    }
+    this.#workers.delete(workerId);
+  }
+
+  #release(lease: LeaseState): void {
+    const worker = this.#workers.get(lease.workerId);
+    add(this.available, heldBy(lease));
+    this.#gpus.give(lease.gpuIds, lease.resources.GPU ?? 0);
+    this.#leases.delete(lease.id);
+    worker?.leases.delete(lease.id);
+    // A worker without leases runs nothing of an owner's; what its last task awaits is no concern of the ledger.
+    if (worker !== undefined && worker.leases.size === 0) worker.blocked = false;
+    const held = (this.#leasesPerClass.get(lease.classKey) ?? 1) - 1;
+    if (held === 0) this.#leasesPerClass.delete(lease.classKey);
+    else this.#leasesPerClass.set(lease.classKey, held);
+  }
+
+  // --- decisions ---
+
+  #schedule(effects: LeaseEffect[]): void {
+    if (this.#demands.size === 0) return;
+    const wantWorkers = new Map<string, number>();
+    const planned = { ...this.available };
+    let progress = true;
+    while (progress) {
+      progress = false;
+      // Fewest leases first: no owner starves another.
+      const order = [...this.#demands.entries()].sort(
+        ([a], [b]) => (this.#leasesPerClass.get(a) ?? 0) - (this.#leasesPerClass.get(b) ?? 0),
+      );
+      for (const [key, demand] of order) {
+        if (demand.count === 0) continue;
+        const verdict = this.#place(key, demand, effects);
+        if (verdict === "granted") Object.assign(planned, this.available);
+        if (verdict === "granted" || verdict === "redirected") progress = true;
+        if (demand.count === 0) this.#demands.delete(key);
+      }
+    }
+    for (const demand of this.#demands.values()) this.#planWorkers(demand, planned, wantWorkers);
+    for (const [jobId, wanted] of wantWorkers) {
+      const have = this.#starting.get(jobId) ?? 0;
+      if (wanted > have) effects.push({ kind: "startWorkers", jobId, count: wanted - have });
+    }
+    for (const [key, demand] of this.#demands) this.#reclaimFor(key, demand, effects);
+  }
+
+  #place(key: string, demand: Demand, effects: LeaseEffect[]): Verdict {
+    const self = this.#selfView();
+    const { strategy, resources } = demand;
+    const pinnedHere = strategy.kind === "NODE_AFFINITY" && strategy.nodeId === this.#nodeId;
+    if (strategy.kind === "NODE_AFFINITY" && !demand.redirected) {
+      const wanted = pinnedHere ? self : this.#nodes.get(strategy.nodeId);
+      const possible = wanted !== undefined && fits(resources, wanted.total);
+      if (possible && !pinnedHere) return this.#redirect(demand, wanted, demand.count, effects);
+      if (!possible && !strategy.soft) {
+        const why = wanted === undefined ? "is not in the cluster" : `can never hold it: ${describeMissing(resources, wanted.total, wanted.total)}`;
+        effects.push({ kind: "unschedulable", owner: demand.owner, classId: demand.classId, reason: `node ${strategy.nodeId} ${why}` });
+        demand.count = 0;
+        return "settled";
+      }
+      if (possible) return this.#placeHere(key, demand, effects);
+    }
+    if (demand.redirected) {
+      if (fits(resources, this.available) || pinnedHere) return this.#placeHere(key, demand, effects);
+      effects.push({ kind: "reject", owner: demand.owner, classId: demand.classId, count: demand.count });
+      demand.count = 0;
+      return "settled";
+    }
+    const node = this.#choose(demand, self);
+    if (node === undefined) return this.#wait(demand, this.#whyNowhere(demand, self), effects);
+    if (node.nodeId === this.#nodeId) return this.#placeHere(key, demand, effects);
+    return this.#redirect(demand, node, 1, effects);
+  }
+
+  #choose(demand: Demand, self: NodeView): NodeView | undefined {
+    const { resources, strategy, localityNodeId } = demand;
+    if (strategy.kind === "SPREAD") {
+      const picked = pickSpread(resources, [self, ...this.#nodes.values()], this.#spreadCursor);
+      if (picked) this.#spreadCursor = picked.cursor;
+      return picked?.node;
+    }
+    // Large arguments win over utilisation: moving them costs more than waiting a little.
+    const near = localityNodeId === this.#nodeId ? self : this.#nodes.get(localityNodeId);
+    if (near !== undefined && fits(resources, near.available)) return near;
+    return pickHybrid(resources, self, this.#nodes.values());
+  }
+
+  #redirect(demand: Demand, node: NodeView, count: number, effects: LeaseEffect[]): Verdict {
+    const view = this.#nodes.get(node.nodeId);
+    if (view) for (let i = 0; i < count; i++) subtract(view.available, demand.resources);
+    demand.count -= count;
+    const last = effects.at(-1);
+    if (last?.kind === "redirect" && last.owner === demand.owner && last.classId === demand.classId && last.node.nodeId === node.nodeId) {
+      effects[effects.length - 1] = { ...last, count: last.count + count };
+    } else {
+      effects.push({ kind: "redirect", owner: demand.owner, classId: demand.classId, count, node });
+    }
+    return "redirected";
+  }
+
+  #placeHere(key: string, demand: Demand, effects: LeaseEffect[]): Verdict {
+    const { resources, owner, classId, jobId } = demand;
+    if (!fits(resources, this.available)) {
+      return this.#wait(demand, `waiting for ${describeMissing(resources, this.available, this.total)}`, effects);
+    }
+    const worker = this.#idleWorker(jobId) ?? this.#blockedWorker(jobId);
+    if (worker === undefined) return this.#wait(demand, "waiting for a worker to start", effects);
+    const gpuIds = this.#gpus.take(resources.GPU ?? 0);
+    if (gpuIds === undefined) return this.#wait(demand, "waiting for a GPU with enough of it free", effects);
+    const leaseId = `${this.#nodeId}-${this.#nextLease++}`;
+    worker.blocked = false;
+    subtract(this.available, resources);
+    this.#leases.set(leaseId, { id: leaseId, owner, classKey: key, workerId: worker.id, resources, gpuIds, reclaimed: false, cpuReleased: false });
+    this.#leasesPerClass.set(key, (this.#leasesPerClass.get(key) ?? 0) + 1);
+    worker.leases.add(leaseId);
+    demand.count -= 1;
+    demand.reason = "";
+    effects.push({ kind: "grant", owner, classId, leaseId, workerId: worker.id, resources, gpuIds });
+    return "granted";
+  }
+
+  #wait(demand: Demand, reason: string, effects: LeaseEffect[]): Verdict {
+    if (reason !== demand.reason) {
+      demand.reason = reason;
+      effects.push({ kind: "pending", owner: demand.owner, classId: demand.classId, reason });
+    }
+    return "waits";
+  }
+
+  #whyNowhere(demand: Demand, self: NodeView): string {
+    const nodes = [self, ...this.#nodes.values()];
+    const able = nodes.filter((node) => fits(demand.resources, node.total));
+    if (able.length === 0) {
+      return `infeasible: no node of ${nodes.length} has ${describeMissing(demand.resources, self.total, self.total) || "all of it together"}`;
+    }
+    const first = able[0] as NodeView;
+    return `waiting for ${describeMissing(demand.resources, first.available, first.total)}`;
+  }
+
+  #idleWorker(jobId: string): WorkerState | undefined {
+    for (const worker of this.#workers.values()) if (worker.jobId === jobId && worker.leases.size === 0) return worker;
+    return undefined;
+  }
+
+  /** With enough processes started, a worker whose tasks all wait is lent once more instead of starting another. */
+  #blockedWorker(jobId: string): WorkerState | undefined {
+    let best: WorkerState | undefined;
+    let count = this.#starting.get(jobId) ?? 0;
+    for (const worker of this.#workers.values()) {
+      if (worker.jobId !== jobId) continue;
+      count += 1;
+      if (worker.blocked && (best === undefined || worker.leases.size < best.leases.size)) best = worker;
+    }
+    return count >= this.#workersPerJobMax ? best : undefined;
+  }
+
+  #planWorkers(demand: Demand, planned: Record<string, number>, wanted: Map<string, number>): void {
+    let count = 0;
+    for (const worker of this.#workers.values()) if (worker.jobId === demand.jobId) count += 1;
+    for (let n = demand.count; n > 0 && fits(demand.resources, planned); n--) {
+      const already = wanted.get(demand.jobId) ?? 0;
+      if (count + already >= this.#workersPerJobMax) return;
+      subtract(planned, demand.resources);
+      wanted.set(demand.jobId, already + 1);
+    }
+  }
+
+  /** Asks leases of better served classes back for a demand that waits for resources. */
+  #reclaimFor(key: string, demand: Demand, effects: LeaseEffect[]): void {
+    if (fits(demand.resources, this.available) || !fits(demand.resources, this.total)) return;
+    const mine = this.#leasesPerClass.get(key) ?? 0;
+    let asked = 0;
+    for (const lease of this.#leases.values()) {
+      if (asked >= demand.count) return;
+      if (lease.classKey === key || (this.#leasesPerClass.get(lease.classKey) ?? 0) <= mine) continue;
+      if (!Object.keys(demand.resources).some((name) => (lease.resources[name] ?? 0) > 0)) continue;
+      asked += 1;
+      if (lease.reclaimed) continue;
+      lease.reclaimed = true;
+      effects.push({ kind: "reclaim", owner: lease.owner, leaseId: lease.id });
+    }
+  }
+
+  #selfView(): NodeView {
+    return { nodeId: this.#nodeId, address: "", total: this.total, available: this.available };
+  }
+}
+
+function onlyCpu(resources: Resources): Resources {
+  return resources.CPU === undefined ? {} : { CPU: resources.CPU };
+}
+
+function heldBy(lease: LeaseState): Resources {
+  if (!lease.cpuReleased) return lease.resources;
+  const { CPU: _cpu, ...rest } = lease.resources;
+  return rest;
+}

@@ -1,0 +1,172 @@
+/** Step 4, the shell: carries lease sessions' messages to the machine, and its effects to owners and pool. */
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import type { Endpoint } from "../../core/base/endpoint.ts";
+import type { JobConfigRecord } from "../../core/rpc/messages.ts";
+import type { LeaseAnswer, LeaseDemand, LeaseMessage } from "../../core/wire/gen/tsray/v1/raylet.ts";
+import type { PooledWorker, WorkerPool } from "../workers/worker-pool.ts";
+import type { WorkerEnd } from "../workers/worker-process.ts";
+import { jobFromWire } from "../wire.ts";
+import type { LeaseEffect, LeaseEvent, LeaseMachine } from "./lease-machine.ts";
+
+type Stream = ServerDuplexStream<LeaseMessage, LeaseAnswer>;
+type Answer = NonNullable<LeaseAnswer["answer"]>;
+
+interface Session {
+  readonly stream: Stream;
+  readonly ownerId: string;
+  readonly job: JobConfigRecord;
+}
+
+export interface LeaseServiceParts {
+  readonly machine: LeaseMachine;
+  readonly pool: WorkerPool;
+  readonly knowJob: (job: JobConfigRecord) => void;
+  readonly isJobOver: (jobId: string) => boolean;
+  readonly startWorkers: (jobId: string, count: number) => void;
+  /** Called after every event: resources may have changed. */
+  readonly onChange: () => void;
+}
+
+export class LeaseService {
+  readonly #parts: LeaseServiceParts;
+  readonly #sessions = new Map<string, Session>();
+  #nextSession = 1;
+
+  constructor(parts: LeaseServiceParts) {
+    this.#parts = parts;
+  }
+
+  /** Handler of RayletService.LeaseSession. */
+  serve(stream: Stream): void {
+    let session: Session | undefined;
+    const gone = () => {
+      if (session === undefined) return;
+      this.#sessions.delete(session.ownerId);
+      this.feed({ kind: "ownerGone", owner: session.ownerId });
+      session = undefined;
+    };
+    stream.on("data", ({ message }: LeaseMessage) => {
+      if (message?.$case === "open" && session === undefined) {
+        const { owner, job: wire } = message.value;
+        if (owner === undefined || wire === undefined) return;
+        const job = jobFromWire(wire);
+        this.#parts.knowJob(job);
+        // One owner may reconnect before its old stream has broken: sessions, not owners, hold leases.
+        session = { stream, ownerId: `${owner.processId}#${this.#nextSession++}`, job };
+        this.#sessions.set(session.ownerId, session);
+      } else if (session !== undefined && message?.$case === "demand") {
+        this.#onDemand(session, message.value);
+      } else if (session !== undefined && message?.$case === "returnLease") {
+        const { leaseId, workerFailed, exitWorker } = message.value;
+        const worker = this.#parts.pool.get(this.#parts.machine.workerOf(leaseId) ?? "");
+        if (worker !== undefined && (workerFailed || exitWorker)) worker.process.kill();
+        // A failed worker's lease stays until its end is known, so that the owner is told how it ended.
+        if (!workerFailed) this.feed({ kind: "leaseReturned", leaseId });
+        else if (worker === undefined) this.#say(session.ownerId, workerGone(leaseId, "", 0, { exitCode: null, signal: "", stderrTail: "" }));
+      }
+    });
+    stream.on("end", () => {
+      gone();
+      stream.end();
+    });
+    stream.on("error", gone);
+    stream.on("cancelled", gone);
+    stream.on("close", gone);
+  }
+
+  /** Tells the machine, carries out what it decides. */
+  feed(event: LeaseEvent): void {
+    this.carryOut(this.#parts.machine.step(event));
+  }
+
+  carryOut(effects: readonly LeaseEffect[]): void {
+    for (const effect of effects) this.#carryOut(effect);
+    this.#parts.onChange();
+  }
+
+  /** A worker ended: its lessees are told what was seen of it. */
+  onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
+    for (const { leaseId, owner } of this.#parts.machine.leasesOf(worker.workerId)) {
+      this.#say(owner, workerGone(leaseId, worker.workerId, worker.process.pid, end));
+    }
+    this.feed({ kind: "workerGone", workerId: worker.workerId, jobId: worker.job.jobId });
+  }
+
+  close(): void {
+    for (const { stream } of this.#sessions.values()) stream.end();
+    this.#sessions.clear();
+  }
+
+  #onDemand(session: Session, demand: LeaseDemand): void {
+    if (this.#parts.isJobOver(session.job.jobId)) return;
+    const { classId, resources, strategy, count, redirected, localityNodeId } = demand;
+    this.feed({
+      kind: "demand",
+      demand: {
+        owner: session.ownerId,
+        jobId: session.job.jobId,
+        classId,
+        resources: resources?.amounts ?? {},
+        strategy: strategy ?? { kind: "DEFAULT", nodeId: "", soft: false },
+        count,
+        redirected,
+        localityNodeId,
+      },
+    });
+  }
+
+  #carryOut(effect: LeaseEffect): void {
+    switch (effect.kind) {
+      case "grant": {
+        const worker = this.#parts.pool.get(effect.workerId);
+        if (worker?.link === undefined) return;
+        const { classId, leaseId, gpuIds } = effect;
+        const endpoint: Endpoint = worker.link.peer;
+        this.#say(effect.owner, {
+          $case: "grant",
+          value: { classId, leaseId, worker: { ...endpoint }, resources: { amounts: { ...effect.resources } }, gpuIds: [...gpuIds] },
+        });
+        break;
+      }
+      case "redirect": {
+        const { classId, count, node } = effect;
+        this.#say(effect.owner, { $case: "redirect", value: { classId, count, nodeId: node.nodeId, rayletAddress: node.address } });
+        break;
+      }
+      case "reject":
+        this.#say(effect.owner, { $case: "reject", value: { classId: effect.classId, count: effect.count } });
+        break;
+      case "pending":
+        this.#say(effect.owner, { $case: "pending", value: { classId: effect.classId, reason: effect.reason } });
+        break;
+      case "unschedulable":
+        this.#say(effect.owner, { $case: "unschedulable", value: { classId: effect.classId, reason: effect.reason } });
+        break;
+      case "reclaim":
+        this.#say(effect.owner, { $case: "reclaim", value: { leaseId: effect.leaseId } });
+        break;
+      case "startWorkers":
+        this.#parts.startWorkers(effect.jobId, effect.count);
+        break;
+    }
+  }
+
+  #say(ownerId: string, answer: Answer): void {
+    this.#sessions.get(ownerId)?.stream.write({ answer });
+  }
+}
+
+function workerGone(leaseId: string, workerId: string, pid: number, end: WorkerEnd): Answer {
+  return {
+    $case: "workerGone",
+    value: {
+      leaseId,
+      workerId,
+      pid,
+      hasExitCode: end.exitCode !== null,
+      exitCode: end.exitCode ?? 0,
+      signal: end.signal,
+      stderrTail: end.stderrTail,
+    },
+  };
+}

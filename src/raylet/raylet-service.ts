@@ -1,0 +1,65 @@
+/** The raylet's gRPC service: leases for owners, actors and listings for the head. */
+import { bindServer, createServer, handleUnary } from "../core/rpc/grpc.ts";
+import type { WorkerInfo } from "../core/wire/gen/tsray/v1/head.ts";
+import { type RayletServiceServer, RayletServiceService } from "../core/wire/gen/tsray/v1/raylet.ts";
+import type { Raylet } from "./raylet.ts";
+import type { PooledWorker } from "./workers/worker-pool.ts";
+
+export interface RayletServiceOptions {
+  readonly raylet: Raylet;
+  readonly nodeId: string;
+  readonly token: string;
+  /** "host:port" or "unix:/path". */
+  readonly bind: string;
+  readonly onShutdown: (reason: string) => void;
+}
+
+/** @throws ClusterUnreachableError when the address cannot be bound */
+export async function serveRaylet(options: RayletServiceOptions): Promise<{ address: string; close(): void }> {
+  const { raylet, nodeId, onShutdown } = options;
+  const server = createServer(options.token);
+  const service: RayletServiceServer = {
+    leaseSession: (stream) => raylet.leases.serve(stream),
+    startActor: handleUnary(({ spec, incarnation }) => {
+      const reason = spec === undefined ? "the request names no actor" : raylet.actors.start(spec, incarnation);
+      return { accepted: reason === undefined, reason: reason ?? "" };
+    }),
+    stopActor: handleUnary(({ actorId, graceful, reason }) => {
+      raylet.actors.stop(actorId, graceful, reason);
+      return {};
+    }),
+    listTasks: handleUnary(async () => ({ tasks: await raylet.clients.listTasks(), unreachable: [] })),
+    listWorkers: handleUnary(() => ({
+      workers: [...raylet.pool.all()].map((worker) => describeWorker(worker, nodeId, raylet)),
+      unreachable: [],
+    })),
+    ping: handleUnary(() => ({ nodeId, uptimeMs: raylet.uptimeMs })),
+    shutdown: handleUnary(({ reason }) => {
+      // The answer must be out first.
+      setImmediate(() => onShutdown(reason || "asked to"));
+      return {};
+    }),
+  };
+  server.addService(RayletServiceService, service);
+  const address = await bindServer(server, options.bind);
+  return { address, close: () => server.forceShutdown() };
+}
+
+function describeWorker(worker: PooledWorker, nodeId: string, raylet: Raylet): WorkerInfo {
+  const state = !worker.ready
+    ? "STARTING"
+    : worker.actorId !== undefined
+      ? "ACTOR"
+      : raylet.isLeased(worker.workerId)
+        ? "LEASED"
+        : "IDLE";
+  return {
+    workerId: worker.workerId,
+    nodeId,
+    pid: worker.process.pid,
+    state,
+    jobId: worker.job.jobId,
+    running: worker.running,
+    startedAtMs: worker.process.startedAtMs,
+  };
+}

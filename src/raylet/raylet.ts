@@ -1,0 +1,488 @@
+/**
+ * A node's daemon, put together: store, leases, workers, actors, transfers, and the sockets over which they are
+ * reached. Decides nothing itself.
+ */
+import { rmSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
+import { ClusterUnreachableError, toErrorRecord } from "../core/base/errors.ts";
+import type { Resources } from "../core/base/resources.ts";
+import { hostId, type NodeRecord, processStart, removeNodeRecord, writeNodeRecord } from "../core/launch/session.ts";
+import type { Channel } from "../core/rpc/channel.ts";
+import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
+import type { Message } from "../core/rpc/frames.ts";
+import { type JobConfigRecord, Local, type Welcome } from "../core/rpc/messages.ts";
+import { Peers } from "../core/rpc/peers.ts";
+import { createStore, type OwnedObjectStore } from "../core/store/open-store.ts";
+import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { ClusterUpdate } from "../core/wire/gen/tsray/v1/head.ts";
+import { Actors } from "./actors.ts";
+import { Clients } from "./clients.ts";
+import { LeaseMachine } from "./lease/lease-machine.ts";
+import { LeaseService } from "./lease/lease-service.ts";
+import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
+import { Transfers } from "./transfer/transfers.ts";
+import { jobFromWire } from "./wire.ts";
+import type { OutputLine } from "./workers/output.ts";
+import { type PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
+import type { WorkerEnd } from "./workers/worker-process.ts";
+
+/** Idle workers beyond the node's CPUs leave after this long. */
+const IDLE_WORKER_MS = 5000;
+const IDLE_CHECK_MS = 1000;
+/** A process whose pins cannot be dropped yet because it still runs is looked at again after this long. */
+const RECLAIM_RETRY_MS = 250;
+const RECLAIM_TRIES_MAX = 40;
+
+export interface RayletOptions {
+  readonly nodeId: string;
+  readonly token: string;
+  readonly sessionDir: string;
+  /** Host for other nodes; undefined = this node is all there is (embedded). */
+  readonly host: string | undefined;
+  readonly isHead: boolean;
+  readonly total: Resources;
+  readonly gpuIds: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly storePath: string;
+  readonly storeBytes: number;
+  /** Job of the driver that this daemon is embedded in: its workers start at once, and the daemon goes with it. */
+  readonly embeddedJob: JobConfigRecord | undefined;
+  readonly log: (line: string) => void;
+  /** The node must end: fenced by the head, told to, or its embedding driver is gone. */
+  readonly onOver: (reason: string) => void;
+}
+
+export class Raylet {
+  readonly #options: RayletOptions;
+  readonly #machine: LeaseMachine;
+  readonly #pool: WorkerPool;
+  readonly #leases: LeaseService;
+  readonly #actors: Actors;
+  readonly #clients = new Clients();
+  readonly #store: OwnedObjectStore;
+  readonly #transfers: Transfers;
+  readonly #peers: Peers;
+  readonly #jobs = new Map<string, JobConfigRecord>();
+  readonly #endedJobs = new Set<string>();
+  readonly #startedAtMs = Date.now();
+  #server: ChannelServer | undefined;
+  #head: RayletHeadLink | undefined;
+  #address = "";
+  #idleTimer: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+  /** Local clients that registered before the head was known: they are welcomed when it is. */
+  #waiting: (() => void)[] = [];
+
+  private constructor(options: RayletOptions) {
+    this.#options = options;
+    const { nodeId, token, sessionDir, total } = options;
+    const cpuUnits = total.CPU ?? 0;
+    const processesMax = Math.max(4, 2 * Math.ceil(cpuUnits / 10_000));
+    this.#machine = new LeaseMachine({ nodeId, total, gpuIds: options.gpuIds, workersPerJobMax: processesMax });
+    this.#store = createStore({ path: options.storePath, capacityBytes: options.storeBytes });
+    const unixPath = join(sessionDir, "raylet.sock");
+    this.#pool = new WorkerPool({
+      nodeId,
+      token,
+      rayletUnixPath: unixPath,
+      socketDir: sessionDir,
+      logDir: join(sessionDir, "logs"),
+      host: options.host,
+      onReady: (worker) => this.#onWorkerReady(worker),
+      onEnd: (worker, end) => this.#onWorkerEnd(worker, end),
+      onLine: (worker, line) => this.#onLine(worker, line),
+    });
+    const self: Endpoint = { processId: nodeId, nodeId, unixPath, host: options.host ?? "", port: 0, pid: process.pid };
+    this.#peers = new Peers(
+      { self, token },
+      (channel, message) => this.#transfers.onMessage(channel, message),
+      (channel) => this.#transfers.onChannelClosed(channel),
+    );
+    this.#transfers = new Transfers(this.#store, (node) => this.#peers.to(node));
+    const knowJob = (job: JobConfigRecord) => this.#knowJob(job);
+    this.#actors = new Actors({
+      machine: this.#machine,
+      pool: this.#pool,
+      knowJob,
+      report: (news) => this.#head?.reportActor(news),
+      onResources: () => this.#leases.carryOut(this.#machine.reschedule()),
+    });
+    this.#leases = new LeaseService({
+      machine: this.#machine,
+      pool: this.#pool,
+      knowJob,
+      isJobOver: (jobId) => this.#endedJobs.has(jobId),
+      startWorkers: (jobId, count) => this.#startWorkers(jobId, count),
+      onChange: () => this.#head?.changed(),
+    });
+  }
+
+  /** Opens the local socket and, for an embedded cluster, starts its workers. Fast: gRPC is not loaded yet. */
+  static async open(options: RayletOptions): Promise<Raylet> {
+    const raylet = new Raylet(options);
+    const { nodeId, token, sessionDir, host } = options;
+    raylet.#server = await listenForChannels({
+      processId: nodeId,
+      nodeId,
+      unixPath: join(sessionDir, "raylet.sock"),
+      host,
+      token,
+      onPeer: (channel) => raylet.#onPeer(channel),
+    });
+    if (options.embeddedJob !== undefined) raylet.#knowJob(options.embeddedJob);
+    raylet.#idleTimer = setInterval(() => raylet.#reapIdleWorkers(), IDLE_CHECK_MS);
+    return raylet;
+  }
+
+  get store(): OwnedObjectStore {
+    return this.#store;
+  }
+
+  get leases(): LeaseService {
+    return this.#leases;
+  }
+
+  get actors(): Actors {
+    return this.#actors;
+  }
+
+  get clients(): Clients {
+    return this.#clients;
+  }
+
+  get pool(): WorkerPool {
+    return this.#pool;
+  }
+
+  isLeased(workerId: string): boolean {
+    return this.#machine.leasesOf(workerId).length > 0;
+  }
+
+  get uptimeMs(): number {
+    return Date.now() - this.#startedAtMs;
+  }
+
+  /** Joins the cluster: registers with the head and lets drivers in. @returns when the head has answered */
+  async join(start: StartedHeadLink, address: string): Promise<void> {
+    this.#address = address;
+    this.#head = start({
+      describe: () => this.#describe(),
+      pending: () =>
+        this.#machine.pending().map(({ resources, count, reason }) => ({ resources: { amounts: { ...resources } }, count, reason })),
+      onUpdate: (update) => this.#onClusterUpdate(update),
+      onJobLines: (jobId, lines) => {
+        for (const line of lines) this.#clients.tell(jobId, line);
+      },
+      onJobWarning: (jobId, warning) => this.#clients.driverOf(jobId)?.link.send([Local.notice, { warning }]),
+    });
+    for (const welcome of this.#waiting) welcome();
+    this.#waiting = [];
+    await this.#head.registered;
+  }
+
+  writeRecord(headAddress: string, embedded: boolean, tokenGiven: boolean): void {
+    const { nodeId, sessionDir, isHead, storePath } = this.#options;
+    const record: NodeRecord = {
+      nodeId,
+      pid: process.pid,
+      pidStart: processStart(process.pid),
+      headAddress,
+      isHead,
+      embedded,
+      unixPath: join(sessionDir, "raylet.sock"),
+      storePath,
+      tokenGiven,
+    };
+    writeNodeRecord(sessionDir, record);
+  }
+
+  /** Ends the workers, frees the store and the sockets. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#idleTimer);
+    this.#leases.close();
+    const ends = [...this.#pool.all()].map((worker) => worker.process.over);
+    this.#pool.close();
+    await Promise.all(ends);
+    this.#head?.close();
+    this.#peers.closeAll();
+    this.#server?.close();
+    this.#store.destroy();
+    removeNodeRecord(this.#options.sessionDir, this.#options.nodeId);
+    rmSync(join(this.#options.sessionDir, "raylet.sock"), { force: true });
+  }
+
+  // --- peers: drivers and workers of this node, raylets of others ---
+
+  #onPeer(channel: Channel): void {
+    channel.onMessage = (message) => {
+      switch (message[0]) {
+        case Local.registerWorker:
+          this.#registerWorker(channel);
+          break;
+        case Local.registerDriver:
+          this.#registerDriver(channel, message[1] as JobConfigRecord);
+          break;
+        default:
+          this.#transfers.onMessage(channel, message);
+      }
+    };
+  }
+
+  #registerWorker(channel: Channel): void {
+    const worker = this.#pool.register(channel.peer.processId, channel);
+    if (worker === undefined) {
+      this.#refuse(channel, "this raylet did not start that worker");
+      return;
+    }
+    this.#admit(channel, worker.job, false);
+    channel.onMessage = (message) => this.#onWorkerMessage(worker, channel, message);
+    this.#whenJoined(() => channel.send([Local.welcome, this.#welcome(worker.job)]));
+  }
+
+  #registerDriver(channel: Channel, job: JobConfigRecord): void {
+    const { embeddedJob } = this.#options;
+    if (embeddedJob !== undefined && embeddedJob.jobId !== job.jobId) {
+      this.#refuse(channel, "this cluster is embedded in another driver; start one with `tsray start --head`");
+      return;
+    }
+    this.#admit(channel, job, true);
+    channel.onMessage = (message) => this.#onDriverMessage(channel, job, message);
+    channel.onClose(() => {
+      this.#endJob(job.jobId);
+      this.#head?.endJob(job.jobId);
+      if (embeddedJob !== undefined) this.#options.onOver("its driver is gone");
+    });
+    this.#whenJoined(() => {
+      this.#head?.startJob(job);
+      this.#knowJob(job);
+      channel.send([Local.welcome, this.#welcome(job)]);
+    });
+  }
+
+  #admit(channel: Channel, job: JobConfigRecord, isDriver: boolean): void {
+    this.#clients.add({ link: channel, job, isDriver });
+    channel.onClose(() => {
+      this.#clients.remove(channel);
+      this.#reclaim(channel.peer.pid, 0);
+    });
+  }
+
+  #whenJoined(then: () => void): void {
+    if (this.#head !== undefined) then();
+    else this.#waiting.push(then);
+  }
+
+  #refuse(channel: Channel, why: string): void {
+    channel.send([Local.refused, toErrorRecord(new ClusterUnreachableError(why))]);
+    channel.close();
+  }
+
+  #welcome(job: JobConfigRecord): Welcome {
+    const { nodeId, host, storePath, sessionDir } = this.#options;
+    return {
+      nodeId,
+      headAddress: this.#head?.headAddress ?? "",
+      rayletAddress: this.#address,
+      rayletEndpoint: endpointToTuple((this.#server as ChannelServer).endpoint),
+      storePath,
+      storeKind: this.#store.kind,
+      tcpHost: host ?? null,
+      job,
+      sessionDir,
+    };
+  }
+
+  #onClientMessage(channel: Channel, message: Message): void {
+    switch (message[0]) {
+      case Local.pull: {
+        const [, requestId, key, sources] = message as unknown as [number, number, Buffer, unknown[]];
+        void this.#transfers.pull(key, sources).then((error) => channel.send([Local.pulled, requestId, error]));
+        break;
+      }
+      case Local.dropCopies: {
+        const [, key, nodes] = message as unknown as [number, Buffer, unknown[]];
+        this.#store.delete(key);
+        this.#transfers.drop(key, nodes);
+        break;
+      }
+      case Local.tasks: {
+        const [, requestId, rows] = message as unknown as [number, number, Record<string, unknown>[]];
+        this.#clients.onTasks(channel, requestId, rows);
+        break;
+      }
+    }
+  }
+
+  #onDriverMessage(channel: Channel, job: JobConfigRecord, message: Message): void {
+    if (message[0] !== Local.goodbye) {
+      this.#onClientMessage(channel, message);
+      return;
+    }
+    // What workers wrote before their last result is in the pipes: two turns of the loop read it.
+    setImmediate(() =>
+      setImmediate(() => {
+        this.#clients.flush(job.jobId);
+        channel.send([Local.farewell]);
+      }),
+    );
+  }
+
+  #onWorkerMessage(worker: PooledWorker, channel: Channel, message: Message): void {
+    switch (message[0]) {
+      case Local.ready:
+        this.#pool.markReady(worker);
+        break;
+      case Local.blocked:
+        this.#leases.feed({ kind: "workerBlocked", workerId: worker.workerId, blocked: message[1] === true });
+        break;
+      case Local.running:
+        worker.running = String(message[1]);
+        break;
+      case Local.staying:
+        worker.idleSinceMs = performance.now();
+        break;
+      case Local.actorState: {
+        const [, actorId, , state, reason, error] = message as unknown as [number, string, number, string, string, Buffer | null];
+        this.#actors.onState(worker, actorId, state, reason, error);
+        break;
+      }
+      default:
+        this.#onClientMessage(channel, message);
+    }
+  }
+
+  // --- workers and jobs ---
+
+  #knowJob(job: JobConfigRecord): void {
+    if (this.#jobs.has(job.jobId) || this.#endedJobs.has(job.jobId)) return;
+    this.#jobs.set(job.jobId, job);
+    const ahead = Math.min(Math.ceil((this.#options.total.CPU ?? 0) / 10_000), cpus().length);
+    this.#startWorkers(job.jobId, ahead);
+  }
+
+  #startWorkers(jobId: string, count: number): void {
+    const job = this.#jobs.get(jobId);
+    if (job === undefined) return;
+    for (let i = 0; i < count; i++) this.#pool.start(job);
+    if (count > 0) this.#machine.step({ kind: "workerStarting", jobId, count });
+  }
+
+  #onWorkerReady(worker: PooledWorker): void {
+    if (worker.actorId !== undefined) this.#actors.onWorkerReady(worker);
+    else this.#leases.feed({ kind: "workerIdle", workerId: worker.workerId, jobId: worker.job.jobId });
+  }
+
+  #onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
+    this.#reclaim(worker.process.pid, 0);
+    this.#head?.processEnded(worker.workerId);
+    if (worker.actorId !== undefined) this.#actors.onWorkerEnd(worker, end);
+    else this.#leases.onWorkerEnd(worker, end);
+    if (!worker.ready && this.#closing === undefined && !this.#endedJobs.has(worker.job.jobId)) this.#onFailedStart(worker, end);
+  }
+
+  /** A worker ended before it was ready: its job's code throws at load, or the process cannot start. */
+  #onFailedStart(worker: PooledWorker, end: WorkerEnd): void {
+    const how = end.signal !== "" ? `was killed by ${end.signal}` : `exited with code ${end.exitCode}`;
+    const tail = end.stderrTail === "" ? "" : `:\n${end.stderrTail}`;
+    const line = `worker ${worker.process.pid} ${how} before it was ready${tail}`;
+    this.#options.log(line);
+    this.#clients.driverOf(worker.job.jobId)?.link.send([Local.notice, { warning: line }]);
+  }
+
+  #onLine(worker: PooledWorker, line: OutputLine): void {
+    const { jobId, logToDriver } = worker.job;
+    if (line.name === "" || !logToDriver) return;
+    const { nodeId } = this.#options;
+    const { pid } = worker.process;
+    if (this.#clients.tell(jobId, [line.name, pid, line.isStderr, line.text, nodeId])) return;
+    this.#head?.sendLogs({ jobId, nodeId, lines: [{ name: line.name, pid, isStderr: line.isStderr, text: line.text }] });
+  }
+
+  #endJob(jobId: string): void {
+    if (this.#endedJobs.has(jobId)) return;
+    this.#endedJobs.add(jobId);
+    this.#jobs.delete(jobId);
+    for (const worker of this.#pool.all()) {
+      // Workers of detached actors outlive their job; the head ends the others' actors.
+      if (worker.job.jobId === jobId && worker.actorId === undefined) worker.process.kill();
+    }
+    this.#leases.feed({ kind: "jobEnded", jobId });
+  }
+
+  #reapIdleWorkers(): void {
+    const keep = Math.max(1, Math.ceil((this.#options.total.CPU ?? 0) / 10_000));
+    const perJob = new Map<string, number>();
+    for (const { workerId, jobId } of this.#machine.idleWorkers()) {
+      const worker = this.#pool.get(workerId);
+      const seen = (perJob.get(jobId) ?? 0) + 1;
+      perJob.set(jobId, seen);
+      if (worker === undefined || seen <= keep || performance.now() - worker.idleSinceMs < IDLE_WORKER_MS) continue;
+      worker.idleSinceMs = performance.now();
+      worker.link?.send([Local.exit, false]);
+    }
+  }
+
+  #reclaim(pid: number, tries: number): void {
+    if (this.#closing !== undefined || this.#store.reclaim(pid) || tries >= RECLAIM_TRIES_MAX) return;
+    setTimeout(() => this.#reclaim(pid, tries + 1), RECLAIM_RETRY_MS).unref();
+  }
+
+  // --- the cluster ---
+
+  #onClusterUpdate(update: ClusterUpdate): void {
+    if (update.fenced) {
+      this.#options.onOver("the head has declared this node dead");
+      return;
+    }
+    for (const node of update.nodes) {
+      if (node.nodeId === this.#options.nodeId) continue;
+      if (node.alive) {
+        this.#leases.feed({
+          kind: "nodeView",
+          node: {
+            nodeId: node.nodeId,
+            address: node.rayletAddress,
+            total: node.total?.amounts ?? {},
+            available: node.available?.amounts ?? {},
+          },
+        });
+      } else {
+        this.#leases.feed({ kind: "nodeGone", nodeId: node.nodeId });
+        this.#clients.broadcast([Local.nodeDied, node.nodeId, node.deathReason]);
+      }
+    }
+    for (const job of update.jobs) this.#knowJob(jobFromWire(job));
+    for (const jobId of update.endedJobIds) this.#endJob(jobId);
+  }
+
+  #describe(): NodeInfo {
+    const { nodeId, labels, isHead, sessionDir, storePath, total } = this.#options;
+    const stats = this.#store.stats();
+    return {
+      nodeId,
+      rayletAddress: this.#address,
+      endpoint: { ...(this.#server as ChannelServer).endpoint },
+      total: { amounts: { ...total } },
+      available: { amounts: { ...this.#machine.available } },
+      labels: { ...labels },
+      hostId: hostId(),
+      sessionDir,
+      isHead,
+      alive: true,
+      deathReason: "",
+      pid: process.pid,
+      storePath,
+      storeKind: this.#store.kind,
+      storeCapacityBytes: stats.capacityBytes,
+      storeUsedBytes: stats.usedBytes,
+      startedAtMs: this.#startedAtMs,
+    };
+  }
+}

@@ -1,0 +1,108 @@
+/** The node's worker processes: started for a job ahead of its first task, registered, and ended with their job. */
+import { join } from "node:path";
+import { newProcessId } from "../../core/base/ids.ts";
+import type { Channel } from "../../core/rpc/channel.ts";
+import type { JobConfigRecord } from "../../core/rpc/messages.ts";
+import { LogFile } from "./log-file.ts";
+import type { OutputLine } from "./output.ts";
+import { type WorkerEnd, WorkerProcess } from "./worker-process.ts";
+
+export type WorkerStatus = "STARTING" | "IDLE" | "LEASED" | "ACTOR";
+
+export interface PooledWorker {
+  readonly process: WorkerProcess;
+  readonly workerId: string;
+  readonly job: JobConfigRecord;
+  /** Its link to this raylet, once it has registered. */
+  link: Channel | undefined;
+  /** Whether it has evaluated the job's entry and may be given work. */
+  ready: boolean;
+  actorId: string | undefined;
+  running: string;
+  idleSinceMs: number;
+}
+
+export interface WorkerPoolOptions {
+  readonly nodeId: string;
+  readonly token: string;
+  readonly rayletUnixPath: string;
+  readonly socketDir: string;
+  readonly logDir: string;
+  readonly host: string | undefined;
+  readonly onReady: (worker: PooledWorker) => void;
+  readonly onEnd: (worker: PooledWorker, end: WorkerEnd) => void;
+  readonly onLine: (worker: PooledWorker, line: OutputLine) => void;
+}
+
+export class WorkerPool {
+  readonly #options: WorkerPoolOptions;
+  readonly #workers = new Map<string, PooledWorker>();
+  #closed = false;
+
+  constructor(options: WorkerPoolOptions) {
+    this.#options = options;
+  }
+
+  start(job: JobConfigRecord): PooledWorker | undefined {
+    if (this.#closed) return undefined;
+    const { nodeId, token, rayletUnixPath, socketDir, logDir, host } = this.#options;
+    const workerId = newProcessId();
+    const log = new LogFile(join(logDir, `worker-${workerId}.log`));
+    const process_ = new WorkerProcess(
+      { workerId, nodeId, token, rayletUnixPath, rayletPid: process.pid, socketDir, host: host ?? null, job },
+      log,
+      {
+        onLine: (line) => this.#options.onLine(worker, line),
+        onEnd: (end) => {
+          this.#workers.delete(workerId);
+          worker.link?.close();
+          this.#options.onEnd(worker, end);
+        },
+      },
+    );
+    const worker: PooledWorker = {
+      process: process_,
+      workerId,
+      job,
+      link: undefined,
+      ready: false,
+      actorId: undefined,
+      running: "",
+      idleSinceMs: 0,
+    };
+    this.#workers.set(workerId, worker);
+    return worker;
+  }
+
+  get(workerId: string): PooledWorker | undefined {
+    return this.#workers.get(workerId);
+  }
+
+  all(): IterableIterator<PooledWorker> {
+    return this.#workers.values();
+  }
+
+  /** A worker connected and showed who it is. @returns undefined when this raylet did not start it */
+  register(workerId: string, link: Channel): PooledWorker | undefined {
+    const worker = this.#workers.get(workerId);
+    if (worker === undefined || worker.link !== undefined) return undefined;
+    worker.link = link;
+    return worker;
+  }
+
+  markReady(worker: PooledWorker): void {
+    if (worker.ready) return;
+    worker.ready = true;
+    worker.idleSinceMs = performance.now();
+    this.#options.onReady(worker);
+  }
+
+  endJob(jobId: string): void {
+    for (const worker of this.#workers.values()) if (worker.job.jobId === jobId) worker.process.kill();
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const worker of this.#workers.values()) worker.process.kill();
+  }
+}

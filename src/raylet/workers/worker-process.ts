@@ -1,0 +1,115 @@
+/** One worker process: how it is started, what it prints, how it ends. Knows nothing of leases. */
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Writable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import type { WorkerBoot } from "../../core/launch/worker-boot.ts";
+import type { JobConfigRecord } from "../../core/rpc/messages.ts";
+import { WORKER_ENTRY } from "../../core/launch/entries.ts";
+import { type OutputLine, OutputReader } from "./output.ts";
+import type { LogFile } from "./log-file.ts";
+
+/** After the process has ended, its pipes may stay open in processes it left behind; they are killed, then this long. */
+const DRAIN_MS = 200;
+
+export interface WorkerEnd {
+  readonly exitCode: number | null;
+  readonly signal: string;
+  readonly stderrTail: string;
+}
+
+export interface WorkerProcessEvents {
+  onLine(line: OutputLine): void;
+  onEnd(end: WorkerEnd): void;
+}
+
+export class WorkerProcess {
+  readonly workerId: string;
+  readonly pid: number;
+  readonly job: JobConfigRecord;
+  readonly startedAtMs = Date.now();
+  /** Resolves when the process has ended and its output is read. */
+  readonly over: Promise<void>;
+  readonly #child: ChildProcess;
+  readonly #err: OutputReader;
+  #ended = false;
+
+  constructor(boot: WorkerBoot, log: LogFile, events: WorkerProcessEvents) {
+    this.workerId = boot.workerId;
+    this.job = boot.job;
+    const env: NodeJS.ProcessEnv = { ...process.env };
+    // A token or an address in the environment is the driver's business, not that of code which runs in workers.
+    delete env.TSRAY_TOKEN_FILE;
+    delete env.TSRAY_ADDRESS;
+    delete env.NODE_CHANNEL_FD;
+    this.#child = spawn(process.execPath, [...boot.job.execArgv, fileURLToPath(WORKER_ENTRY)], {
+      cwd: boot.job.cwd,
+      env,
+      // Its own session and process group: what it starts can be ended with it, and Ctrl-C does not reach it.
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    });
+    this.pid = this.#child.pid ?? 0;
+    const config = this.#child.stdio[3] as Writable;
+    config.on("error", () => {});
+    // Kept open: its end tells a worker without the addon that the raylet is gone.
+    config.write(`${JSON.stringify(boot)}\n`);
+
+    const onLine = (line: OutputLine) => {
+      log.write(line);
+      events.onLine(line);
+    };
+    const out = new OutputReader(false, onLine);
+    this.#err = new OutputReader(true, onLine);
+    this.#child.stdout?.on("data", (chunk: Buffer) => out.push(chunk));
+    this.#child.stderr?.on("data", (chunk: Buffer) => this.#err.push(chunk));
+
+    let settle = () => {};
+    this.over = new Promise((resolve) => {
+      settle = resolve;
+    });
+    const end = (exitCode: number | null, signal: string) => {
+      if (this.#ended) return;
+      this.#ended = true;
+      out.end();
+      this.#err.end();
+      config.destroy();
+      this.#child.stdout?.destroy();
+      this.#child.stderr?.destroy();
+      log.close();
+      events.onEnd({ exitCode, signal, stderrTail: this.#err.tail });
+      settle();
+    };
+    this.#child.on("error", (error) => {
+      this.#err.push(Buffer.from(`the worker process could not be started: ${error.message}\n`));
+      end(null, "");
+    });
+    this.#child.on("exit", (code, signal) => {
+      this.#killGroup();
+      const timer = setTimeout(() => end(code, signal ?? ""), DRAIN_MS);
+      this.#child.on("close", () => {
+        clearTimeout(timer);
+        end(code, signal ?? "");
+      });
+    });
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Ends the process and everything in its group, now. */
+  kill(): void {
+    if (this.#ended) return;
+    this.#child.kill("SIGKILL");
+    this.#killGroup();
+  }
+
+  #killGroup(): void {
+    if (this.pid === 0) return;
+    try {
+      process.kill(-this.pid, "SIGKILL");
+    } catch {
+      // The group is empty already.
+    }
+  }
+}

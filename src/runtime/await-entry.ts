@@ -1,0 +1,37 @@
+/** Waiting for the value behind an entry: what `get` and awaiting a ref do. */
+import { currentCall } from "../core/base/call-context.ts";
+import type { ObjectEntry } from "../core/ownership/entries.ts";
+import { PayloadKind } from "../core/rpc/messages.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** @throws the error that the entry stands for */
+export function awaitEntry(runtime: Runtime, entry: ObjectEntry): Promise<unknown> {
+  const { payload } = entry;
+  if (payload?.[0] === PayloadKind.plain) return Promise.resolve(payload[1]);
+  if (payload !== undefined && runtime.isConnected) return runtime.objects.materialise(entry);
+  return waiting(runtime, async () => {
+    await whenReady(runtime, entry);
+    return runtime.objects.materialise(entry);
+  });
+}
+
+/** Resolves when the entry has a value or an error. */
+export function whenReady(runtime: Runtime, entry: ObjectEntry): Promise<void> {
+  return new Promise((resolve) => {
+    if (runtime.isConnected) runtime.objects.ask(entry);
+    entry.whenReady(resolve);
+  });
+}
+
+/** Marks the running call as waiting, and a driver as having something to wait for. */
+export async function waiting<T>(runtime: Runtime, wait: () => Promise<T>): Promise<T> {
+  const call = currentCall();
+  call?.onWait(1);
+  runtime.busy(1);
+  try {
+    return await wait();
+  } finally {
+    runtime.busy(-1);
+    call?.onWait(-1);
+  }
+}

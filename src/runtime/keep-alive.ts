@@ -1,0 +1,14 @@
+/** Keeps the driver's process alive while something is outstanding; sockets alone do not. */
+const HOUR_MS = 3_600_000;
+
+let count = 0;
+let timer: NodeJS.Timeout | undefined;
+
+export function keepAlive(delta: 1 | -1): void {
+  count += delta;
+  if (count > 0) timer ??= setInterval(() => {}, HOUR_MS);
+  else if (timer !== undefined) {
+    clearInterval(timer);
+    timer = undefined;
+  }
+}

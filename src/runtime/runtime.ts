@@ -1,0 +1,499 @@
+/**
+ * A driver's or worker's side of the cluster, put together: references, objects, tasks, actors, and the channels over
+ * which they talk. It can be called before it is connected; such calls give refs at once and are made when it is.
+ */
+import { currentCall } from "../core/base/call-context.ts";
+import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
+import { ObjectLostError, TsrayError } from "../core/base/errors.ts";
+import { describeFunction, type RegisteredClass, type RegisteredTask } from "../core/base/function-registry.ts";
+import { newActorId, objectIdOf } from "../core/base/ids.ts";
+import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
+import type { RuntimePort } from "../core/api/runtime-port.ts";
+import type { ObjectEntry } from "../core/ownership/entries.ts";
+import { ObjectAccess } from "../core/ownership/object-access.ts";
+import { ObjectRef } from "../core/ownership/object-ref.ts";
+import { RayletLink } from "../core/ownership/raylet-link.ts";
+import { ReferenceTable } from "../core/ownership/reference-table.ts";
+import type { Channel } from "../core/rpc/channel.ts";
+import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
+import { type Message, packPlain } from "../core/rpc/frames.ts";
+import { type ActorCreation, Local, type Payload, Peer, type Welcome } from "../core/rpc/messages.ts";
+import { Peers } from "../core/rpc/peers.ts";
+import { toBytes } from "../core/serialize/layout.ts";
+import type { ObjectStore } from "../core/store/object-store.ts";
+import { attachStore } from "../core/store/open-store.ts";
+import { packArguments } from "../core/submit/arguments.ts";
+import { Calls, promise, type Submitted } from "../core/submit/calls.ts";
+import { HeadClient } from "../core/submit/head-client.ts";
+import { TaskSubmitter } from "../core/submit/task-submitter.ts";
+import { type ActorCall, type ActorCallOptions, ActorClient } from "../actors/actor-client.ts";
+import { makeHandle, resultOf } from "../actors/handle.ts";
+import { type ActorMeta, metaOf } from "../actors/meta.ts";
+import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
+import { createCodec, entryOfHandle, type HandleBinding } from "./codec.ts";
+import { describeRemoteUse } from "./late.ts";
+
+const CREATE_TIMEOUT_MS = 30_000;
+const CREATE_TRIES_MAX = 20;
+const CREATE_RETRY_MS = 250;
+const REGISTER_TIMEOUT_MS = 30_000;
+const LISTED_ROWS_MAX = 1000;
+
+/** How a process connects. */
+export interface Connection {
+  readonly self: Endpoint;
+  readonly token: string;
+  readonly raylet: Endpoint;
+  readonly register: Message;
+  /** Host for TCP; undefined = Unix sockets only. */
+  readonly host: string | undefined;
+  readonly timeoutMs?: number;
+}
+
+/** What a worker adds: messages that only executors get. */
+export interface ExecutorHooks {
+  onMessage(channel: Channel, message: Message): void;
+  onPeerClosed(channel: Channel): void;
+  onLocal(message: Message): void;
+}
+
+interface Connected {
+  readonly link: RayletLink;
+  readonly welcome: Welcome;
+  readonly objects: ObjectAccess;
+  readonly calls: Calls;
+  readonly tasks: TaskSubmitter;
+  readonly head: HeadClient;
+  readonly store: ObjectStore;
+  readonly server: ChannelServer;
+}
+
+export class Runtime implements RuntimePort {
+  readonly self: Endpoint;
+  readonly references: ReferenceTable;
+  readonly #onBusy: (delta: 1 | -1) => void;
+  readonly #warn: (line: string) => void;
+  #connected: Connected | undefined;
+  #failed: Error | undefined;
+  /** Calls made before it was connected. */
+  #deferred: ((error: Error | undefined) => void)[] = [];
+  #peers: Peers | undefined;
+  readonly #actors = new Map<string, WeakRef<ActorClient>>();
+  readonly #outstanding = new Map<number, ActorCall>();
+  /** In an actor: itself. */
+  #self: ActorClient | undefined;
+  readonly #handleBinding: HandleBinding;
+
+  /** @param self this process; sockets and node may be filled in at connection */
+  constructor(self: Endpoint, onBusy: (delta: 1 | -1) => void, warn: (line: string) => void) {
+    this.self = self;
+    this.#onBusy = onBusy;
+    this.#warn = warn;
+    this.references = new ReferenceTable(self, {
+      channelTo: (owner) => this.channelTo(owner),
+      freeCopies: (key, copies) => this.#connected?.objects.freeCopies(key, copies),
+      markLost: (entry) => this.#markLost(entry),
+    });
+    this.#handleBinding = {
+      exportHandle: (client) => this.#exportHandle(client),
+      importHandle: (data) => this.#importHandle(data),
+    };
+  }
+
+  get connected(): Connected {
+    if (this.#connected === undefined) throw this.#failed ?? new TsrayError("NotInitializedError", "tsray is not connected yet");
+    return this.#connected;
+  }
+
+  get isConnected(): boolean {
+    return this.#connected !== undefined;
+  }
+
+  get objects(): ObjectAccess {
+    return this.connected.objects;
+  }
+
+  channelTo(endpoint: Endpoint): Channel {
+    return (this.#peers as Peers).to(endpoint);
+  }
+
+  /** Listens, registers with the raylet of this node, attaches its store; then makes the calls that waited. */
+  async connect(connection: Connection, hooks: ExecutorHooks | undefined, onNotice: (message: Message) => void): Promise<Welcome> {
+    const { token, raylet, register, host, timeoutMs = REGISTER_TIMEOUT_MS } = connection;
+    Object.assign(this.self, connection.self);
+    const { self } = this;
+    const identity = { self, token };
+    const peers = new Peers(
+      identity,
+      (channel, message) => this.#onMessage(channel, message, hooks),
+      (channel) => {
+        this.references.onPeerClosed(channel);
+        this.#connected?.objects.onPeerClosed(channel);
+        hooks?.onPeerClosed(channel);
+      },
+    );
+    this.#peers = peers;
+    const server = await listenForChannels({
+      processId: self.processId,
+      nodeId: self.nodeId,
+      unixPath: self.unixPath,
+      host,
+      token,
+      onPeer: (channel) => peers.accept(channel),
+    });
+    Object.assign(self, server.endpoint);
+    let opened: { link: RayletLink; welcome: Welcome };
+    try {
+      opened = await RayletLink.open(raylet, identity, register, timeoutMs);
+    } catch (error) {
+      server.close();
+      throw error;
+    }
+    const { link, welcome } = opened;
+    link.onMessage = (message) => this.#onLocal(message, hooks, onNotice);
+    const store = attachStore({ path: welcome.storePath, kind: welcome.storeKind });
+    const head = new HeadClient(welcome.headAddress, token);
+    const objects: ObjectAccess = new ObjectAccess({
+      references: this.references,
+      codec: createCodec(this.references, this.#handleBinding),
+      store,
+      raylet: link,
+      rayletTuple: welcome.rayletEndpoint,
+      channelTo: (owner) => this.channelTo(owner),
+      entryOfHandle: entryOfHandle,
+      reconstruct: (entry) => tasks.reconstruct(entry),
+    });
+    const calls = new Calls({ objects, references: this.references, currentCall: () => currentCall()?.localId });
+    const tasks: TaskSubmitter = new TaskSubmitter({
+      calls,
+      self,
+      token,
+      job: welcome.job,
+      raylet: { address: welcome.rayletAddress, nodeId: welcome.nodeId },
+      channelTo: (worker) => this.channelTo(worker),
+      onBusy: this.#onBusy,
+      warn: this.#warn,
+    });
+    this.#connected = { link, welcome, objects, calls, tasks, head, store, server };
+    this.#runDeferred(undefined);
+    return welcome;
+  }
+
+  /** It will not be connected: every call that waited fails with `error`. */
+  fail(error: Error): void {
+    this.#failed = error;
+    this.#runDeferred(error);
+  }
+
+  close(): void {
+    const connected = this.#connected;
+    this.#failed ??= new TsrayError("NotInitializedError", "tsray was shut down");
+    if (connected === undefined) return;
+    connected.tasks.close();
+    connected.head.close();
+    this.#peers?.closeAll();
+    connected.server.close();
+    connected.link.channel.close();
+    connected.store.close();
+    this.#connected = undefined;
+  }
+
+  /** Calls `then` when connected, or at once. */
+  #whenConnected(then: (error: Error | undefined) => void): void {
+    if (this.#connected !== undefined || this.#failed !== undefined) then(this.#failed);
+    else this.#deferred.push(then);
+  }
+
+  #runDeferred(error: Error | undefined): void {
+    const deferred = this.#deferred;
+    this.#deferred = [];
+    for (const each of deferred) each(error);
+  }
+
+  // --- tasks and actors ---
+
+  submitTask(record: RegisteredTask, args: readonly unknown[], options: ResolvedTaskOptions): unknown {
+    describeRemoteUse(record);
+    if (this.#connected !== undefined) return resultOf(this.#connected.tasks.submit(record, args, options));
+    const promised = promise(this.references, options.numReturns);
+    this.#defer(promised, () => this.connected.tasks.submit(record, args, options, promised));
+    return resultOf(promisedOf(promised));
+  }
+
+  createActor(record: RegisteredClass, args: readonly unknown[], options: ResolvedActorOptions): unknown {
+    describeRemoteUse(record);
+    const client = this.#newClient(newActorId(), metaOf(record, options), "creating");
+    if (!options.detached) {
+      const entry = this.references.newOwned();
+      client.handleEntry = entry;
+      this.references.watch(entry, () => this.#letGo(client.actorId));
+    }
+    this.#whenConnected((error) => {
+      if (error !== undefined) client.refused(error);
+      else void this.#create(client, record, args, options);
+    });
+    return makeHandle(client, (...call) => this.#callActor(...call));
+  }
+
+  /** A handle on an actor that exists; it does not keep the actor alive. */
+  handleOf(info: ActorInfo, meta: ActorMeta): object {
+    const known = this.#actors.get(info.actorId)?.deref();
+    const client = known ?? this.#newClient(info.actorId, meta, "unknown");
+    client.apply(info);
+    return makeHandle(client, (...call) => this.#callActor(...call));
+  }
+
+  /** In an actor: a handle on itself, as far as this process knows its class. */
+  ownHandle(actorId: string): object | undefined {
+    const client = this.#self?.actorId === actorId ? this.#self : undefined;
+    return client === undefined ? undefined : makeHandle(client, (...call) => this.#callActor(...call));
+  }
+
+  /** An actor hosts itself: calls that it makes of itself go through a client like any other. */
+  adoptSelf(actorId: string, meta: ActorMeta): void {
+    this.#self = this.#newClient(actorId, meta, "unknown");
+  }
+
+  killActor(client: ActorClient, noRestart: boolean): void {
+    this.#whenConnected((error) => {
+      if (error !== undefined) return;
+      this.#onBusy(1);
+      client
+        .known()
+        .then(() => {
+          const request = { actorId: client.actorId, noRestart, graceful: false, reason: "it was killed by kill()" };
+          return this.connected.head.call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS));
+        })
+        .catch((failure: Error) => this.#warn(`kill() of actor ${client.meta.className} failed: ${failure.message}`))
+        .finally(() => this.#onBusy(-1));
+    });
+  }
+
+  #callActor(client: ActorClient, method: string, args: readonly unknown[], options: ActorCallOptions): Submitted {
+    if (this.#connected !== undefined) return client.call(method, args, options);
+    const promised = promise(this.references, options.numReturns);
+    this.#defer(promised, () => client.call(method, args, options, promised));
+    return promisedOf(promised);
+  }
+
+  #defer(promised: ReturnType<typeof promise>, submit: () => void): void {
+    this.#whenConnected((error) => {
+      try {
+        if (error !== undefined) throw error;
+        submit();
+      } catch (thrown) {
+        // Nobody is there to catch what the call would have thrown: the refs carry it.
+        const payload: Payload = this.#connected?.objects.errorPayload(thrown) ?? bareError(thrown, this.references, this.#handleBinding);
+        for (const entry of promised.returns) entry.settle(payload);
+        promised.generator?.end();
+      }
+    });
+  }
+
+  async #create(client: ActorClient, record: RegisteredClass, args: readonly unknown[], options: ResolvedActorOptions): Promise<void> {
+    const { objects, welcome, head } = this.connected;
+    try {
+      const packed = packArguments(args, `new ${record.name}`, objects, this.references);
+      client.creationHeld = packed.held;
+      const creation: ActorCreation = {
+        descriptor: describeFunction(record),
+        owner: endpointToTuple(this.self),
+        args: packed.args,
+        meta: client.meta,
+        maxConcurrency: options.maxConcurrency,
+        concurrencyGroups: options.concurrencyGroups,
+      };
+      const spec = {
+        actorId: client.actorId,
+        jobId: welcome.job.jobId,
+        className: record.name,
+        name: options.name,
+        namespace: options.namespace ?? welcome.job.namespace,
+        detached: options.detached,
+        getIfExists: options.getIfExists,
+        maxRestarts: options.maxRestarts,
+        resources: { amounts: { ...options.resources } },
+        placement: { amounts: { ...options.placement } },
+        strategy: { ...options.strategy },
+        owner: { ...this.self },
+        creation: packPlain(creation),
+        job: { ...welcome.job, execArgv: [...welcome.job.execArgv], argv: [...welcome.job.argv] },
+        handleMeta: packPlain(client.meta),
+      };
+      for (let tries = 1; ; tries++) {
+        try {
+          const reply = await head.call((service, unary) => unary(service, service.createActor, { spec }, CREATE_TIMEOUT_MS));
+          if (reply.error !== "") throw new TsrayError("InvalidOptionError", reply.error);
+          if (reply.existed) this.#isAnother(client);
+          if (reply.actor !== undefined) client.created({ ...reply.actor, found: true });
+          return;
+        } catch (error) {
+          if (!(error instanceof TsrayError && error.retryable) || tries >= CREATE_TRIES_MAX) throw error;
+          await new Promise((resolve) => setTimeout(resolve, CREATE_RETRY_MS));
+        }
+      }
+    } catch (error) {
+      client.refused(error as Error);
+    }
+  }
+
+  /** `getIfExists` found an actor that someone else made: this process does not own it. */
+  #isAnother(client: ActorClient): void {
+    if (client.handleEntry?.remains !== undefined) client.handleEntry.remains.onFree = () => {};
+    client.handleEntry = undefined;
+    client.creationHeld = undefined;
+  }
+
+  #newClient(actorId: string, meta: ActorMeta, state: "creating" | "unknown"): ActorClient {
+    const parts = {
+      outstanding: this.#outstanding,
+      onBusy: this.#onBusy,
+      channelTo: (endpoint: Endpoint) => this.channelTo(endpoint),
+      head: () => this.connected.head,
+    };
+    const client = new ActorClient(actorId, meta, Object.defineProperty(parts, "calls", { get: () => this.connected.calls }) as typeof parts & { calls: Calls }, state);
+    this.#actors.set(actorId, new WeakRef(client));
+    return client;
+  }
+
+  /** The last handle to an actor of this process is gone everywhere. */
+  #letGo(actorId: string): void {
+    this.#actors.delete(actorId);
+    const head = this.#connected?.head;
+    if (head === undefined) return;
+    const request = { actorId, noRestart: true, graceful: true, reason: "the last handle to it is gone" };
+    head.call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS)).catch(() => {
+      // The head ends it with the job at the latest.
+    });
+  }
+
+  #exportHandle(client: ActorClient): unknown {
+    const entry = client.handleEntry;
+    return [client.actorId, client.meta, entry === undefined ? null : this.references.export(entry)];
+  }
+
+  #importHandle(data: unknown): object {
+    const [actorId, meta, ref] = data as [string, ActorMeta, unknown];
+    let client = this.#actors.get(actorId)?.deref();
+    if (client === undefined) {
+      client = this.#newClient(actorId, meta, "unknown");
+      if (ref !== null) client.handleEntry = this.references.import(ref);
+    }
+    return makeHandle(client, (...call) => this.#callActor(...call));
+  }
+
+  #markLost(entry: ObjectEntry): void {
+    const objectId = objectIdOf(entry.owner.processId, entry.seq);
+    const error = new ObjectLostError(`object ${objectId} was freed before its ref came back to its owner`, { objectId });
+    entry.settle(this.connected.objects.errorPayload(error));
+  }
+
+  // --- messages ---
+
+  #onMessage(channel: Channel, message: Message, hooks: ExecutorHooks | undefined): void {
+    const connected = this.#connected;
+    if (connected === undefined) return;
+    const m = message as unknown as [number, number, ...unknown[]];
+    switch (message[0]) {
+      case Peer.done: {
+        const call = this.#outstanding.get(m[1]);
+        if (call !== undefined) call.client.onDone(channel, call, m[3], m[4] as number);
+        else connected.tasks.onDone(channel, m[1], m[2] as number, m[3], m[4] as number);
+        break;
+      }
+      case Peer.item: {
+        const call = this.#outstanding.get(m[1]);
+        if (call !== undefined) call.client.onItem(channel, call, m[2] as number, m[3] as Payload);
+        else connected.tasks.onItem(channel, m[1], m[2] as number, m[3] as Payload);
+        break;
+      }
+      case Peer.giveBack:
+        connected.tasks.onGiveBack(channel, message[1] as number[]);
+        break;
+      case Peer.started:
+        connected.tasks.onStarted(m[1]);
+        break;
+      case Peer.getValue:
+        void connected.objects.onGetValue(channel, m[1], m[2] as number, m[3] === true);
+        break;
+      case Peer.value:
+        connected.objects.onValue(m[1], m[2] as Payload);
+        break;
+      case Peer.borrow:
+        this.references.onBorrow(channel, m[1], m[2] as number[]);
+        break;
+      case Peer.borrowed:
+        this.references.onBorrowed(m[1]);
+        break;
+      case Peer.unborrow:
+        this.references.onUnborrow(channel, message[1] as number[]);
+        break;
+      case Peer.cancelObject: {
+        const entry = this.references.lookup(m[1]);
+        if (entry !== undefined) this.cancelEntry(entry, m[2] === true, m[3] === true);
+        break;
+      }
+      default:
+        hooks?.onMessage(channel, message);
+    }
+  }
+
+  #onLocal(message: Message, hooks: ExecutorHooks | undefined, onNotice: (message: Message) => void): void {
+    const connected = this.#connected;
+    switch (message[0]) {
+      case Local.listTasks:
+        connected?.link.channel.send([Local.tasks, message[1], connected.tasks.list(LISTED_ROWS_MAX)]);
+        break;
+      case Local.nodeDied:
+        connected?.tasks.onNodeDied(message[1] as string);
+        break;
+      case Local.notice:
+      case Local.farewell:
+        onNotice(message);
+        break;
+      default:
+        hooks?.onLocal(message);
+    }
+  }
+
+  // --- objects ---
+
+  put(value: unknown): ObjectRef<unknown> {
+    if (this.#connected !== undefined) return new ObjectRef(this.#connected.objects.put(value));
+    const promised = promise(this.references, 1);
+    const [entry] = promised.returns as [ObjectEntry];
+    this.#defer(promised, () => {
+      const { payload, held } = this.connected.objects.pack(value, this.self.processId, entry.seq, "the value given to put()");
+      entry.held = held;
+      this.connected.objects.settle(entry, payload);
+    });
+    return new ObjectRef(entry);
+  }
+
+  cancelEntry(entry: ObjectEntry, force: boolean, recursive: boolean): void {
+    if (!entry.owned) {
+      this.channelTo(entry.owner).send([Peer.cancelObject, entry.seq, force, recursive]);
+      return;
+    }
+    const call = entry.task as { client?: ActorClient } | undefined;
+    if (call?.client !== undefined) call.client.cancel(call as ActorCall, recursive, "it was cancelled");
+    else this.connected.tasks.cancel(entry, force, recursive);
+  }
+
+  /** Keeps the process alive while something is awaited. */
+  busy(delta: 1 | -1): void {
+    this.#onBusy(delta);
+  }
+}
+
+function promisedOf({ returns, generator }: ReturnType<typeof promise>): Submitted {
+  return generator === undefined ? { kind: "refs", entries: returns } : { kind: "generator", source: generator };
+}
+
+/** An error's payload where no connection, and so no object access, came to be. */
+function bareError(error: unknown, references: ReferenceTable, binding: HandleBinding): Payload {
+  const codec = createCodec(references, binding);
+  const encoded = codec.encode(error, "the error");
+  return [3, toBytes(encoded)];
+}
+

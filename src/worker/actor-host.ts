@@ -1,0 +1,239 @@
+/**
+ * The actor that this process has become: its construction, its mailbox, its end.
+ *
+ * Calls of each caller arrive in order; at most `maxConcurrency` of them (per concurrency group) run at a time.
+ */
+import type { FunctionId, MethodInfo, RegisteredClass } from "../core/base/function-registry.ts";
+import { methodsOf } from "../core/base/function-registry.ts";
+import { runInCall } from "../core/base/call-context.ts";
+import { endpointFromTuple } from "../core/base/endpoint.ts";
+import { ActorDiedError, FunctionNotFoundError, InvalidOptionError, TaskCancelledError, TaskError } from "../core/base/errors.ts";
+import type { Resources } from "../core/base/resources.ts";
+import type { Channel } from "../core/rpc/channel.ts";
+import { unpackPlain } from "../core/rpc/frames.ts";
+import { type ActorCreation, type ActorStart, type ArgsPayload, type CallExtra, Local } from "../core/rpc/messages.ts";
+import { Queue } from "../core/submit/queue.ts";
+import type { ActorMeta } from "../actors/meta.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import { CallJob } from "./call-job.ts";
+import type { Functions } from "./functions.ts";
+import type { Invoker } from "./invoke.ts";
+import { setAmbientName } from "./output-marks.ts";
+
+type Method = (...args: unknown[]) => unknown;
+
+interface Group {
+  readonly limit: number;
+  readonly queue: Queue<QueuedCall>;
+  running: number;
+}
+
+interface QueuedCall {
+  readonly job: CallJob;
+  readonly method: string;
+}
+
+/** What a running actor can ask about itself. */
+export interface ActorIdentity {
+  readonly actorId: string;
+  readonly className: string;
+  readonly incarnation: number;
+  readonly resources: Resources;
+  readonly gpuIds: readonly string[];
+}
+
+export class ActorHost {
+  readonly #runtime: Runtime;
+  readonly #functions: Functions;
+  readonly #invoker: Invoker;
+  identity: ActorIdentity | undefined;
+  #instance: object | undefined;
+  #methods: ReadonlyMap<string, MethodInfo> = new Map();
+  readonly #groups = new Map<string, Group>();
+  readonly #running = new Set<CallJob>();
+  /** Set when the actor leaves: no call begins any more. */
+  #leaving: string | undefined;
+  #onQuiet: (() => void) | undefined;
+
+  constructor(runtime: Runtime, functions: Functions, invoker: Invoker) {
+    this.#runtime = runtime;
+    this.#functions = functions;
+    this.#invoker = invoker;
+  }
+
+  async start(start: ActorStart): Promise<void> {
+    const { actorId, incarnation, className, name, resources, gpuIds } = start;
+    this.identity = { actorId, className, incarnation, resources, gpuIds };
+    process.title = `tsray:actor ${className}${name === "" ? "" : ` ${name}`}`;
+    setAmbientName(name === "" ? className : `${className} ${name}`);
+    if (gpuIds.length > 0) process.env.CUDA_VISIBLE_DEVICES = gpuIds.join(",");
+    this.#runtime.connected.link.channel.send([Local.running, className]);
+    try {
+      const creation = unpackPlain(start.creation) as ActorCreation;
+      const record = await this.#functions.find(creation.descriptor as FunctionId);
+      if (record.kind !== "class") throw new FunctionNotFoundError(`${className} is not a class in this worker`);
+      this.#methods = methodsOf(record.fn);
+      this.#groups.set("", { limit: creation.maxConcurrency, queue: new Queue(), running: 0 });
+      for (const [group, limit] of Object.entries(creation.concurrencyGroups)) {
+        this.#groups.set(group, { limit, queue: new Queue(), running: 0 });
+      }
+      this.#runtime.adoptSelf(actorId, creation.meta as ActorMeta);
+      this.#instance = await this.#construct(record, creation);
+      this.#tell("ALIVE", "", null);
+    } catch (error) {
+      this.#tell("INIT_FAILED", `its constructor failed: ${describe(error)}`, this.#runtime.objects.packError(error));
+    }
+  }
+
+  onCall(channel: Channel, seq: number, method: string, first: number, args: ArgsPayload, returns: number | undefined, extra: CallExtra | undefined): void {
+    const { className, resources, gpuIds } = this.identity as ActorIdentity;
+    const job = new CallJob(channel, seq, first, args, returns ?? 1, extra?.attempt ?? 0, resources, gpuIds, extra?.ahead ?? 0);
+    job.name = extra?.name || `${className}.${method}`;
+    if (this.#leaving !== undefined) {
+      this.#invoker.refuse(job, this.#gone());
+      return;
+    }
+    const groupName = extra?.group || this.#methods.get(method)?.options.concurrencyGroup || "";
+    const group = this.#groups.get(groupName);
+    if (group === undefined) {
+      this.#invoker.refuse(job, new InvalidOptionError(`actor ${className} has no concurrency group ${JSON.stringify(groupName)}`));
+      return;
+    }
+    group.queue.push({ job, method });
+    this.#pump(group);
+  }
+
+  onCancel(channel: Channel, seq: number, recursive: boolean): void {
+    for (const group of this.#groups.values()) {
+      for (const call of group.queue) {
+        if (call.job.channel !== channel || call.job.seq !== seq) continue;
+        group.queue.remove(call);
+        call.job.cancelled = true;
+        this.#invoker.refuse(call.job, new TaskCancelledError(`${call.job.name} was cancelled before it began`));
+        return;
+      }
+    }
+    for (const job of this.#running) {
+      if (job.channel !== channel || job.seq !== seq) continue;
+      if (recursive) this.#runtime.connected.tasks.cancelChildren(job.localId, false);
+      job.cancel();
+    }
+  }
+
+  onConsumed(channel: Channel, seq: number, consumed: number): void {
+    for (const job of this.#running) {
+      if (job.channel !== channel || job.seq !== seq) continue;
+      job.consumed = consumed;
+      job.wakeProducer?.();
+    }
+  }
+
+  onPeerClosed(channel: Channel): void {
+    for (const group of this.#groups.values()) {
+      for (const call of [...group.queue]) if (call.job.channel === channel) group.queue.remove(call);
+    }
+  }
+
+  /** Finishes what was submitted, disposes the instance, then leaves. */
+  async stop(reason: string): Promise<void> {
+    const busy = [...this.#groups.values()].some((group) => group.running > 0 || group.queue.length > 0);
+    if (busy) {
+      await new Promise<void>((resolve) => {
+        this.#onQuiet = resolve;
+      });
+    }
+    await this.#leave(reason);
+  }
+
+  /** `exitActor()`: the running call is the last one. */
+  async exit(): Promise<never> {
+    this.#leaving = "it was left by exitActor()";
+    for (const group of this.#groups.values()) {
+      for (let call = group.queue.shift(); call !== undefined; call = group.queue.shift()) this.#invoker.refuse(call.job, this.#gone());
+    }
+    for (const job of this.#running) if (!job.finished) this.#invoker.refuse(job, this.#gone());
+    await this.#leave(this.#leaving);
+    return new Promise<never>(() => {});
+  }
+
+  async #construct(record: RegisteredClass, creation: ActorCreation): Promise<object> {
+    const owner = endpointFromTuple(creation.owner);
+    if (owner === undefined) throw new FunctionNotFoundError("the actor's owner is unknown");
+    const channel = this.#runtime.channelTo(owner);
+    const job = new CallJob(channel, 0, 0, creation.args, 1, 0, {}, [], 0);
+    job.name = `new ${record.name}`;
+    const args = await this.#invoker.arguments(job, owner);
+    return runInCall(job, () => Reflect.construct(record.fn, args) as object);
+  }
+
+  #pump(group: Group): void {
+    while (group.running < group.limit) {
+      const call = group.queue.shift();
+      if (call === undefined) break;
+      this.#run(group, call);
+    }
+    if (this.#onQuiet !== undefined && [...this.#groups.values()].every((each) => each.running === 0 && each.queue.length === 0)) {
+      this.#onQuiet();
+    }
+  }
+
+  #run(group: Group, { job, method }: QueuedCall): void {
+    const fn = this.#methods.has(method) ? ((this.#instance as Record<string, unknown>)[method] as Method) : undefined;
+    if (fn === undefined) {
+      this.#invoker.refuse(job, new FunctionNotFoundError(`class ${this.identity?.className} has no method ${method} in this worker`));
+      return;
+    }
+    group.running += 1;
+    this.#running.add(job);
+    const ended = () => {
+      group.running -= 1;
+      this.#running.delete(job);
+    };
+    const pending = this.#invoker.invoke(job, fn, this.#instance, noFlags);
+    if (pending === undefined) ended();
+    else {
+      void pending.then(() => {
+        ended();
+        this.#pump(group);
+      });
+    }
+  }
+
+  async #leave(reason: string): Promise<void> {
+    this.#leaving = reason;
+    try {
+      await dispose(this.#instance);
+    } catch (error) {
+      console.error(`disposing actor ${this.identity?.className} failed:`, error);
+    }
+    this.#tell("EXITED", reason, null);
+  }
+
+  #gone(): ActorDiedError {
+    const { className = "", actorId = "" } = this.identity ?? {};
+    return new ActorDiedError(`actor ${className} (${actorId}) exited: ${this.#leaving}`, { actorId, maybeExecuted: false });
+  }
+
+  #tell(state: string, reason: string, error: Uint8Array | null): void {
+    const { actorId, incarnation } = this.identity as ActorIdentity;
+    this.#runtime.connected.link.channel.send([Local.actorState, actorId, incarnation, state, reason, error]);
+  }
+}
+
+function noFlags(): number {
+  return 0;
+}
+
+function describe(error: unknown): string {
+  const cause = error instanceof TaskError ? error.cause : error;
+  return cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause);
+}
+
+async function dispose(instance: object | undefined): Promise<void> {
+  if (instance === undefined) return;
+  const target = instance as { [Symbol.asyncDispose]?: () => unknown; [Symbol.dispose]?: () => unknown; dispose?: () => unknown };
+  const asyncDispose = target[Symbol.asyncDispose];
+  if (typeof asyncDispose === "function") await asyncDispose.call(instance);
+  else if (typeof target[Symbol.dispose] === "function") target[Symbol.dispose]?.();
+  else if (typeof target.dispose === "function") await target.dispose();
+}

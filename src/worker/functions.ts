@@ -1,0 +1,83 @@
+/** Step 6, first half: a descriptor becomes the function or class it names, by evaluating its module if need be. */
+import { createRequire } from "node:module";
+import { FunctionNotFoundError } from "../core/base/errors.ts";
+import { type FunctionId, findFunction, type RegisteredFunction } from "../core/base/function-registry.ts";
+import type { JobConfigRecord } from "../core/rpc/messages.ts";
+
+const TYPESCRIPT = /\.[mc]?tsx?$/;
+
+export class Functions {
+  readonly #job: JobConfigRecord;
+  /** Modules evaluated here beside the entry, and what came of it. */
+  readonly #imports = new Map<string, Promise<Error | undefined>>();
+  #entryError: Error | undefined;
+  #tsxRegistered = false;
+
+  constructor(job: JobConfigRecord) {
+    this.#job = job;
+  }
+
+  /** Evaluates the job's entry module up to `init()`. @param parked settles when the module calls init() */
+  async evaluateEntry(parked: Promise<void>): Promise<void> {
+    const { entryUrl, entryImportable } = this.#job;
+    if (entryUrl === "" || !entryImportable) return;
+    this.#entryError = await Promise.race([this.#import(entryUrl), parked.then(() => undefined)]);
+  }
+
+  /** @throws FunctionNotFoundError saying where it was looked for, and why it is not there */
+  find(id: FunctionId): RegisteredFunction | Promise<RegisteredFunction> {
+    return findFunction(id) ?? this.#load(id);
+  }
+
+  async #load(id: FunctionId): Promise<RegisteredFunction> {
+    const { entryUrl, entryImportable } = this.#job;
+    let why = this.#entryError;
+    if (id.module !== entryUrl || !entryImportable) why = (await this.#importOnce(id.module)) ?? why;
+    const found = findFunction(id);
+    if (found !== undefined) return found;
+    throw notFound(id, why);
+  }
+
+  #importOnce(url: string): Promise<Error | undefined> {
+    let running = this.#imports.get(url);
+    if (running === undefined) {
+      running = this.#import(url);
+      this.#imports.set(url, running);
+    }
+    return running;
+  }
+
+  /** @returns what the module threw, if it did */
+  async #import(url: string): Promise<Error | undefined> {
+    try {
+      if (TYPESCRIPT.test(new URL(url).pathname)) await this.#readTypeScript(url);
+      await import(url);
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  /** Node 20 reads no TypeScript; where the driver's loader was a test runner's, tsx from the user's project does. */
+  async #readTypeScript(url: string): Promise<void> {
+    if (this.#tsxRegistered || this.#job.execArgv.length > 0 || "typescript" in process.features) return;
+    this.#tsxRegistered = true;
+    try {
+      const tsx = createRequire(url).resolve("tsx/esm/api");
+      const { register } = (await import(tsx)) as { register(): void };
+      register();
+    } catch {
+      // The import that follows says that .ts files cannot be read.
+    }
+  }
+}
+
+function notFound(id: FunctionId, why: Error | undefined): FunctionNotFoundError {
+  const where = `worker ${process.pid} looked for ${id.name} in ${id.module}`;
+  if (why !== undefined) {
+    return new FunctionNotFoundError(`${where}, but evaluating the module threw before it was registered: ${why.stack ?? why.message}`, {
+      cause: why,
+    });
+  }
+  return new FunctionNotFoundError(`${where}: the module was evaluated, and remote() was not called with that function there (or its source differs)`);
+}

@@ -1,0 +1,208 @@
+/**
+ * Steps 6 and 7: decode arguments, call the user's function, answer with the result. The same for tasks and actor calls;
+ * who may run when is decided by task-executor.ts and actor-host.ts.
+ */
+import { runInCall } from "../core/base/call-context.ts";
+import { TaskCancelledError, TaskError, TsrayError } from "../core/base/errors.ts";
+import { itemSeq } from "../core/base/ids.ts";
+import { isPlain } from "../core/ownership/object-access.ts";
+import type { ObjectEntry } from "../core/ownership/entries.ts";
+import type { Channel } from "../core/rpc/channel.ts";
+import { type Payload, Peer } from "../core/rpc/messages.ts";
+import { DoneFlag } from "../core/submit/calls.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import type { CallJob } from "./call-job.ts";
+
+type Callable = (...args: unknown[]) => unknown;
+
+export class Invoker {
+  readonly #runtime: Runtime;
+  /** Refs inside results that their owner has not taken over yet. */
+  readonly #handoffs = new Map<Channel, Map<number, ObjectEntry[]>>();
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  /**
+   * Runs a call and sends its answer.
+   * @param extraFlags put into the answer of a call that succeeds
+   * @returns undefined when it is over already, else a promise that never rejects
+   */
+  invoke(job: CallJob, fn: Callable, receiver: unknown, extraFlags: () => number): Promise<void> | undefined {
+    const startedMs = performance.now();
+    if (job.args[0] === 0 && job.numReturns === 1) {
+      const args = job.args[1];
+      try {
+        const result = runInCall(job, () => fn.apply(receiver, args as unknown[]));
+        if (!isThenable(result)) {
+          this.#answer(job, result, startedMs, extraFlags());
+          return undefined;
+        }
+        return this.#finish(job, result, startedMs, extraFlags);
+      } catch (error) {
+        this.#fail(job, error, startedMs, DoneFlag.userError);
+        return undefined;
+      }
+    }
+    return this.#invokeSlow(job, fn, receiver, startedMs, extraFlags);
+  }
+
+  /** A call that never ran: it was cancelled, or what it names is not here. */
+  refuse(job: CallJob, error: unknown): void {
+    this.#fail(job, error, performance.now(), job.cancelled ? DoneFlag.cancelled : DoneFlag.systemError);
+  }
+
+  /** Values of the arguments, refs resolved. @throws what stands in place of a ref */
+  async arguments(job: Pick<CallJob, "args" | "channel">, owner = job.channel.peer): Promise<unknown[]> {
+    const { args } = job;
+    if (args[0] === 0) return args[1] as unknown[];
+    const { objects, references } = this.#runtime;
+    const [, packed, refs, packedSeq] = args;
+    const values = (await objects.materialisePayload(packed, owner.processId, packedSeq)) as unknown[];
+    await Promise.all(
+      refs.map(async ([position, ref, known]) => {
+        const entry = references.import(ref);
+        if (known !== null && entry.payload === undefined && !entry.owned) entry.settle(known);
+        values[position] = await objects.materialise(entry);
+      }),
+    );
+    return values;
+  }
+
+  onResultTaken(channel: Channel, seq: number): void {
+    this.#handoffs.get(channel)?.delete(seq);
+  }
+
+  onPeerClosed(channel: Channel): void {
+    this.#handoffs.delete(channel);
+  }
+
+  async #invokeSlow(job: CallJob, fn: Callable, receiver: unknown, startedMs: number, extraFlags: () => number): Promise<void> {
+    let args: unknown[];
+    try {
+      args = await this.arguments(job);
+    } catch (error) {
+      this.#fail(job, error, startedMs, job.cancelled ? DoneFlag.cancelled : DoneFlag.systemError);
+      return;
+    }
+    const begunMs = performance.now();
+    if (job.cancelled) {
+      this.#fail(job, undefined, begunMs, DoneFlag.cancelled);
+      return;
+    }
+    try {
+      const result = runInCall(job, () => fn.apply(receiver, args));
+      await this.#finish(job, result, begunMs, extraFlags);
+    } catch (error) {
+      this.#fail(job, error, begunMs, DoneFlag.userError);
+    }
+  }
+
+  async #finish(job: CallJob, pending: unknown, startedMs: number, extraFlags: () => number): Promise<void> {
+    try {
+      if (job.numReturns === -1) {
+        await runInCall(job, () => this.#stream(job, pending));
+        this.#send(job, startedMs, null, extraFlags());
+        return;
+      }
+      const result = await pending;
+      await this.#runtime.references.borrowsSettled();
+      this.#answer(job, result, startedMs, extraFlags());
+    } catch (error) {
+      this.#fail(job, error, startedMs, job.cancelled ? DoneFlag.cancelled : DoneFlag.userError);
+    }
+  }
+
+  #answer(job: CallJob, result: unknown, startedMs: number, flags: number): void {
+    try {
+      if (job.numReturns === 1) {
+        this.#send(job, startedMs, isPlain(result) ? [0, result] : this.#pack(job, result, job.firstReturnSeq), flags);
+        return;
+      }
+      const values = job.numReturns === 0 ? [] : this.#valuesOf(job, result);
+      this.#send(
+        job,
+        startedMs,
+        values.map((value, i) => this.#pack(job, value, job.firstReturnSeq + i)),
+        flags,
+      );
+    } catch (error) {
+      this.#fail(job, error, startedMs, DoneFlag.systemError);
+    }
+  }
+
+  #valuesOf(job: CallJob, result: unknown): unknown[] {
+    if (!Array.isArray(result) || result.length !== job.numReturns) {
+      const got = Array.isArray(result) ? `an array of ${result.length}` : typeof result;
+      throw new TypeError(`${job.name} has numReturns ${job.numReturns}, so it must return an array of ${job.numReturns}, and returned ${got}`);
+    }
+    return result as unknown[];
+  }
+
+  #pack(job: CallJob, value: unknown, seq: number): Payload {
+    const owner = job.channel.peer.processId;
+    const { payload, held } = this.#runtime.objects.pack(value, owner, seq, `the result of ${job.name}()`);
+    if (held !== undefined) {
+      let perChannel = this.#handoffs.get(job.channel);
+      if (perChannel === undefined) {
+        perChannel = new Map();
+        this.#handoffs.set(job.channel, perChannel);
+      }
+      perChannel.set(job.seq, [...(perChannel.get(job.seq) ?? []), ...held]);
+    }
+    return payload;
+  }
+
+  async #stream(job: CallJob, iterable: unknown): Promise<void> {
+    const source = iterable as AsyncIterable<unknown> | Iterable<unknown> | Promise<Iterable<unknown>>;
+    const settled = await source;
+    if (typeof settled !== "object" || settled === null || !(Symbol.asyncIterator in settled || Symbol.iterator in settled)) {
+      throw new TypeError(`${job.name} is streaming, so it must return something that can be iterated, and returned ${typeof settled}`);
+    }
+    let index = 0;
+    for await (const item of settled as AsyncIterable<unknown>) {
+      if (job.cancelled) return;
+      const packed = this.#pack(job, item, itemSeq(job.seq, index));
+      await this.#runtime.references.borrowsSettled();
+      job.channel.send([Peer.item, job.seq, index, packed]);
+      index += 1;
+      while (job.ahead > 0 && index - job.consumed >= job.ahead && !job.cancelled) {
+        await new Promise<void>((resolve) => {
+          job.wakeProducer = resolve;
+        });
+      }
+      if (job.cancelled) return;
+    }
+  }
+
+  #fail(job: CallJob, error: unknown, startedMs: number, flags: number): void {
+    let shown: unknown = error;
+    if (job.cancelled) shown = new TaskCancelledError(`${job.name} was cancelled while it ran`);
+    else if (!(flags & DoneFlag.systemError) || !(error instanceof TsrayError)) shown = taskError(job, error, this.#runtime.self.nodeId);
+    const payload = this.#runtime.objects.errorPayload(shown);
+    this.#send(job, startedMs, payload, job.cancelled ? DoneFlag.cancelled : flags);
+  }
+
+  #send(job: CallJob, startedMs: number, result: unknown, flags: number): void {
+    const micros = Math.max(1, Math.round((performance.now() - startedMs) * 1000));
+    job.finished = true;
+    job.channel.send([Peer.done, job.seq, micros, result, flags]);
+  }
+}
+
+function taskError(job: CallJob, error: unknown, nodeId: string): TaskError {
+  const cause = error instanceof Error ? error : new Error(`a value that is no Error was thrown: ${String(error)}`, { cause: error });
+  const what = `${cause.name}: ${cause.message}`;
+  const remoteStack = cause.stack ?? what;
+  return new TaskError(
+    `${job.name}() failed with ${what} (process ${process.pid} on node ${nodeId})`,
+    { functionName: job.name, pid: process.pid, nodeId, remoteStack },
+    { cause },
+  );
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+}
+

@@ -1,0 +1,251 @@
+/**
+ * Step 6 for tasks: one at a time, in the order they came, except that while a task waits in get or wait the next one
+ * may run. Gives queued work back when asked.
+ */
+import type { RegisteredFunction, RegisteredTask } from "../core/base/function-registry.ts";
+import type { FunctionId } from "../core/base/function-registry.ts";
+import { FunctionNotFoundError, TaskCancelledError } from "../core/base/errors.ts";
+import { UNITS } from "../core/base/resources.ts";
+import type { Channel } from "../core/rpc/channel.ts";
+import { type ArgsPayload, Local, Peer, type RunExtra } from "../core/rpc/messages.ts";
+import { DoneFlag } from "../core/submit/calls.ts";
+import { Queue } from "../core/submit/queue.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import { CallJob } from "./call-job.ts";
+import type { Functions } from "./functions.ts";
+import type { Invoker } from "./invoke.ts";
+
+/** Results of short tasks leave at least this often, so that their owner can send more meanwhile. */
+const FLUSH_MS = 1;
+/** Messages are read at least this often between short tasks. */
+const YIELD_MS = 5;
+const TITLE_EVERY_MS = 250;
+const ONE_CPU = { CPU: UNITS };
+
+type Slot = RegisteredTask | Promise<RegisteredTask>;
+
+interface QueuedTask {
+  readonly job: CallJob;
+  readonly fnIndex: number;
+  readonly maxCalls: number;
+  readonly givenName: string;
+}
+
+export class TaskExecutor {
+  readonly #runtime: Runtime;
+  readonly #functions: Functions;
+  readonly #invoker: Invoker;
+  /** What each owner's function numbers stand for. */
+  readonly #slots = new WeakMap<Channel, Map<number, Slot>>();
+  readonly #queue = new Queue<QueuedTask>();
+  readonly #running = new Map<CallJob, QueuedTask>();
+  readonly #calls = new Map<RegisteredFunction, number>();
+  /** Tasks that run and do not wait: at most one. */
+  #active = 0;
+  #toldBlocked = false;
+  #pumping = false;
+  #titledAtMs = 0;
+  #title = "";
+
+  constructor(runtime: Runtime, functions: Functions, invoker: Invoker) {
+    this.#runtime = runtime;
+    this.#functions = functions;
+    this.#invoker = invoker;
+  }
+
+  onDefine(channel: Channel, index: number, id: FunctionId): void {
+    let slots = this.#slots.get(channel);
+    if (slots === undefined) {
+      slots = new Map();
+      this.#slots.set(channel, slots);
+    }
+    const found = this.#functions.find(id);
+    if (found instanceof Promise) {
+      const task = found.then(asTask);
+      task.then(
+        (record) => slots.set(index, record),
+        () => {},
+      );
+      slots.set(index, task);
+    } else slots.set(index, asTask(found));
+  }
+
+  onRun(channel: Channel, seq: number, fnIndex: number, first: number, args: ArgsPayload, returns: number | undefined, extra: RunExtra | undefined): void {
+    const job = new CallJob(
+      channel,
+      seq,
+      first,
+      args,
+      returns ?? 1,
+      extra?.attempt ?? 0,
+      extra?.resources ?? ONE_CPU,
+      extra?.gpuIds ?? [],
+      extra?.ahead ?? 0,
+    );
+    this.#queue.push({ job, fnIndex, maxCalls: extra?.maxCalls ?? 0, givenName: extra?.name ?? "" });
+    if (!this.#pumping && this.#active === 0) {
+      this.#pumping = true;
+      queueMicrotask(this.#pump);
+    }
+  }
+
+  /** Gives back what has not begun. */
+  onSteal(channel: Channel): void {
+    const back: number[] = [];
+    for (const task of [...this.#queue]) {
+      if (task.job.channel !== channel) continue;
+      this.#queue.remove(task);
+      back.push(task.job.seq);
+    }
+    channel.send([Peer.giveBack, back]);
+  }
+
+  onCancel(channel: Channel, seq: number, recursive: boolean): void {
+    for (const task of this.#queue) {
+      if (task.job.channel !== channel || task.job.seq !== seq) continue;
+      this.#queue.remove(task);
+      task.job.cancelled = true;
+      this.#invoker.refuse(task.job, new TaskCancelledError("the task was cancelled before it began"));
+      return;
+    }
+    const job = this.#runningJob(channel, seq);
+    if (job === undefined) return;
+    if (recursive) this.#runtime.connected.tasks.cancelChildren(job.localId, false);
+    job.cancel();
+  }
+
+  onConsumed(channel: Channel, seq: number, consumed: number): void {
+    const job = this.#runningJob(channel, seq);
+    if (job === undefined) return;
+    job.consumed = consumed;
+    job.wakeProducer?.();
+  }
+
+  /** An owner is gone: what it had queued here will not be missed; what runs is told to stop. */
+  onPeerClosed(channel: Channel): void {
+    for (const task of [...this.#queue]) if (task.job.channel === channel) this.#queue.remove(task);
+    for (const job of this.#running.keys()) if (job.channel === channel) job.cancel();
+  }
+
+  #runningJob(channel: Channel, seq: number): CallJob | undefined {
+    for (const job of this.#running.keys()) if (job.channel === channel && job.seq === seq) return job;
+    return undefined;
+  }
+
+  #pump = (): void => {
+    const startedMs = performance.now();
+    let flushedMs = startedMs;
+    while (this.#active === 0) {
+      const task = this.#queue.shift();
+      if (task === undefined) break;
+      this.#start(task);
+      const nowMs = performance.now();
+      if (nowMs - flushedMs > FLUSH_MS) {
+        task.job.channel.flush();
+        flushedMs = nowMs;
+      }
+      if (nowMs - startedMs > YIELD_MS && this.#queue.length > 0) {
+        setImmediate(this.#pump);
+        return;
+      }
+    }
+    this.#pumping = false;
+    this.#tellBlocked();
+  };
+
+  #resume(): void {
+    if (this.#pumping || this.#active > 0) return;
+    this.#pumping = true;
+    this.#pump();
+  }
+
+  #start(task: QueuedTask): void {
+    const { job } = task;
+    const slot = this.#slots.get(job.channel)?.get(task.fnIndex);
+    if (slot === undefined) {
+      this.#invoker.refuse(job, new FunctionNotFoundError(`the task names function ${task.fnIndex}, which its owner has not defined`));
+      return;
+    }
+    this.#active += 1;
+    if (this.#running.size > 0) {
+      // Others wait: if this process crashes now, it must be known that this one had begun too.
+      job.channel.send([Peer.started, job.seq]);
+      job.channel.flush();
+    }
+    this.#running.set(job, task);
+    job.onWaitChange = this.#onWaitChange;
+    if (slot instanceof Promise) {
+      slot.then(
+        (record) => this.#run(record, task),
+        (error: unknown) => {
+          job.name = task.givenName;
+          this.#invoker.refuse(job, error);
+          this.#ended(job);
+        },
+      );
+    } else this.#run(slot, task);
+  }
+
+  #run(record: RegisteredTask, task: QueuedTask): void {
+    const { job } = task;
+    job.name = task.givenName || record.name;
+    this.#announce(job.name);
+    if (job.gpuIds.length > 0) process.env.CUDA_VISIBLE_DEVICES = job.gpuIds.join(",");
+    const flags = task.maxCalls === 0 ? noFlags : () => this.#countCall(record, task.maxCalls);
+    const pending = this.#invoker.invoke(job, record.fn as (...args: unknown[]) => unknown, record.receiver, flags);
+    if (pending === undefined) this.#ended(job);
+    else void pending.then(() => this.#ended(job));
+  }
+
+  #countCall(record: RegisteredFunction, maxCalls: number): number {
+    const calls = (this.#calls.get(record) ?? 0) + 1;
+    this.#calls.set(record, calls);
+    return calls >= maxCalls ? DoneFlag.exitWorker : 0;
+  }
+
+  #ended(job: CallJob): void {
+    this.#running.delete(job);
+    if (job.gpuIds.length > 0) delete process.env.CUDA_VISIBLE_DEVICES;
+    if (job.waits === 0) this.#active -= 1;
+    this.#resume();
+  }
+
+  #onWaitChange = (job: CallJob): void => {
+    if (job.waits > 0) {
+      this.#active -= 1;
+      // Not inside the user's call that began to wait.
+      queueMicrotask(() => this.#resume());
+    } else {
+      this.#active += 1;
+      this.#tellBlocked();
+    }
+  };
+
+  /** The raylet lends this node's CPUs to others while every task here waits. */
+  #tellBlocked(): void {
+    const blocked = this.#active === 0 && this.#running.size > 0;
+    if (blocked === this.#toldBlocked) return;
+    this.#toldBlocked = blocked;
+    this.#runtime.connected.link.channel.send([Local.blocked, blocked]);
+  }
+
+  /** Names the process for `ps` and listings after what it runs. */
+  #announce(name: string): void {
+    if (name === this.#title) return;
+    const nowMs = performance.now();
+    if (nowMs - this.#titledAtMs < TITLE_EVERY_MS) return;
+    this.#titledAtMs = nowMs;
+    this.#title = name;
+    process.title = `tsray:worker ${name}`;
+    this.#runtime.connected.link.channel.send([Local.running, name]);
+  }
+}
+
+function noFlags(): number {
+  return 0;
+}
+
+function asTask(record: RegisteredFunction): RegisteredTask {
+  if (record.kind === "class") throw new FunctionNotFoundError(`${record.name} is a class, and was called as a task`);
+  return record;
+}
