@@ -371,7 +371,7 @@ export class Raylet {
     const job = this.#jobs.get(jobId);
     if (job === undefined) return;
     for (let i = 0; i < count; i++) this.#pool.start(job);
-    if (count > 0) this.#machine.step({ kind: "workerStarting", jobId, count });
+    if (count > 0) this.#machine.noteStarting(jobId, count);
   }
 
   #onWorkerReady(worker: PooledWorker): void {

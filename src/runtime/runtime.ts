@@ -189,13 +189,13 @@ export class Runtime implements RuntimePort {
     const connected = this.#connected;
     this.#failed ??= new TsrayError("NotInitializedError", "tsray was shut down");
     if (connected === undefined) return;
+    this.#connected = undefined;
     connected.tasks.close();
     connected.head.close();
     this.#peers?.closeAll();
     connected.server.close();
     connected.link.channel.close();
     connected.store.close();
-    this.#connected = undefined;
   }
 
   /** Calls `then` when connected, or at once. */

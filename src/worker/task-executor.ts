@@ -173,6 +173,7 @@ export class TaskExecutor {
       job.channel.flush();
     }
     this.#running.set(job, task);
+    this.#tellBlocked();
     job.onWaitChange = this.#onWaitChange;
     if (slot instanceof Promise) {
       slot.then(

@@ -33,7 +33,6 @@ export interface DemandStatement {
 export type LeaseEvent =
   | { readonly kind: "demand"; readonly demand: DemandStatement }
   | { readonly kind: "ownerGone"; readonly owner: string }
-  | { readonly kind: "workerStarting"; readonly jobId: string; readonly count: number }
   | { readonly kind: "workerIdle"; readonly workerId: string; readonly jobId: string }
   | { readonly kind: "workerBlocked"; readonly workerId: string; readonly blocked: boolean }
   | { readonly kind: "workerGone"; readonly workerId: string; readonly jobId: string }
@@ -71,6 +70,7 @@ interface LeaseState {
 interface WorkerState {
   readonly id: string;
   readonly jobId: string;
+  /** As the worker last said: every task it has begun waits in get. */
   blocked: boolean;
   readonly leases: Set<string>;
 }
@@ -111,9 +111,6 @@ export class LeaseMachine {
       case "ownerGone":
         for (const [key, demand] of this.#demands) if (demand.owner === event.owner) this.#demands.delete(key);
         for (const lease of [...this.#leases.values()]) if (lease.owner === event.owner) this.#release(lease);
-        break;
-      case "workerStarting":
-        this.#starting.set(event.jobId, (this.#starting.get(event.jobId) ?? 0) + event.count);
         break;
       case "workerIdle":
         if (!this.#workers.has(event.workerId)) {
@@ -159,6 +156,11 @@ export class LeaseMachine {
   giveBack(resources: Resources, gpuIds: readonly string[]): void {
     add(this.available, resources);
     this.#gpus.give(gpuIds, resources.GPU ?? 0);
+  }
+
+  /** Workers of a job were started; each ends this with `workerIdle` or `workerGone`. Decides nothing. */
+  noteStarting(jobId: string, count: number): void {
+    this.#starting.set(jobId, (this.#starting.get(jobId) ?? 0) + count);
   }
 
   reschedule(): LeaseEffect[] {
@@ -366,7 +368,6 @@ export class LeaseMachine {
     const gpuIds = this.#gpus.take(resources.GPU ?? 0);
     if (gpuIds === undefined) return this.#wait(demand, "waiting for a GPU with enough of it free", effects);
     const leaseId = `${this.#nodeId}-${this.#nextLease++}`;
-    worker.blocked = false;
     subtract(this.available, resources);
     this.#leases.set(leaseId, { id: leaseId, owner, classKey: key, workerId: worker.id, resources, gpuIds, reclaimed: false, cpuReleased: false });
     this.#leasesPerClass.set(key, (this.#leasesPerClass.get(key) ?? 0) + 1);
@@ -407,7 +408,8 @@ export class LeaseMachine {
     for (const worker of this.#workers.values()) {
       if (worker.jobId !== jobId) continue;
       count += 1;
-      if (worker.blocked && (best === undefined || worker.leases.size < best.leases.size)) best = worker;
+      const idle = worker.blocked && [...worker.leases].every((id) => this.#leases.get(id)?.cpuReleased === true);
+      if (idle && (best === undefined || worker.leases.size < best.leases.size)) best = worker;
     }
     return count >= this.#workersPerJobMax ? best : undefined;
   }
