@@ -11,6 +11,7 @@ import { UNITS } from "../core/base/resources.ts";
 import { removeSession } from "../core/launch/session.ts";
 import { LogFile } from "../raylet/workers/log-file.ts";
 import { Raylet } from "../raylet/raylet.ts";
+import { tsrayVersion } from "../core/launch/version.ts";
 import type { DaemonConfig, DaemonNews } from "../core/launch/daemon-config.ts";
 import { gpuIds, nodeResources, storeBytes } from "./resources.ts";
 
@@ -28,13 +29,7 @@ function tell(news: DaemonNews): void {
 process.stdout.on("error", () => {});
 
 readConfig((config, onInputEnd) => {
-  run(config, onInputEnd).catch((error: unknown) => {
-    const ours = error instanceof TsrayError ? error : new TsrayError("ClusterUnreachableError", String((error as Error).stack));
-    tell({ kind: "failed", error: toErrorRecord(ours) });
-    removeSession(config.sessionDir);
-    // The line must be out before the process ends.
-    process.stdout.write("", () => process.exit(1));
-  });
+  void run(config, onInputEnd);
 });
 
 function readConfig(start: (config: DaemonConfig, onInputEnd: (then: () => void) => void) => void): void {
@@ -64,7 +59,7 @@ function readConfig(start: (config: DaemonConfig, onInputEnd: (then: () => void)
 }
 
 async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void): Promise<void> {
-  const { nodeId, sessionDir, token, host, head } = config;
+  const { nodeId, sessionDir } = config;
   const file = new LogFile(join(sessionDir, "logs", `daemon-${nodeId}.log`));
   const log = (text: string) => file.write({ text: `${new Date().toISOString()} ${text}` });
   process.on("uncaughtException", (error) => {
@@ -72,8 +67,6 @@ async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void)
     void end("an internal error; see the daemon's log", 1);
   });
 
-  const gpus = gpuIds(config.numGpus);
-  const store = storeBytes(config);
   let ending = false;
   const closers: (() => Promise<void> | void)[] = [];
   const end = async (reason: string, exitCode = 0) => {
@@ -92,8 +85,28 @@ async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void)
     process.exit(exitCode);
   };
   process.on("SIGTERM", () => void end("SIGTERM"));
-  if (config.embedded) onInputEnd(() => void end("its driver is gone"));
+  if (config.embedded || config.lifeline) onInputEnd(() => void end("the process it belongs to is gone"));
+  try {
+    await start(config, closers, log, end);
+  } catch (error) {
+    if (ending) return;
+    const ours = error instanceof TsrayError ? error : new TsrayError("ClusterUnreachableError", String((error as Error).stack));
+    tell({ kind: "failed", error: toErrorRecord(ours) });
+    // The line must be out before the process ends.
+    process.stdout.write("", () => void end(`it could not start: ${ours.message}`, 1));
+  }
+}
 
+/** Opens the parts of the node, each with what closes it, and joins the cluster. */
+async function start(
+  config: DaemonConfig,
+  closers: (() => Promise<void> | void)[],
+  log: (text: string) => void,
+  end: (reason: string) => Promise<void>,
+): Promise<void> {
+  const { nodeId, sessionDir, token, host, head } = config;
+  const gpus = gpuIds(config.numGpus);
+  const store = storeBytes(config);
   const storePath = join("/dev/shm", `tsray-${randomBytes(16).toString("hex")}`);
   const raylet = await Raylet.open({
     nodeId,
@@ -111,7 +124,7 @@ async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void)
     onOver: (reason) => void end(reason),
   });
   closers.push(() => raylet.close());
-  raylet.writeRecord(head === undefined ? (config.headAddress ?? "") : "", config.embedded, config.tokenGiven);
+  raylet.writeRecord(head === undefined ? (config.headAddress ?? "") : "", config);
   tell({ kind: "listening", unixPath: join(sessionDir, "raylet.sock") });
 
   const [{ serveRaylet }, { headLink }, headModule] = await Promise.all([
@@ -127,7 +140,7 @@ async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void)
       token,
       store: state,
       healthCheck: head.healthCheck,
-      version: "0.1.0",
+      version: tsrayVersion(),
       log,
     });
     headAddress = started.address;
@@ -143,7 +156,7 @@ async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void)
   });
   closers.push(() => service.close());
   await raylet.join(headLink(headAddress, token, log), service.address);
-  raylet.writeRecord(headAddress, config.embedded, config.tokenGiven);
+  raylet.writeRecord(headAddress, config);
   log(`node ${nodeId} joined ${headAddress} with ${(config.numCpus ?? 0) * UNITS} CPU units`);
   tell({ kind: "joined", headAddress, rayletAddress: service.address, pid: process.pid });
 }

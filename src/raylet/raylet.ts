@@ -182,7 +182,8 @@ export class Raylet {
     await this.#head.registered;
   }
 
-  writeRecord(headAddress: string, embedded: boolean, tokenGiven: boolean): void {
+  writeRecord(headAddress: string, kind: Pick<NodeRecord, "embedded" | "standing" | "tokenGiven">): void {
+    const { embedded, standing, tokenGiven } = kind;
     const { nodeId, sessionDir, isHead, storePath } = this.#options;
     const record: NodeRecord = {
       nodeId,
@@ -191,6 +192,7 @@ export class Raylet {
       headAddress,
       isHead,
       embedded,
+      standing,
       unixPath: join(sessionDir, "raylet.sock"),
       storePath,
       tokenGiven,

@@ -7,6 +7,7 @@ import { isTransformedByRunner, registry } from "../core/base/function-registry.
 import { newJobId, newNodeId, randomId } from "../core/base/ids.ts";
 import { type InitOptions, type ResolvedInitOptions, resolveInitOptions } from "../core/base/options.ts";
 import { makeToken } from "../core/base/token.ts";
+import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
 import { createSession, removeSession, sweepDeadSessions } from "../core/launch/session.ts";
 import { startDaemon } from "../core/launch/start-daemon.ts";
 import type { Message } from "../core/rpc/frames.ts";
@@ -19,7 +20,6 @@ import { getState, nobody, setAutoInit, setState } from "./state.ts";
 
 const GOODBYE_MS_MAX = 2000;
 const DAEMON_END_MS_MAX = 10_000;
-const HEALTH_CHECK = { periodMs: 1000, timeoutMs: 3000, failureThreshold: 5 };
 
 /** A cluster that this process is a driver of. Disposing it is `shutdown()`. */
 export interface Cluster extends AsyncDisposable {
@@ -91,7 +91,12 @@ function start(options: ResolvedInitOptions): void {
   let stopping: Promise<void> | undefined;
   const stopOnce = (): Promise<void> => {
     stopping ??= (async () => {
-      await stop?.();
+      keepAlive(1);
+      try {
+        await stop?.();
+      } finally {
+        keepAlive(-1);
+      }
       runtime.close();
       setState({ kind: "none" });
       cluster = undefined;
@@ -179,7 +184,7 @@ async function startEmbedded(runtime: Runtime, options: ResolvedInitOptions, job
     sessionDir,
     token,
     tokenGiven: options.token !== undefined,
-    head: { port: undefined, state: "memory", healthCheck: HEALTH_CHECK },
+    head: { port: undefined, state: "memory", healthCheck: HEALTH_CHECK_DEFAULT },
     headAddress: undefined,
     host: undefined,
     numCpus: options.numCpus,
@@ -188,6 +193,8 @@ async function startEmbedded(runtime: Runtime, options: ResolvedInitOptions, job
     labels: options.labels,
     objectStoreMemory: options.objectStoreMemory,
     embedded: true,
+    lifeline: true,
+    standing: false,
     embeddedJob: job,
   });
   daemon.unref();

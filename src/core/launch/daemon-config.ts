@@ -17,8 +17,12 @@ export interface DaemonConfig {
   readonly resources: Readonly<Record<string, number>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly objectStoreMemory: number | undefined;
-  /** The daemon goes with whoever holds its standard input. */
+  /** The cluster of one driver, which holds the daemon's standard input: the daemon goes with it. */
   readonly embedded: boolean;
+  /** The daemon goes with whoever holds its standard input, as an embedded one does. */
+  readonly lifeline: boolean;
+  /** `init({ address: "auto" })` and commands find it by themselves, and `tsray stop` ends it. */
+  readonly standing: boolean;
   readonly embeddedJob: JobConfigRecord | undefined;
 }
 
@@ -29,6 +33,9 @@ export interface HeadConfig {
   readonly state: string;
   readonly healthCheck: { readonly periodMs: number; readonly timeoutMs: number; readonly failureThreshold: number };
 }
+
+/** How a head looks after its nodes where nobody says otherwise. */
+export const HEALTH_CHECK_DEFAULT: HeadConfig["healthCheck"] = { periodMs: 1000, timeoutMs: 3000, failureThreshold: 5 };
 
 /** The daemon's answer: lines of JSON on its standard output. */
 export type DaemonNews =

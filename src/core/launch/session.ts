@@ -11,6 +11,8 @@ import { ClusterUnreachableError } from "../base/errors.ts";
 
 /** Unix socket paths end at 107 bytes; sockets need up to 40 below the session directory. */
 const BASE_CHARS_MAX = 50;
+/** A session without a record of a daemon is left alone for this long after its last change. */
+const YOUNG_MS = 3_600_000;
 
 /** Written by each daemon of the session, so that drivers and commands find it. */
 export interface NodeRecord {
@@ -21,6 +23,8 @@ export interface NodeRecord {
   readonly headAddress: string;
   readonly isHead: boolean;
   readonly embedded: boolean;
+  /** Found by those who name no address, and ended by `tsray stop`: neither embedded nor a test's. */
+  readonly standing: boolean;
   readonly unixPath: string;
   readonly storePath: string;
   readonly tokenGiven: boolean;
@@ -108,9 +112,18 @@ export function sweepDeadSessions(): void {
   for (const session of readdirSync(root)) {
     const dir = join(root, session);
     const nodes = nodesOf(dir);
-    if (nodes.length === 0 || nodes.some((node) => isAlive(node))) continue;
+    if (nodes.length === 0 ? isYoung(dir) : nodes.some((node) => isAlive(node))) continue;
     for (const { storePath } of nodes) removeStoreFiles(storePath);
     removeSession(dir);
+  }
+}
+
+/** Whether a daemon may yet write its record there. */
+function isYoung(dir: string): boolean {
+  try {
+    return Date.now() - lstatSync(dir).mtimeMs < YOUNG_MS;
+  } catch {
+    return true;
   }
 }
 

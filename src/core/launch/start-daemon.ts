@@ -16,7 +16,7 @@ export interface StartedDaemon {
   readonly joined: Promise<Extract<DaemonNews, { kind: "joined" }>>;
   /** Resolves when the process has ended. */
   readonly ended: Promise<void>;
-  /** Closes its standard input: an embedded daemon ends. */
+  /** Closes its standard input: an embedded daemon, and one with a lifeline, ends. */
   release(): void;
   /** Lets this process end while the daemon runs on. */
   unref(): void;
@@ -37,7 +37,7 @@ export function startDaemon(config: DaemonConfig): StartedDaemon {
   const stdin = child.stdin as Writable;
   stdin.on("error", () => {});
   stdin.write(`${JSON.stringify(config)}\n`);
-  if (!config.embedded) stdin.end();
+  if (!config.embedded && !config.lifeline) stdin.end();
 
   let resolveListening: (path: string) => void = () => {};
   let resolveJoined: (news: Extract<DaemonNews, { kind: "joined" }>) => void = () => {};
