@@ -32,9 +32,29 @@ const oneByOne = (call) => async (n) => {
 const atOnce = (call) => async (n) => {
   await get(Array.from({ length: n }, call));
 };
-await row("tasks, one at a time", 5000, oneByOne(() => noop.remote()));
-await row("tasks, 10,000 in flight", 10_000, atOnce(() => noop.remote()));
-await row("tasks, 100,000 in one go", 100_000, atOnce(() => noop.remote()));
-await row("actor calls, one at a time", 5000, oneByOne(() => actor.call.remote()));
-await row("actor calls, 10,000 in flight", 10_000, atOnce(() => actor.call.remote()));
+await row(
+  "tasks, one at a time",
+  5000,
+  oneByOne(() => noop.remote()),
+);
+await row(
+  "tasks, 10,000 in flight",
+  10_000,
+  atOnce(() => noop.remote()),
+);
+await row(
+  "tasks, 100,000 in one go",
+  100_000,
+  atOnce(() => noop.remote()),
+);
+await row(
+  "actor calls, one at a time",
+  5000,
+  oneByOne(() => actor.call.remote()),
+);
+await row(
+  "actor calls, 10,000 in flight",
+  10_000,
+  atOnce(() => actor.call.remote()),
+);
 await shutdown();

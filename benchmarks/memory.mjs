@@ -15,7 +15,14 @@ const all = readdirSync("/proc")
   .flatMap((id) => {
     try {
       const text = status(id);
-      return [{ pid: Number(id), parent: Number(field(text, "PPid")), rssMb: Number.parseInt(field(text, "VmRSS"), 10) / 1024, name: field(text, "Name") }];
+      return [
+        {
+          pid: Number(id),
+          parent: Number(field(text, "PPid")),
+          rssMb: Number.parseInt(field(text, "VmRSS"), 10) / 1024,
+          name: field(text, "Name"),
+        },
+      ];
     } catch {
       return [];
     }

@@ -15,7 +15,9 @@ if (existsSync(join(headers, "include/node/node_api.h"))) args.push(`--nodedir=$
 
 const built = spawnSync(process.execPath, args, { cwd: native, stdio: ["ignore", "inherit", "inherit"] });
 if (built.status !== 0) {
-  console.error("tsray: the native addon was not built (no C++ compiler?); the file-backed object store is used instead");
+  console.error(
+    "tsray: the native addon was not built (no C++ compiler?); the file-backed object store is used instead",
+  );
   process.exit(process.argv.includes("--required") ? 1 : 0);
 }
 mkdirSync(target, { recursive: true });

@@ -4,6 +4,9 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 for (const script of ["build-native.mjs", "build.mjs"]) {
-  const { status } = spawnSync(process.execPath, [`${root}scripts/${script}`], { cwd: root, stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, [`${root}scripts/${script}`], {
+    cwd: root,
+    stdio: "inherit",
+  });
   if (status !== 0) process.exit(status ?? 1);
 }

@@ -1,7 +1,7 @@
 // Generates src/core/wire/gen from proto/ (protoc from npm, stubs by ts-proto). `--check` fails when what is
 // committed is not what proto/ says.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, mkdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

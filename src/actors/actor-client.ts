@@ -51,7 +51,12 @@ export class ActorCall extends CallRecord {
   sent = false;
   done = false;
 
-  constructor(client: ActorClient, method: string, options: ActorCallOptions, parts: ConstructorParameters<typeof CallRecord>[0]) {
+  constructor(
+    client: ActorClient,
+    method: string,
+    options: ActorCallOptions,
+    parts: ConstructorParameters<typeof CallRecord>[0],
+  ) {
     super(parts);
     this.client = client;
     this.method = method;
@@ -108,7 +113,9 @@ export class ActorClient {
     const { calls, outstanding, onBusy } = this.#parts;
     const { maxPendingCalls, className } = this.meta;
     if (maxPendingCalls >= 0 && this.#queue.length + this.#inFlight.size >= maxPendingCalls) {
-      throw new PendingCallsLimitError(`actor ${className} has ${maxPendingCalls} calls outstanding, as many as maxPendingCalls allows`);
+      throw new PendingCallsLimitError(
+        `actor ${className} has ${maxPendingCalls} calls outstanding, as many as maxPendingCalls allows`,
+      );
     }
     const parts = calls.make(options.name || `${className}.${method}`, args, options.numReturns, promised);
     const call = new ActorCall(this, method, options, parts);
@@ -160,7 +167,12 @@ export class ActorClient {
   /** The actor as the head knows it. */
   apply(info: ActorInfo): void {
     if (!info.found) {
-      this.#die(new ActorDiedError(`actor ${this.#label()} is not known to the head`, { actorId: this.actorId, maybeExecuted: false }));
+      this.#die(
+        new ActorDiedError(`actor ${this.#label()} is not known to the head`, {
+          actorId: this.actorId,
+          maybeExecuted: false,
+        }),
+      );
       return;
     }
     this.#version = Math.max(this.#version, info.version);
@@ -250,7 +262,12 @@ export class ActorClient {
     } else {
       const returns = options.numReturns === "streaming" ? -1 : options.numReturns;
       const { name, group } = options;
-      const extra: CallExtra = { attempt: call.attempt, name, ahead: options.generatorBackpressure ?? 0, group };
+      const extra: CallExtra = {
+        attempt: call.attempt,
+        name,
+        ahead: options.generatorBackpressure ?? 0,
+        group,
+      };
       channel.send([Peer.call, call.seq, call.method, first, args, returns, extra]);
     }
   }
@@ -284,7 +301,10 @@ export class ActorClient {
 
   async #watchLoop(): Promise<void> {
     let silentSinceMs = 0;
-    while (this.#state === "unknown" && (this.#queue.length > 0 || this.#inFlight.size > 0 || this.#waiters.length > 0)) {
+    while (
+      this.#state === "unknown" &&
+      (this.#queue.length > 0 || this.#inFlight.size > 0 || this.#waiters.length > 0)
+    ) {
       try {
         const request = { actorId: this.actorId, knownVersion: this.#version, waitMs: WATCH_WAIT_MS };
         const info = await this.#parts
@@ -292,7 +312,8 @@ export class ActorClient {
           .call((head, unary) => unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS));
         silentSinceMs = 0;
         this.apply(info);
-        if (info.state === "RESTARTING" || info.state === "PENDING" || info.state === "STARTING") this.#judgeLost();
+        if (info.state === "RESTARTING" || info.state === "PENDING" || info.state === "STARTING")
+          this.#judgeLost();
       } catch (error) {
         if (error instanceof TsrayError && !error.retryable) {
           this.#die(error);
@@ -300,7 +321,12 @@ export class ActorClient {
         }
         silentSinceMs ||= performance.now();
         if (performance.now() - silentSinceMs > HEAD_SILENCE_MS_MAX) {
-          this.#failAll(new ActorUnavailableError(`actor ${this.#label()}: the head does not answer: ${(error as Error).message}`, { actorId: this.actorId, maybeExecuted: false }));
+          this.#failAll(
+            new ActorUnavailableError(
+              `actor ${this.#label()}: the head does not answer: ${(error as Error).message}`,
+              { actorId: this.actorId, maybeExecuted: false },
+            ),
+          );
           return;
         }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -322,7 +348,13 @@ export class ActorClient {
         call.sent = false;
         again.push(call);
       } else {
-        this.#failCall(call, new ActorUnavailableError(`actor ${this.#label()} restarted while ${call.method}() was outstanding: it may or may not have run`, { actorId: this.actorId, maybeExecuted: true }));
+        this.#failCall(
+          call,
+          new ActorUnavailableError(
+            `actor ${this.#label()} restarted while ${call.method}() was outstanding: it may or may not have run`,
+            { actorId: this.actorId, maybeExecuted: true },
+          ),
+        );
       }
     }
     this.#queue.unshift(again);
@@ -337,7 +369,13 @@ export class ActorClient {
         cause = error instanceof TaskError ? error.cause : error;
       }
     }
-    this.#die(new ActorDiedError(`actor ${this.#label()} died: ${info.deathReason || "no reason was given"}`, { actorId: this.actorId, maybeExecuted: false }, cause === undefined ? undefined : { cause }));
+    this.#die(
+      new ActorDiedError(
+        `actor ${this.#label()} died: ${info.deathReason || "no reason was given"}`,
+        { actorId: this.actorId, maybeExecuted: false },
+        cause === undefined ? undefined : { cause },
+      ),
+    );
   }
 
   #die(error: Error): void {
@@ -352,7 +390,11 @@ export class ActorClient {
     this.#waiters = [];
     for (const call of this.#inFlight) {
       if (error instanceof ActorDiedError) {
-        const may = new ActorDiedError(error.message, { actorId: this.actorId, maybeExecuted: true }, error.cause === undefined ? undefined : { cause: error.cause });
+        const may = new ActorDiedError(
+          error.message,
+          { actorId: this.actorId, maybeExecuted: true },
+          error.cause === undefined ? undefined : { cause: error.cause },
+        );
         this.#failCall(call, may);
       } else this.#failCall(call, error);
     }
@@ -363,7 +405,8 @@ export class ActorClient {
   #failAll(error: Error): void {
     for (const call of this.#inFlight) this.#failCall(call, error);
     this.#inFlight.clear();
-    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) this.#failCall(call, error);
+    for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift())
+      this.#failCall(call, error);
     for (const { reject } of this.#waiters) reject(error);
     this.#waiters = [];
   }
@@ -399,11 +442,11 @@ export class ActorClient {
 
   #onConsumed(call: ActorCall, consumed: number): void {
     if (consumed < 0) this.cancel(call, true, "its consumer left");
-    else if (call.options.generatorBackpressure !== undefined) this.#channel?.send([Peer.consumed, call.seq, consumed]);
+    else if (call.options.generatorBackpressure !== undefined)
+      this.#channel?.send([Peer.consumed, call.seq, consumed]);
   }
 
   #label(): string {
     return `${this.meta.className} (${this.actorId})`;
   }
 }
-

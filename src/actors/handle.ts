@@ -9,7 +9,12 @@ import type { ActorCallOptions, ActorClient } from "./actor-client.ts";
 import { type MethodMeta, namesOf } from "./meta.ts";
 
 /** Makes a call of a method; the runtime puts its own in front, which waits until the process is connected. */
-export type CallActor = (client: ActorClient, method: string, args: readonly unknown[], options: ActorCallOptions) => Submitted;
+export type CallActor = (
+  client: ActorClient,
+  method: string,
+  args: readonly unknown[],
+  options: ActorCallOptions,
+) => Submitted;
 
 const CLIENT = Symbol("tsray.actor");
 
@@ -53,7 +58,8 @@ export function clientOf(value: unknown): ActorClient | undefined {
 /** @throws InvalidOptionError when it is no handle */
 export function expectHandle(value: unknown, caller: string): ActorClient {
   const client = clientOf(value);
-  if (client === undefined) throw new InvalidOptionError(`${caller} takes an actor handle, got ${inspect(value, { depth: 0 })}`);
+  if (client === undefined)
+    throw new InvalidOptionError(`${caller} takes an actor handle, got ${inspect(value, { depth: 0 })}`);
   return client;
 }
 
@@ -70,7 +76,13 @@ function optionsOf(client: ActorClient, meta: MethodMeta): ActorCallOptions {
   };
 }
 
-function makeMethod(client: ActorClient, name: string, meta: MethodMeta, options: ActorCallOptions, call: CallActor): object {
+function makeMethod(
+  client: ActorClient,
+  name: string,
+  meta: MethodMeta,
+  options: ActorCallOptions,
+  call: CallActor,
+): object {
   return {
     remote: (...args: unknown[]): unknown => resultOf(call(client, name, args, options)),
     options: (given: MethodCallOptions): object => {
@@ -78,7 +90,8 @@ function makeMethod(client: ActorClient, name: string, meta: MethodMeta, options
       const merged: ActorCallOptions = {
         numReturns: given.numReturns === undefined ? options.numReturns : resolved.numReturns,
         maxTaskRetries: given.maxTaskRetries === undefined ? options.maxTaskRetries : given.maxTaskRetries,
-        retryExceptions: given.retryExceptions === undefined ? options.retryExceptions : namesOf(resolved.retryExceptions),
+        retryExceptions:
+          given.retryExceptions === undefined ? options.retryExceptions : namesOf(resolved.retryExceptions),
         generatorBackpressure: given.generatorBackpressure ?? options.generatorBackpressure,
         name: resolved.name || options.name,
         group: resolved.concurrencyGroup || options.group,

@@ -8,11 +8,11 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { TsrayError, toErrorRecord } from "../core/base/errors.ts";
 import { UNITS } from "../core/base/resources.ts";
-import { removeSession } from "../core/launch/session.ts";
-import { LogFile } from "../raylet/workers/log-file.ts";
-import { Raylet } from "../raylet/raylet.ts";
-import { tsrayVersion } from "../core/launch/version.ts";
 import type { DaemonConfig, DaemonNews } from "../core/launch/daemon-config.ts";
+import { removeSession } from "../core/launch/session.ts";
+import { tsrayVersion } from "../core/launch/version.ts";
+import { Raylet } from "../raylet/raylet.ts";
+import { LogFile } from "../raylet/workers/log-file.ts";
 import { gpuIds, nodeResources, storeBytes } from "./resources.ts";
 
 const CONFIG_CHARS_MAX = 4 * 1024 * 1024;
@@ -90,7 +90,10 @@ async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void)
     await start(config, closers, log, end);
   } catch (error) {
     if (ending) return;
-    const ours = error instanceof TsrayError ? error : new TsrayError("ClusterUnreachableError", String((error as Error).stack));
+    const ours =
+      error instanceof TsrayError
+        ? error
+        : new TsrayError("ClusterUnreachableError", String((error as Error).stack));
     tell({ kind: "failed", error: toErrorRecord(ours) });
     // The line must be out before the process ends.
     process.stdout.write("", () => void end(`it could not start: ${ours.message}`, 1));
@@ -136,7 +139,10 @@ async function start(
   if (head !== undefined && headModule !== undefined) {
     const state = await headModule.openStateStore(head.state);
     const started = await headModule.startHead({
-      bind: head.port === undefined || host === undefined ? `unix:${join(sessionDir, "head.sock")}` : `${host}:${head.port}`,
+      bind:
+        head.port === undefined || host === undefined
+          ? `unix:${join(sessionDir, "head.sock")}`
+          : `${host}:${head.port}`,
       token,
       store: state,
       healthCheck: head.healthCheck,

@@ -26,7 +26,9 @@ export function storeBytes(config: DaemonConfig): number {
   if (config.objectStoreMemory !== undefined) return config.objectStoreMemory;
   const shm = statfsSync("/dev/shm");
   const free = shm.bavail * shm.bsize;
-  return Math.floor(Math.max(STORE_BYTES_MIN, Math.min(memoryBytes() * STORE_SHARE_OF_MEMORY, free * STORE_SHARE_OF_SHM)));
+  return Math.floor(
+    Math.max(STORE_BYTES_MIN, Math.min(memoryBytes() * STORE_SHARE_OF_MEMORY, free * STORE_SHARE_OF_SHM)),
+  );
 }
 
 export function nodeResources(config: DaemonConfig, gpus: number, store: number): Record<string, number> {

@@ -5,9 +5,9 @@ import { describeMissing, fits } from "../core/base/resources.ts";
 import { type ActorStart, type JobConfigRecord, Local } from "../core/rpc/messages.ts";
 import type { ActorSpec } from "../core/wire/gen/tsray/v1/head.ts";
 import type { LeaseMachine } from "./lease/lease-machine.ts";
+import { jobFromWire } from "./wire.ts";
 import type { PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
 import type { WorkerEnd } from "./workers/worker-process.ts";
-import { jobFromWire } from "./wire.ts";
 
 /** A graceful stop that takes longer ends in a kill. */
 const GRACEFUL_STOP_MS = 30_000;
@@ -52,17 +52,28 @@ export class Actors {
   start(spec: ActorSpec, incarnation: number): string | undefined {
     const known = this.#hosted.get(spec.actorId);
     if (known !== undefined) {
-      return known.incarnation === incarnation ? undefined : `incarnation ${known.incarnation} still runs here`;
+      return known.incarnation === incarnation
+        ? undefined
+        : `incarnation ${known.incarnation} still runs here`;
     }
     const { machine, pool } = this.#parts;
     const held: Resources = spec.resources?.amounts ?? {};
     const placement: Resources = spec.placement?.amounts ?? {};
-    if (!fits(placement, machine.total)) return `missing ${describeMissing(placement, machine.total, machine.total)}`;
+    if (!fits(placement, machine.total))
+      return `missing ${describeMissing(placement, machine.total, machine.total)}`;
     const gpuIds = machine.acquire(held);
     if (gpuIds === undefined) return `missing ${describeMissing(held, machine.available, machine.total)}`;
     const job = jobFromWire(spec.job as NonNullable<ActorSpec["job"]>);
     this.#parts.knowJob(job);
-    const actor: HostedActor = { spec, incarnation, held, gpuIds, worker: undefined, farewell: undefined, stopping: undefined };
+    const actor: HostedActor = {
+      spec,
+      incarnation,
+      held,
+      gpuIds,
+      worker: undefined,
+      farewell: undefined,
+      stopping: undefined,
+    };
     this.#hosted.set(spec.actorId, actor);
     const idle = machine.takeIdleWorker(job.jobId);
     actor.worker = idle === undefined ? pool.start(job) : pool.get(idle);
@@ -83,7 +94,13 @@ export class Actors {
   }
 
   /** What the worker says of the actor it hosts. */
-  onState(worker: PooledWorker, actorId: string, state: string, reason: string, error: Uint8Array | null): void {
+  onState(
+    worker: PooledWorker,
+    actorId: string,
+    state: string,
+    reason: string,
+    error: Uint8Array | null,
+  ): void {
     const actor = this.#hosted.get(actorId);
     if (actor === undefined || actor.worker !== worker) return;
     if (state === "ALIVE") this.#report(actor, "ALIVE", reason, new Uint8Array());
@@ -115,7 +132,8 @@ export class Actors {
       return;
     }
     const how = end.signal !== "" ? `was killed by ${end.signal}` : `exited with code ${end.exitCode}`;
-    const tail = end.stderrTail === "" ? "" : `\n  last output on its stderr:\n${end.stderrTail.replace(/^/gm, "    ")}`;
+    const tail =
+      end.stderrTail === "" ? "" : `\n  last output on its stderr:\n${end.stderrTail.replace(/^/gm, "    ")}`;
     this.#end(actor, "CRASHED", actor.stopping ?? `its process ${worker.process.pid} ${how}${tail}`);
   }
 
@@ -136,10 +154,22 @@ export class Actors {
 
   #report(actor: HostedActor, state: ActorNews["state"], reason: string, error: Uint8Array): void {
     const { actorId } = actor.spec;
-    this.#parts.report({ actorId, incarnation: actor.incarnation, state, endpoint: actor.worker?.link?.peer, reason, error });
+    this.#parts.report({
+      actorId,
+      incarnation: actor.incarnation,
+      state,
+      endpoint: actor.worker?.link?.peer,
+      reason,
+      error,
+    });
   }
 
-  #end(actor: HostedActor, state: "INIT_FAILED" | "EXITED" | "CRASHED", reason: string, error: Uint8Array = new Uint8Array()): void {
+  #end(
+    actor: HostedActor,
+    state: "INIT_FAILED" | "EXITED" | "CRASHED",
+    reason: string,
+    error: Uint8Array = new Uint8Array(),
+  ): void {
     this.#hosted.delete(actor.spec.actorId);
     this.#parts.machine.giveBack(actor.held, actor.gpuIds);
     this.#report(actor, state, reason, error);

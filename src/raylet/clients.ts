@@ -35,7 +35,8 @@ export class Clients {
   }
 
   driverOf(jobId: string): Client | undefined {
-    for (const client of this.#clients.values()) if (client.isDriver && client.job.jobId === jobId) return client;
+    for (const client of this.#clients.values())
+      if (client.isDriver && client.job.jobId === jobId) return client;
     return undefined;
   }
 

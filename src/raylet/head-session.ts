@@ -3,8 +3,8 @@
  * again when it breaks; a head that has declared this node dead says so, and the node must end.
  */
 import type { ClientDuplexStream } from "@grpc/grpc-js";
-import type { JobConfigRecord } from "../core/rpc/messages.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
+import type { JobConfigRecord } from "../core/rpc/messages.ts";
 import {
   type ClusterUpdate,
   HeadServiceClient,
@@ -86,7 +86,8 @@ class HeadSession implements RayletHeadLink {
     const attempt = (triesLeft: number): void => {
       unary(this.#client, this.#client.reportActor, report, REPORT_TIMEOUT_MS).catch((error: Error) => {
         if (triesLeft > 0 && !this.#closed) setTimeout(() => attempt(triesLeft - 1), RECONNECT_MS);
-        else this.#log(`actor ${news.actorId}: its state ${news.state} could not be reported: ${error.message}`);
+        else
+          this.#log(`actor ${news.actorId}: its state ${news.state} could not be reported: ${error.message}`);
       });
     };
     attempt(REPORT_TRIES_MAX);
@@ -167,7 +168,14 @@ class HeadSession implements RayletHeadLink {
     this.#endedProcesses = [];
     const { available, total, storeUsedBytes } = this.#raylet.describe();
     this.#stream.write(
-      this.#message({ available, total, storeUsedBytes, pending: this.#raylet.pending(), logs, endedProcessIds }),
+      this.#message({
+        available,
+        total,
+        storeUsedBytes,
+        pending: this.#raylet.pending(),
+        logs,
+        endedProcessIds,
+      }),
     );
   }
 

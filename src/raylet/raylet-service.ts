@@ -15,13 +15,16 @@ export interface RayletServiceOptions {
 }
 
 /** @throws ClusterUnreachableError when the address cannot be bound */
-export async function serveRaylet(options: RayletServiceOptions): Promise<{ address: string; close(): void }> {
+export async function serveRaylet(
+  options: RayletServiceOptions,
+): Promise<{ address: string; close(): void }> {
   const { raylet, nodeId, onShutdown } = options;
   const server = createServer(options.token);
   const service: RayletServiceServer = {
     leaseSession: (stream) => raylet.leases.serve(stream),
     startActor: handleUnary(({ spec, incarnation }) => {
-      const reason = spec === undefined ? "the request names no actor" : raylet.actors.start(spec, incarnation);
+      const reason =
+        spec === undefined ? "the request names no actor" : raylet.actors.start(spec, incarnation);
       return { accepted: reason === undefined, reason: reason ?? "" };
     }),
     stopActor: handleUnary(({ actorId, graceful, reason }) => {

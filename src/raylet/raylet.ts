@@ -8,7 +8,13 @@ import { join } from "node:path";
 import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
 import { ClusterUnreachableError, toErrorRecord } from "../core/base/errors.ts";
 import type { Resources } from "../core/base/resources.ts";
-import { hostId, type NodeRecord, processStart, removeNodeRecord, writeNodeRecord } from "../core/launch/session.ts";
+import {
+  hostId,
+  type NodeRecord,
+  processStart,
+  removeNodeRecord,
+  writeNodeRecord,
+} from "../core/launch/session.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
 import type { Message } from "../core/rpc/frames.ts";
@@ -19,9 +25,9 @@ import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import type { ClusterUpdate } from "../core/wire/gen/tsray/v1/head.ts";
 import { Actors } from "./actors.ts";
 import { Clients } from "./clients.ts";
+import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { LeaseMachine } from "./lease/lease-machine.ts";
 import { LeaseService } from "./lease/lease-service.ts";
-import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { Transfers } from "./transfer/transfers.ts";
 import { jobFromWire } from "./wire.ts";
 import type { OutputLine } from "./workers/output.ts";
@@ -80,7 +86,12 @@ export class Raylet {
     const { nodeId, token, sessionDir, total } = options;
     const cpuUnits = total.CPU ?? 0;
     const processesMax = Math.max(4, 2 * Math.ceil(cpuUnits / 10_000));
-    this.#machine = new LeaseMachine({ nodeId, total, gpuIds: options.gpuIds, workersPerJobMax: processesMax });
+    this.#machine = new LeaseMachine({
+      nodeId,
+      total,
+      gpuIds: options.gpuIds,
+      workersPerJobMax: processesMax,
+    });
     this.#store = createStore({ path: options.storePath, capacityBytes: options.storeBytes });
     const unixPath = join(sessionDir, "raylet.sock");
     this.#pool = new WorkerPool({
@@ -94,7 +105,14 @@ export class Raylet {
       onEnd: (worker, end) => this.#onWorkerEnd(worker, end),
       onLine: (worker, line) => this.#onLine(worker, line),
     });
-    const self: Endpoint = { processId: nodeId, nodeId, unixPath, host: options.host ?? "", port: 0, pid: process.pid };
+    const self: Endpoint = {
+      processId: nodeId,
+      nodeId,
+      unixPath,
+      host: options.host ?? "",
+      port: 0,
+      pid: process.pid,
+    };
     this.#peers = new Peers(
       { self, token },
       (channel, message) => this.#transfers.onMessage(channel, message),
@@ -170,7 +188,13 @@ export class Raylet {
     this.#head = start({
       describe: () => this.#describe(),
       pending: () =>
-        this.#machine.pending().map(({ resources, count, reason }) => ({ resources: { amounts: { ...resources } }, count, reason })),
+        this.#machine
+          .pending()
+          .map(({ resources, count, reason }) => ({
+            resources: { amounts: { ...resources } },
+            count,
+            reason,
+          })),
       onUpdate: (update) => this.#onClusterUpdate(update),
       onJobLines: (jobId, lines) => {
         for (const line of lines) this.#clients.tell(jobId, line);
@@ -251,7 +275,10 @@ export class Raylet {
   #registerDriver(channel: Channel, job: JobConfigRecord): void {
     const { embeddedJob } = this.#options;
     if (embeddedJob !== undefined && embeddedJob.jobId !== job.jobId) {
-      this.#refuse(channel, "this cluster is embedded in another driver; start one with `tsray start --head`");
+      this.#refuse(
+        channel,
+        "this cluster is embedded in another driver; start one with `tsray start --head`",
+      );
       return;
     }
     this.#admit(channel, job, true);
@@ -305,7 +332,9 @@ export class Raylet {
     switch (message[0]) {
       case Local.pull: {
         const [, requestId, key, sources] = message as unknown as [number, number, Buffer, unknown[]];
-        void this.#transfers.pull(key, sources).then((error) => channel.send([Local.pulled, requestId, error]));
+        void this.#transfers
+          .pull(key, sources)
+          .then((error) => channel.send([Local.pulled, requestId, error]));
         break;
       }
       case Local.dropCopies: {
@@ -351,7 +380,14 @@ export class Raylet {
         worker.idleSinceMs = performance.now();
         break;
       case Local.actorState: {
-        const [, actorId, , state, reason, error] = message as unknown as [number, string, number, string, string, Buffer | null];
+        const [, actorId, , state, reason, error] = message as unknown as [
+          number,
+          string,
+          number,
+          string,
+          string,
+          Buffer | null,
+        ];
         this.#actors.onState(worker, actorId, state, reason, error);
         break;
       }
@@ -386,7 +422,8 @@ export class Raylet {
     this.#head?.processEnded(worker.workerId);
     if (worker.actorId !== undefined) this.#actors.onWorkerEnd(worker, end);
     else this.#leases.onWorkerEnd(worker, end);
-    if (!worker.ready && this.#closing === undefined && !this.#endedJobs.has(worker.job.jobId)) this.#onFailedStart(worker, end);
+    if (!worker.ready && this.#closing === undefined && !this.#endedJobs.has(worker.job.jobId))
+      this.#onFailedStart(worker, end);
   }
 
   /** A worker ended before it was ready: its job's code throws at load, or the process cannot start. */
@@ -404,7 +441,11 @@ export class Raylet {
     const { nodeId } = this.#options;
     const { pid } = worker.process;
     if (this.#clients.tell(jobId, [line.name, pid, line.isStderr, line.text, nodeId])) return;
-    this.#head?.sendLogs({ jobId, nodeId, lines: [{ name: line.name, pid, isStderr: line.isStderr, text: line.text }] });
+    this.#head?.sendLogs({
+      jobId,
+      nodeId,
+      lines: [{ name: line.name, pid, isStderr: line.isStderr, text: line.text }],
+    });
   }
 
   #endJob(jobId: string): void {
@@ -425,7 +466,8 @@ export class Raylet {
       const worker = this.#pool.get(workerId);
       const seen = (perJob.get(jobId) ?? 0) + 1;
       perJob.set(jobId, seen);
-      if (worker === undefined || seen <= keep || performance.now() - worker.idleSinceMs < IDLE_WORKER_MS) continue;
+      if (worker === undefined || seen <= keep || performance.now() - worker.idleSinceMs < IDLE_WORKER_MS)
+        continue;
       worker.idleSinceMs = performance.now();
       worker.link?.send([Local.exit, false]);
     }

@@ -1,7 +1,7 @@
 /** Between the raylet's own types and those of proto/. */
 import type { Endpoint } from "../core/base/endpoint.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
-import type { Endpoint as WireEndpoint, JobConfig } from "../core/wire/gen/tsray/v1/common.ts";
+import type { JobConfig, Endpoint as WireEndpoint } from "../core/wire/gen/tsray/v1/common.ts";
 
 export function jobFromWire(wire: JobConfig): JobConfigRecord {
   return { ...wire };

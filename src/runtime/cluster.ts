@@ -1,15 +1,21 @@
 /** What can be asked of the cluster and of the running task or actor: listings, contexts, named actors. */
-import { currentCall } from "../core/base/call-context.ts";
-import { ActorDiedError, InvalidOptionError, NotInitializedError } from "../core/base/errors.ts";
-import { type GetActorOptions, type KillOptions, resolveGetActorOptions, resolveKillOptions } from "../core/base/options.ts";
-import { add, fromUnits } from "../core/base/resources.ts";
-import type { AnyActorHandle, GetActorFn } from "../core/api/types.ts";
-import { unpackPlain } from "../core/rpc/frames.ts";
-import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+
 import { expectHandle } from "../actors/handle.ts";
 import type { ActorMeta } from "../actors/meta.ts";
-import { getState, runtimeForCall } from "./state.ts";
+import type { AnyActorHandle, GetActorFn } from "../core/api/types.ts";
+import { currentCall } from "../core/base/call-context.ts";
+import { ActorDiedError, InvalidOptionError, NotInitializedError } from "../core/base/errors.ts";
+import {
+  type GetActorOptions,
+  type KillOptions,
+  resolveGetActorOptions,
+  resolveKillOptions,
+} from "../core/base/options.ts";
+import { add, fromUnits } from "../core/base/resources.ts";
+import { unpackPlain } from "../core/rpc/frames.ts";
+import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import type { Runtime } from "./runtime.ts";
+import { getState, runtimeForCall } from "./state.ts";
 
 const CALL_TIMEOUT_MS = 10_000;
 const POLL_MS = 100;
@@ -77,7 +83,8 @@ export function availableResources(): Promise<Record<string, number>> {
 /** @throws NotInitializedError outside drivers and workers */
 export function getRuntimeContext(): RuntimeContext {
   const state = getState();
-  if (state.kind !== "driver" && state.kind !== "worker") throw new NotInitializedError("getRuntimeContext() was called before init()");
+  if (state.kind !== "driver" && state.kind !== "worker")
+    throw new NotInitializedError("getRuntimeContext() was called before init()");
   const { welcome } = state.runtime.connected;
   const call = currentCall();
   const actor = state.kind === "worker" ? state.actor.identity : undefined;
@@ -89,7 +96,9 @@ export function getRuntimeContext(): RuntimeContext {
     namespace: welcome.job.namespace,
     ...(actor === undefined ? {} : { actorId: actor.actorId }),
     get actorHandle() {
-      return actor === undefined ? undefined : (state.runtime.ownHandle(actor.actorId) as AnyActorHandle | undefined);
+      return actor === undefined
+        ? undefined
+        : (state.runtime.ownHandle(actor.actorId) as AnyActorHandle | undefined);
     },
     wasRestarted: (actor?.incarnation ?? 0) > 0,
     restartCount: actor?.incarnation ?? 0,
@@ -104,7 +113,8 @@ export function getRuntimeContext(): RuntimeContext {
 
 /** See {@link GetActorFn}. */
 export const getActor: GetActorFn = (async (name: string, options?: GetActorOptions) => {
-  if (typeof name !== "string" || name === "") throw new InvalidOptionError(`getActor() takes the name of an actor, got ${String(name)}`);
+  if (typeof name !== "string" || name === "")
+    throw new InvalidOptionError(`getActor() takes the name of an actor, got ${String(name)}`);
   const { namespace, timeout, signal } = resolveGetActorOptions(options);
   const runtime = await connectedRuntime();
   const { head, welcome } = runtime.connected;
@@ -122,7 +132,10 @@ export const getActor: GetActorFn = (async (name: string, options?: GetActorOpti
     if (performance.now() >= untilMs) break;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-  throw new ActorDiedError(`there is no live actor named ${JSON.stringify(name)} in namespace ${JSON.stringify(where)}`, { actorId: "", maybeExecuted: false });
+  throw new ActorDiedError(
+    `there is no live actor named ${JSON.stringify(name)} in namespace ${JSON.stringify(where)}`,
+    { actorId: "", maybeExecuted: false },
+  );
 }) as GetActorFn;
 
 /** Ends an actor's process now; running and queued calls fail with ActorDiedError. @throws InvalidOptionError */
@@ -151,7 +164,8 @@ export async function ready(handle: AnyActorHandle): Promise<void> {
  */
 export function exitActor(): Promise<never> {
   const state = getState();
-  if (state.kind !== "worker" || state.actor.identity === undefined) throw new InvalidOptionError("exitActor() was called outside an actor");
+  if (state.kind !== "worker" || state.actor.identity === undefined)
+    throw new InvalidOptionError("exitActor() was called outside an actor");
   return state.actor.exit();
 }
 

@@ -1,6 +1,7 @@
 /** The value codec of a process: refs and handles are found in values, and classes of the user's modules by scope. */
-import { clientOf } from "../actors/handle.ts";
+
 import type { ActorClient } from "../actors/actor-client.ts";
+import { clientOf } from "../actors/handle.ts";
 import { registry } from "../core/base/function-registry.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { entryOf, isObjectRef, ObjectRef } from "../core/ownership/object-ref.ts";
@@ -38,4 +39,3 @@ export function createCodec(references: ReferenceTable, binding: HandleBinding):
 export function entryOfHandle(handle: object): ObjectEntry | undefined {
   return isObjectRef(handle) ? entryOf(handle) : clientOf(handle)?.handleEntry;
 }
-

@@ -73,7 +73,9 @@ export class DriverOutput {
 function print([name, pid, isStderr, text]: Line, suffix: string): void {
   const stream = isStderr ? process.stderr : process.stdout;
   const prefix = `(${name} pid=${pid})`;
-  stream.write(`${stream.isTTY && process.env.NO_COLOR === undefined ? `\u001b[36m${prefix}\u001b[0m` : prefix} ${text}${suffix}\n`);
+  stream.write(
+    `${stream.isTTY && process.env.NO_COLOR === undefined ? `\u001b[36m${prefix}\u001b[0m` : prefix} ${text}${suffix}\n`,
+  );
 }
 
 export function warn(line: string): void {

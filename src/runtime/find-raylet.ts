@@ -32,7 +32,9 @@ export function localAddress(): string {
   const nodes = standingNodes();
   const found = nodes.find((node) => node.isHead) ?? nodes[0];
   if (found === undefined) {
-    throw new ClusterUnreachableError("no cluster of this user runs on this machine: start one with `tsray start --head`");
+    throw new ClusterUnreachableError(
+      "no cluster of this user runs on this machine: start one with `tsray start --head`",
+    );
   }
   return found.headAddress;
 }
@@ -57,7 +59,11 @@ export function tokenFor(address: string, given: string | undefined): string {
  * @throws ClusterUnreachableError when the head does not answer, or no raylet of it runs on this machine
  * @throws AuthenticationError when the token is missing or wrong
  */
-export async function findRaylet(address: string, given: string | undefined, timeoutMs = CONNECT_TIMEOUT_MS): Promise<FoundRaylet> {
+export async function findRaylet(
+  address: string,
+  given: string | undefined,
+  timeoutMs = CONNECT_TIMEOUT_MS,
+): Promise<FoundRaylet> {
   const target = address === "auto" ? localAddress() : address;
   const known = standingNodes().some((node) => sameAddress(node.headAddress, target));
   // Without a token the head cannot be asked; that it is not there at all is said first.
@@ -77,13 +83,20 @@ export async function findRaylet(address: string, given: string | undefined, tim
       );
     }
     const { host } = node.endpoint;
-    return { raylet: node.endpoint, token, host: host === "" ? undefined : host, sessionDir: node.sessionDir, headAddress: target };
+    return {
+      raylet: node.endpoint,
+      token,
+      host: host === "" ? undefined : host,
+      sessionDir: node.sessionDir,
+      headAddress: target,
+    };
   } finally {
     client.close();
   }
 }
 
 function sameAddress(a: string, b: string): boolean {
-  const normal = (text: string) => text.replace(/^localhost:/, "127.0.0.1:").replace(/^\[::1\]:/, "127.0.0.1:");
+  const normal = (text: string) =>
+    text.replace(/^localhost:/, "127.0.0.1:").replace(/^\[::1\]:/, "127.0.0.1:");
   return normal(a) === normal(b);
 }

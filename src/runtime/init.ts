@@ -49,7 +49,8 @@ export async function init(options?: InitOptions): Promise<Cluster> {
     state.park();
     return new Promise<never>(() => {});
   }
-  if (state.kind === "worker") throw new AlreadyInitializedError("init() was called inside a task or actor, which is connected already");
+  if (state.kind === "worker")
+    throw new AlreadyInitializedError("init() was called inside a task or actor, which is connected already");
   const resolved = resolveInitOptions(options);
   if (state.kind === "driver") {
     if (!resolved.ignoreReinit) throw new AlreadyInitializedError("init() was called twice");
@@ -117,7 +118,11 @@ function start(options: ResolvedInitOptions): void {
   setState({ kind: "driver", runtime, ready, stop: stopOnce });
 }
 
-async function connect(runtime: Runtime, options: ResolvedInitOptions, onStop: (stop: () => Promise<void>) => void): Promise<void> {
+async function connect(
+  runtime: Runtime,
+  options: ResolvedInitOptions,
+  onStop: (stop: () => Promise<void>) => void,
+): Promise<void> {
   const output = new DriverOutput();
   let farewell = () => {};
   const onNotice = (message: Message) => {
@@ -136,21 +141,31 @@ async function connect(runtime: Runtime, options: ResolvedInitOptions, onStop: (
     output.flush();
   };
   const job = describeJob(runtime.self.processId, options);
-  const to = options.address === undefined ? await startEmbedded(runtime, options, job) : await attach(runtime, options);
+  const to =
+    options.address === undefined
+      ? await startEmbedded(runtime, options, job)
+      : await attach(runtime, options);
   onStop(async () => {
     await sayGoodbye();
     runtime.close();
     await to.end();
   });
   const welcome = await runtime.connect(
-    { self: to.self, token: to.token, raylet: to.raylet, register: [Local.registerDriver, job], host: to.host },
+    {
+      self: to.self,
+      token: to.token,
+      raylet: to.raylet,
+      register: [Local.registerDriver, job],
+      host: to.host,
+    },
     undefined,
     onNotice,
   );
   const { channel } = runtime.connected.link;
   channel.unref();
   channel.onClose(() => {
-    if (getState().kind === "driver" && runtime.isConnected) warn("the connection to this node's raylet is gone; its tasks are lost");
+    if (getState().kind === "driver" && runtime.isConnected)
+      warn("the connection to this node's raylet is gone; its tasks are lost");
     output.flush();
   });
   if (options.address === undefined) void runtime.connected.head.warm();
@@ -174,7 +189,11 @@ interface Target {
   readonly end: () => Promise<void>;
 }
 
-async function startEmbedded(runtime: Runtime, options: ResolvedInitOptions, job: JobConfigRecord): Promise<Target> {
+async function startEmbedded(
+  runtime: Runtime,
+  options: ResolvedInitOptions,
+  job: JobConfigRecord,
+): Promise<Target> {
   sweepDeadSessions();
   const sessionDir = createSession();
   const nodeId = newNodeId();
@@ -223,9 +242,17 @@ async function startEmbedded(runtime: Runtime, options: ResolvedInitOptions, job
 }
 
 async function attach(runtime: Runtime, options: ResolvedInitOptions): Promise<Target> {
-  const { raylet, token, host, sessionDir } = await findRaylet(options.address as string, givenToken(options.token), options.timeout);
+  const { raylet, token, host, sessionDir } = await findRaylet(
+    options.address as string,
+    givenToken(options.token),
+    options.timeout,
+  );
   return {
-    self: { ...runtime.self, nodeId: raylet.nodeId, unixPath: join(sessionDir, `d-${runtime.self.processId}.sock`) },
+    self: {
+      ...runtime.self,
+      nodeId: raylet.nodeId,
+      unixPath: join(sessionDir, `d-${runtime.self.processId}.sock`),
+    },
     token,
     raylet,
     host,
@@ -247,7 +274,11 @@ const DROPPED_FLAGS = /^--(inspect|debug|watch|test|eval|print|input-type|cpu-pr
 function describeJob(driverProcessId: string, options: ResolvedInitOptions): JobConfigRecord {
   const entry = process.argv[1];
   const runner = isTransformedByRunner();
-  const execArgv = runner ? [] : process.execArgv.filter((flag, i, all) => !DROPPED_FLAGS.test(flag) && !/^-[ep]$|^--(eval|print)$/.test(all[i - 1] ?? ""));
+  const execArgv = runner
+    ? []
+    : process.execArgv.filter(
+        (flag, i, all) => !DROPPED_FLAGS.test(flag) && !/^-[ep]$|^--(eval|print)$/.test(all[i - 1] ?? ""),
+      );
   return {
     jobId: newJobId(),
     namespace: options.namespace ?? `anonymous-${randomId(8)}`,
@@ -263,7 +294,10 @@ function describeJob(driverProcessId: string, options: ResolvedInitOptions): Job
 }
 
 function isInline(): boolean {
-  return process.execArgv.some((flag) => /^(-[ep]|--eval|--print|--input-type)/.test(flag)) || process.argv[1] === "-";
+  return (
+    process.execArgv.some((flag) => /^(-[ep]|--eval|--print|--input-type)/.test(flag)) ||
+    process.argv[1] === "-"
+  );
 }
 
 /** The entry as Node found it: extensions may be left out on the command line. */
@@ -283,7 +317,10 @@ async function withLimits(ready: Promise<void>, { timeout, signal }: ResolvedIni
     await new Promise<void>((resolve, reject) => {
       ready.then(resolve, reject);
       if (timeout !== undefined) {
-        timer = setTimeout(() => reject(new ClusterUnreachableError(`init() did not connect within ${timeout} ms`)), timeout);
+        timer = setTimeout(
+          () => reject(new ClusterUnreachableError(`init() did not connect within ${timeout} ms`)),
+          timeout,
+        );
       }
       onAbort = () => reject(signal?.reason);
       signal?.addEventListener("abort", onAbort, { once: true });
@@ -296,4 +333,3 @@ async function withLimits(ready: Promise<void>, { timeout, signal }: ResolvedIni
     if (onAbort !== undefined) signal?.removeEventListener("abort", onAbort);
   }
 }
-

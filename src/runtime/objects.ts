@@ -1,5 +1,6 @@
 /** `get`, `put`, `wait`, `cancel`, `free`. */
 import { inspect } from "node:util";
+import type { GetFn, PutFn, WaitFn } from "../core/api/types.ts";
 import { GetTimeoutError, InvalidOptionError, ObjectLostError } from "../core/base/errors.ts";
 import {
   type CancelOptions,
@@ -10,7 +11,6 @@ import {
   resolveWaitOptions,
   type WaitOptions,
 } from "../core/base/options.ts";
-import type { GetFn, PutFn, WaitFn } from "../core/api/types.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { entryOf, isObjectRef, type ObjectRef } from "../core/ownership/object-ref.ts";
 import { ObjectRefGenerator } from "../core/ownership/object-ref-generator.ts";
@@ -23,7 +23,12 @@ import { runtimeForCall } from "./state.ts";
 export const get: GetFn = ((what: unknown, options?: GetOptions): Promise<unknown> => {
   const limits = resolveGetOptions(options);
   const runtime = runtimeForCall();
-  if (isObjectRef(what)) return limited(limits, () => awaitEntry(runtime, entryOf(what)), () => `ref ${what.id}`);
+  if (isObjectRef(what))
+    return limited(
+      limits,
+      () => awaitEntry(runtime, entryOf(what)),
+      () => `ref ${what.id}`,
+    );
   if (!Array.isArray(what)) throw notARef("get()", what);
   const refs = what.map((ref: unknown) => {
     if (!isObjectRef(ref)) throw notARef("get()", ref);
@@ -64,7 +69,8 @@ function getAll(runtime: Runtime, entries: readonly ObjectEntry[]): Promise<unkn
 
 /** See {@link PutFn}. */
 export const put: PutFn = ((value: unknown) => {
-  if (isObjectRef(value)) throw new InvalidOptionError("put() takes a value, got a ref: a ref is a value in the store already");
+  if (isObjectRef(value))
+    throw new InvalidOptionError("put() takes a value, got a ref: a ref is a value in the store already");
   return runtimeForCall().put(value);
 }) as PutFn;
 
@@ -72,7 +78,8 @@ export const put: PutFn = ((value: unknown) => {
 export const wait: WaitFn = (async (refs: readonly ObjectRef<unknown>[], options?: WaitOptions) => {
   if (!Array.isArray(refs)) throw notARef("wait()", refs);
   for (const ref of refs as readonly unknown[]) if (!isObjectRef(ref)) throw notARef("wait()", ref);
-  if (new Set(refs.map((ref) => ref.id)).size !== refs.length) throw new InvalidOptionError("wait() was given the same ref twice");
+  if (new Set(refs.map((ref) => ref.id)).size !== refs.length)
+    throw new InvalidOptionError("wait() was given the same ref twice");
   const { numReturns, timeout, signal } = resolveWaitOptions(options, refs.length);
   const runtime = runtimeForCall();
   const entries = refs.map(entryOf);
@@ -86,7 +93,12 @@ export const wait: WaitFn = (async (refs: readonly ObjectRef<unknown>[], options
   return { ready, pending };
 }) as WaitFn;
 
-function waitFor(runtime: Runtime, entries: readonly ObjectEntry[], count: number, { timeout, signal }: ResolvedWaitLimits): Promise<void> {
+function waitFor(
+  runtime: Runtime,
+  entries: readonly ObjectEntry[],
+  count: number,
+  { timeout, signal }: ResolvedWaitLimits,
+): Promise<void> {
   let ready = 0;
   for (const entry of entries) {
     if (runtime.isConnected) runtime.objects.ask(entry);
@@ -123,7 +135,10 @@ function waitFor(runtime: Runtime, entries: readonly ObjectEntry[], count: numbe
  *
  * @throws InvalidOptionError when it is given no ref, or `force` for an actor's call
  */
-export function cancel(target: ObjectRef<unknown> | ObjectRefGenerator<unknown>, options?: CancelOptions): void {
+export function cancel(
+  target: ObjectRef<unknown> | ObjectRefGenerator<unknown>,
+  options?: CancelOptions,
+): void {
   const { force, recursive } = resolveCancelOptions(options);
   const runtime = runtimeForCall();
   if (target instanceof ObjectRefGenerator) {
@@ -133,7 +148,9 @@ export function cancel(target: ObjectRef<unknown> | ObjectRefGenerator<unknown>,
   if (!isObjectRef(target)) throw notARef("cancel()", target);
   const entry = entryOf(target);
   if (force && entry.task !== undefined && "client" in entry.task) {
-    throw new InvalidOptionError("cancel({ force: true }) is for tasks: an actor's process is ended by kill(handle)");
+    throw new InvalidOptionError(
+      "cancel({ force: true }) is for tasks: an actor's process is ended by kill(handle)",
+    );
   }
   runtime.cancelEntry(entry, force, recursive);
 }
@@ -149,11 +166,19 @@ export function free(refs: ObjectRef<unknown> | readonly ObjectRef<unknown>[]): 
     if (!entry.owned || payload?.[0] !== PayloadKind.stored) continue;
     runtime.objects.freeEntry(entry, payload[2]);
     entry.task = undefined;
-    entry.settle(runtime.objects.errorPayload(new ObjectLostError(`object ${ref.id} was freed with free()`, { objectId: ref.id })));
+    entry.settle(
+      runtime.objects.errorPayload(
+        new ObjectLostError(`object ${ref.id} was freed with free()`, { objectId: ref.id }),
+      ),
+    );
   }
 }
 
-async function limited<T>(limits: ResolvedWaitLimits, wait: () => Promise<T>, what: () => string): Promise<T> {
+async function limited<T>(
+  limits: ResolvedWaitLimits,
+  wait: () => Promise<T>,
+  what: () => string,
+): Promise<T> {
   const { timeout, signal } = limits;
   if (timeout === undefined && signal === undefined) return wait();
   if (signal?.aborted) throw signal.reason;
@@ -174,6 +199,7 @@ async function limited<T>(limits: ResolvedWaitLimits, wait: () => Promise<T>, wh
 }
 
 function notARef(caller: string, value: unknown): InvalidOptionError {
-  return new InvalidOptionError(`${caller} takes refs (of remote calls or put()), got ${inspect(value, { depth: 0 })}`);
+  return new InvalidOptionError(
+    `${caller} takes refs (of remote calls or put()), got ${inspect(value, { depth: 0 })}`,
+  );
 }
-

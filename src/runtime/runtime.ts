@@ -2,13 +2,21 @@
  * A driver's or worker's side of the cluster, put together: references, objects, tasks, actors, and the channels over
  * which they talk. It can be called before it is connected; such calls give refs at once and are made when it is.
  */
+
+import { type ActorCall, type ActorCallOptions, ActorClient } from "../actors/actor-client.ts";
+import { makeHandle, resultOf } from "../actors/handle.ts";
+import { type ActorMeta, metaOf } from "../actors/meta.ts";
+import type { RuntimePort } from "../core/api/runtime-port.ts";
 import { currentCall } from "../core/base/call-context.ts";
 import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
 import { ObjectLostError, TsrayError } from "../core/base/errors.ts";
-import { describeFunction, type RegisteredClass, type RegisteredTask } from "../core/base/function-registry.ts";
+import {
+  describeFunction,
+  type RegisteredClass,
+  type RegisteredTask,
+} from "../core/base/function-registry.ts";
 import { newActorId, objectIdOf } from "../core/base/ids.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
-import type { RuntimePort } from "../core/api/runtime-port.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { ObjectAccess } from "../core/ownership/object-access.ts";
 import { ObjectRef } from "../core/ownership/object-ref.ts";
@@ -26,9 +34,6 @@ import { packArguments } from "../core/submit/arguments.ts";
 import { Calls, promise, type Submitted } from "../core/submit/calls.ts";
 import { HeadClient } from "../core/submit/head-client.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
-import { type ActorCall, type ActorCallOptions, ActorClient } from "../actors/actor-client.ts";
-import { makeHandle, resultOf } from "../actors/handle.ts";
-import { type ActorMeta, metaOf } from "../actors/meta.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { createCodec, entryOfHandle, type HandleBinding } from "./codec.ts";
 import { describeRemoteUse } from "./late.ts";
@@ -101,7 +106,8 @@ export class Runtime implements RuntimePort {
   }
 
   get connected(): Connected {
-    if (this.#connected === undefined) throw this.#failed ?? new TsrayError("NotInitializedError", "tsray is not connected yet");
+    if (this.#connected === undefined)
+      throw this.#failed ?? new TsrayError("NotInitializedError", "tsray is not connected yet");
     return this.#connected;
   }
 
@@ -118,7 +124,11 @@ export class Runtime implements RuntimePort {
   }
 
   /** Listens, registers with the raylet of this node, attaches its store; then makes the calls that waited. */
-  async connect(connection: Connection, hooks: ExecutorHooks | undefined, onNotice: (message: Message) => void): Promise<Welcome> {
+  async connect(
+    connection: Connection,
+    hooks: ExecutorHooks | undefined,
+    onNotice: (message: Message) => void,
+  ): Promise<Welcome> {
     const { token, raylet, register, host, timeoutMs = REGISTER_TIMEOUT_MS } = connection;
     Object.assign(this.self, connection.self);
     const { self } = this;
@@ -163,7 +173,11 @@ export class Runtime implements RuntimePort {
       entryOfHandle: entryOfHandle,
       reconstruct: (entry) => tasks.reconstruct(entry),
     });
-    const calls = new Calls({ objects, references: this.references, currentCall: () => currentCall()?.localId });
+    const calls = new Calls({
+      objects,
+      references: this.references,
+      currentCall: () => currentCall()?.localId,
+    });
     const tasks: TaskSubmitter = new TaskSubmitter({
       calls,
       self,
@@ -261,15 +275,29 @@ export class Runtime implements RuntimePort {
       client
         .known()
         .then(() => {
-          const request = { actorId: client.actorId, noRestart, graceful: false, reason: "it was killed by kill()" };
-          return this.connected.head.call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS));
+          const request = {
+            actorId: client.actorId,
+            noRestart,
+            graceful: false,
+            reason: "it was killed by kill()",
+          };
+          return this.connected.head.call((service, unary) =>
+            unary(service, service.killActor, request, CREATE_TIMEOUT_MS),
+          );
         })
-        .catch((failure: Error) => this.#warn(`kill() of actor ${client.meta.className} failed: ${failure.message}`))
+        .catch((failure: Error) =>
+          this.#warn(`kill() of actor ${client.meta.className} failed: ${failure.message}`),
+        )
         .finally(() => this.#onBusy(-1));
     });
   }
 
-  #callActor(client: ActorClient, method: string, args: readonly unknown[], options: ActorCallOptions): Submitted {
+  #callActor(
+    client: ActorClient,
+    method: string,
+    args: readonly unknown[],
+    options: ActorCallOptions,
+  ): Submitted {
     if (this.#connected !== undefined) return client.call(method, args, options);
     const promised = promise(this.references, options.numReturns);
     this.#defer(promised, () => client.call(method, args, options, promised));
@@ -283,14 +311,21 @@ export class Runtime implements RuntimePort {
         submit();
       } catch (thrown) {
         // Nobody is there to catch what the call would have thrown: the refs carry it.
-        const payload: Payload = this.#connected?.objects.errorPayload(thrown) ?? bareError(thrown, this.references, this.#handleBinding);
+        const payload: Payload =
+          this.#connected?.objects.errorPayload(thrown) ??
+          bareError(thrown, this.references, this.#handleBinding);
         for (const entry of promised.returns) entry.settle(payload);
         promised.generator?.end();
       }
     });
   }
 
-  async #create(client: ActorClient, record: RegisteredClass, args: readonly unknown[], options: ResolvedActorOptions): Promise<void> {
+  async #create(
+    client: ActorClient,
+    record: RegisteredClass,
+    args: readonly unknown[],
+    options: ResolvedActorOptions,
+  ): Promise<void> {
     const { objects, welcome, head } = this.connected;
     try {
       const packed = packArguments(args, `new ${record.name}`, objects, this.references);
@@ -322,7 +357,9 @@ export class Runtime implements RuntimePort {
       };
       for (let tries = 1; ; tries++) {
         try {
-          const reply = await head.call((service, unary) => unary(service, service.createActor, { spec }, CREATE_TIMEOUT_MS));
+          const reply = await head.call((service, unary) =>
+            unary(service, service.createActor, { spec }, CREATE_TIMEOUT_MS),
+          );
           if (reply.error !== "") throw new TsrayError("InvalidOptionError", reply.error);
           if (reply.existed) this.#isAnother(client);
           if (reply.actor !== undefined) client.created({ ...reply.actor, found: true });
@@ -351,7 +388,14 @@ export class Runtime implements RuntimePort {
       channelTo: (endpoint: Endpoint) => this.channelTo(endpoint),
       head: () => this.connected.head,
     };
-    const client = new ActorClient(actorId, meta, Object.defineProperty(parts, "calls", { get: () => this.connected.calls }) as typeof parts & { calls: Calls }, state);
+    const client = new ActorClient(
+      actorId,
+      meta,
+      Object.defineProperty(parts, "calls", { get: () => this.connected.calls }) as typeof parts & {
+        calls: Calls;
+      },
+      state,
+    );
     this.#actors.set(actorId, new WeakRef(client));
     return client;
   }
@@ -362,9 +406,11 @@ export class Runtime implements RuntimePort {
     const head = this.#connected?.head;
     if (head === undefined) return;
     const request = { actorId, noRestart: true, graceful: true, reason: "the last handle to it is gone" };
-    head.call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS)).catch(() => {
-      // The head ends it with the job at the latest.
-    });
+    head
+      .call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS))
+      .catch(() => {
+        // The head ends it with the job at the latest.
+      });
   }
 
   #exportHandle(client: ActorClient): unknown {
@@ -384,7 +430,9 @@ export class Runtime implements RuntimePort {
 
   #markLost(entry: ObjectEntry): void {
     const objectId = objectIdOf(entry.owner.processId, entry.seq);
-    const error = new ObjectLostError(`object ${objectId} was freed before its ref came back to its owner`, { objectId });
+    const error = new ObjectLostError(`object ${objectId} was freed before its ref came back to its owner`, {
+      objectId,
+    });
     entry.settle(this.connected.objects.errorPayload(error));
   }
 
@@ -463,7 +511,12 @@ export class Runtime implements RuntimePort {
     const promised = promise(this.references, 1);
     const [entry] = promised.returns as [ObjectEntry];
     this.#defer(promised, () => {
-      const { payload, held } = this.connected.objects.pack(value, this.self.processId, entry.seq, "the value given to put()");
+      const { payload, held } = this.connected.objects.pack(
+        value,
+        this.self.processId,
+        entry.seq,
+        "the value given to put()",
+      );
       entry.held = held;
       this.connected.objects.settle(entry, payload);
     });
@@ -487,7 +540,9 @@ export class Runtime implements RuntimePort {
 }
 
 function promisedOf({ returns, generator }: ReturnType<typeof promise>): Submitted {
-  return generator === undefined ? { kind: "refs", entries: returns } : { kind: "generator", source: generator };
+  return generator === undefined
+    ? { kind: "refs", entries: returns }
+    : { kind: "generator", source: generator };
 }
 
 /** An error's payload where no connection, and so no object access, came to be. */
@@ -496,4 +551,3 @@ function bareError(error: unknown, references: ReferenceTable, binding: HandleBi
   const encoded = codec.encode(error, "the error");
   return [3, toBytes(encoded)];
 }
-

@@ -4,11 +4,11 @@
  * A worker that is still evaluating its job's entry module is parked by the first call that needs a cluster: the refs it
  * gets never settle, so nothing below runs. After that, calls of tasks and actors reach the worker's real runtime.
  */
+
+import { setRuntimeProvider } from "../core/api/runtime-port.ts";
 import type { Endpoint } from "../core/base/endpoint.ts";
 import { newProcessId } from "../core/base/ids.ts";
-import { setRefResolver } from "../core/ownership/object-ref.ts";
-import { setRuntimeProvider } from "../core/api/runtime-port.ts";
-import { entryOf } from "../core/ownership/object-ref.ts";
+import { entryOf, setRefResolver } from "../core/ownership/object-ref.ts";
 import { awaitEntry } from "./await-entry.ts";
 import { Runtime } from "./runtime.ts";
 
@@ -28,7 +28,12 @@ export interface ActorFacts {
 
 type State =
   | { readonly kind: "none" }
-  | { readonly kind: "driver"; readonly runtime: Runtime; readonly ready: Promise<void>; readonly stop: () => Promise<void> }
+  | {
+      readonly kind: "driver";
+      readonly runtime: Runtime;
+      readonly ready: Promise<void>;
+      readonly stop: () => Promise<void>;
+    }
   | { readonly kind: "loading"; readonly runtime: Runtime; readonly park: () => void }
   | { readonly kind: "worker"; readonly runtime: Runtime; readonly actor: ActorSide };
 
@@ -64,7 +69,10 @@ export function nobody(): Endpoint {
 }
 
 /** Makes this process a worker that is evaluating its job's entry. @returns when it is parked, and how to end that phase */
-export function becomeWorker(runtime: Runtime, actor: ActorSide): { parked: Promise<void>; done: () => void } {
+export function becomeWorker(
+  runtime: Runtime,
+  actor: ActorSide,
+): { parked: Promise<void>; done: () => void } {
   let park = () => {};
   const parked = new Promise<void>((resolve) => {
     park = resolve;

@@ -3,17 +3,30 @@
  *
  * Calls of each caller arrive in order; at most `maxConcurrency` of them (per concurrency group) run at a time.
  */
-import type { FunctionId, MethodInfo, RegisteredClass } from "../core/base/function-registry.ts";
-import { methodsOf } from "../core/base/function-registry.ts";
+
+import type { ActorMeta } from "../actors/meta.ts";
 import { runInCall } from "../core/base/call-context.ts";
 import { endpointFromTuple } from "../core/base/endpoint.ts";
-import { ActorDiedError, FunctionNotFoundError, InvalidOptionError, TaskCancelledError, TaskError } from "../core/base/errors.ts";
+import {
+  ActorDiedError,
+  FunctionNotFoundError,
+  InvalidOptionError,
+  TaskCancelledError,
+  TaskError,
+} from "../core/base/errors.ts";
+import type { FunctionId, MethodInfo, RegisteredClass } from "../core/base/function-registry.ts";
+import { methodsOf } from "../core/base/function-registry.ts";
 import type { Resources } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { unpackPlain } from "../core/rpc/frames.ts";
-import { type ActorCreation, type ActorStart, type ArgsPayload, type CallExtra, Local } from "../core/rpc/messages.ts";
+import {
+  type ActorCreation,
+  type ActorStart,
+  type ArgsPayload,
+  type CallExtra,
+  Local,
+} from "../core/rpc/messages.ts";
 import { Queue } from "../core/submit/queue.ts";
-import type { ActorMeta } from "../actors/meta.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { CallJob } from "./call-job.ts";
 import type { Functions } from "./functions.ts";
@@ -71,7 +84,8 @@ export class ActorHost {
     try {
       const creation = unpackPlain(start.creation) as ActorCreation;
       const record = await this.#functions.find(creation.descriptor as FunctionId);
-      if (record.kind !== "class") throw new FunctionNotFoundError(`${className} is not a class in this worker`);
+      if (record.kind !== "class")
+        throw new FunctionNotFoundError(`${className} is not a class in this worker`);
       this.#methods = methodsOf(record.fn);
       this.#groups.set("", { limit: creation.maxConcurrency, queue: new Queue(), running: 0 });
       for (const [group, limit] of Object.entries(creation.concurrencyGroups)) {
@@ -81,13 +95,35 @@ export class ActorHost {
       this.#instance = await this.#construct(record, creation);
       this.#tell("ALIVE", "", null);
     } catch (error) {
-      this.#tell("INIT_FAILED", `its constructor failed: ${describe(error)}`, this.#runtime.objects.packError(error));
+      this.#tell(
+        "INIT_FAILED",
+        `its constructor failed: ${describe(error)}`,
+        this.#runtime.objects.packError(error),
+      );
     }
   }
 
-  onCall(channel: Channel, seq: number, method: string, first: number, args: ArgsPayload, returns: number | undefined, extra: CallExtra | undefined): void {
+  onCall(
+    channel: Channel,
+    seq: number,
+    method: string,
+    first: number,
+    args: ArgsPayload,
+    returns: number | undefined,
+    extra: CallExtra | undefined,
+  ): void {
     const { className, resources, gpuIds } = this.identity as ActorIdentity;
-    const job = new CallJob(channel, seq, first, args, returns ?? 1, extra?.attempt ?? 0, resources, gpuIds, extra?.ahead ?? 0);
+    const job = new CallJob(
+      channel,
+      seq,
+      first,
+      args,
+      returns ?? 1,
+      extra?.attempt ?? 0,
+      resources,
+      gpuIds,
+      extra?.ahead ?? 0,
+    );
     job.name = extra?.name || `${className}.${method}`;
     if (this.#leaving !== undefined) {
       this.#invoker.refuse(job, this.#gone());
@@ -96,7 +132,10 @@ export class ActorHost {
     const groupName = extra?.group || this.#methods.get(method)?.options.concurrencyGroup || "";
     const group = this.#groups.get(groupName);
     if (group === undefined) {
-      this.#invoker.refuse(job, new InvalidOptionError(`actor ${className} has no concurrency group ${JSON.stringify(groupName)}`));
+      this.#invoker.refuse(
+        job,
+        new InvalidOptionError(`actor ${className} has no concurrency group ${JSON.stringify(groupName)}`),
+      );
       return;
     }
     group.queue.push({ job, method });
@@ -109,7 +148,10 @@ export class ActorHost {
         if (call.job.channel !== channel || call.job.seq !== seq) continue;
         group.queue.remove(call);
         call.job.cancelled = true;
-        this.#invoker.refuse(call.job, new TaskCancelledError(`${call.job.name} was cancelled before it began`));
+        this.#invoker.refuse(
+          call.job,
+          new TaskCancelledError(`${call.job.name} was cancelled before it began`),
+        );
         return;
       }
     }
@@ -149,7 +191,8 @@ export class ActorHost {
   async exit(): Promise<never> {
     this.#leaving = "it was left by exitActor()";
     for (const group of this.#groups.values()) {
-      for (let call = group.queue.shift(); call !== undefined; call = group.queue.shift()) this.#invoker.refuse(call.job, this.#gone());
+      for (let call = group.queue.shift(); call !== undefined; call = group.queue.shift())
+        this.#invoker.refuse(call.job, this.#gone());
     }
     for (const job of this.#running) if (!job.finished) this.#invoker.refuse(job, this.#gone());
     await this.#leave(this.#leaving);
@@ -172,15 +215,23 @@ export class ActorHost {
       if (call === undefined) break;
       this.#run(group, call);
     }
-    if (this.#onQuiet !== undefined && [...this.#groups.values()].every((each) => each.running === 0 && each.queue.length === 0)) {
+    if (
+      this.#onQuiet !== undefined &&
+      [...this.#groups.values()].every((each) => each.running === 0 && each.queue.length === 0)
+    ) {
       this.#onQuiet();
     }
   }
 
   #run(group: Group, { job, method }: QueuedCall): void {
-    const fn = this.#methods.has(method) ? ((this.#instance as Record<string, unknown>)[method] as Method) : undefined;
+    const fn = this.#methods.has(method)
+      ? ((this.#instance as Record<string, unknown>)[method] as Method)
+      : undefined;
     if (fn === undefined) {
-      this.#invoker.refuse(job, new FunctionNotFoundError(`class ${this.identity?.className} has no method ${method} in this worker`));
+      this.#invoker.refuse(
+        job,
+        new FunctionNotFoundError(`class ${this.identity?.className} has no method ${method} in this worker`),
+      );
       return;
     }
     group.running += 1;
@@ -211,7 +262,10 @@ export class ActorHost {
 
   #gone(): ActorDiedError {
     const { className = "", actorId = "" } = this.identity ?? {};
-    return new ActorDiedError(`actor ${className} (${actorId}) exited: ${this.#leaving}`, { actorId, maybeExecuted: false });
+    return new ActorDiedError(`actor ${className} (${actorId}) exited: ${this.#leaving}`, {
+      actorId,
+      maybeExecuted: false,
+    });
   }
 
   #tell(state: string, reason: string, error: Uint8Array | null): void {
@@ -231,7 +285,11 @@ function describe(error: unknown): string {
 
 async function dispose(instance: object | undefined): Promise<void> {
   if (instance === undefined) return;
-  const target = instance as { [Symbol.asyncDispose]?: () => unknown; [Symbol.dispose]?: () => unknown; dispose?: () => unknown };
+  const target = instance as {
+    [Symbol.asyncDispose]?: () => unknown;
+    [Symbol.dispose]?: () => unknown;
+    dispose?: () => unknown;
+  };
   const asyncDispose = target[Symbol.asyncDispose];
   if (typeof asyncDispose === "function") await asyncDispose.call(instance);
   else if (typeof target[Symbol.dispose] === "function") target[Symbol.dispose]?.();

@@ -75,9 +75,14 @@ export class Functions {
 function notFound(id: FunctionId, why: Error | undefined): FunctionNotFoundError {
   const where = `worker ${process.pid} looked for ${id.name} in ${id.module}`;
   if (why !== undefined) {
-    return new FunctionNotFoundError(`${where}, but evaluating the module threw before it was registered: ${why.stack ?? why.message}`, {
-      cause: why,
-    });
+    return new FunctionNotFoundError(
+      `${where}, but evaluating the module threw before it was registered: ${why.stack ?? why.message}`,
+      {
+        cause: why,
+      },
+    );
   }
-  return new FunctionNotFoundError(`${where}: the module was evaluated, and remote() was not called with that function there (or its source differs)`);
+  return new FunctionNotFoundError(
+    `${where}: the module was evaluated, and remote() was not called with that function there (or its source differs)`,
+  );
 }

@@ -5,8 +5,8 @@
 import { runInCall } from "../core/base/call-context.ts";
 import { TaskCancelledError, TaskError, TsrayError } from "../core/base/errors.ts";
 import { itemSeq } from "../core/base/ids.ts";
-import { isPlain } from "../core/ownership/object-access.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
+import { isPlain } from "../core/ownership/object-access.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type Payload, Peer } from "../core/rpc/messages.ts";
 import { DoneFlag } from "../core/submit/calls.ts";
@@ -78,7 +78,13 @@ export class Invoker {
     this.#handoffs.delete(channel);
   }
 
-  async #invokeSlow(job: CallJob, fn: Callable, receiver: unknown, startedMs: number, extraFlags: () => number): Promise<void> {
+  async #invokeSlow(
+    job: CallJob,
+    fn: Callable,
+    receiver: unknown,
+    startedMs: number,
+    extraFlags: () => number,
+  ): Promise<void> {
     let args: unknown[];
     try {
       args = await this.arguments(job);
@@ -117,7 +123,12 @@ export class Invoker {
   #answer(job: CallJob, result: unknown, startedMs: number, flags: number): void {
     try {
       if (job.numReturns === 1) {
-        this.#send(job, startedMs, isPlain(result) ? [0, result] : this.#pack(job, result, job.firstReturnSeq), flags);
+        this.#send(
+          job,
+          startedMs,
+          isPlain(result) ? [0, result] : this.#pack(job, result, job.firstReturnSeq),
+          flags,
+        );
         return;
       }
       const values = job.numReturns === 0 ? [] : this.#valuesOf(job, result);
@@ -135,7 +146,9 @@ export class Invoker {
   #valuesOf(job: CallJob, result: unknown): unknown[] {
     if (!Array.isArray(result) || result.length !== job.numReturns) {
       const got = Array.isArray(result) ? `an array of ${result.length}` : typeof result;
-      throw new TypeError(`${job.name} has numReturns ${job.numReturns}, so it must return an array of ${job.numReturns}, and returned ${got}`);
+      throw new TypeError(
+        `${job.name} has numReturns ${job.numReturns}, so it must return an array of ${job.numReturns}, and returned ${got}`,
+      );
     }
     return result as unknown[];
   }
@@ -157,8 +170,14 @@ export class Invoker {
   async #stream(job: CallJob, iterable: unknown): Promise<void> {
     const source = iterable as AsyncIterable<unknown> | Iterable<unknown> | Promise<Iterable<unknown>>;
     const settled = await source;
-    if (typeof settled !== "object" || settled === null || !(Symbol.asyncIterator in settled || Symbol.iterator in settled)) {
-      throw new TypeError(`${job.name} is streaming, so it must return something that can be iterated, and returned ${typeof settled}`);
+    if (
+      typeof settled !== "object" ||
+      settled === null ||
+      !(Symbol.asyncIterator in settled || Symbol.iterator in settled)
+    ) {
+      throw new TypeError(
+        `${job.name} is streaming, so it must return something that can be iterated, and returned ${typeof settled}`,
+      );
     }
     let index = 0;
     for await (const item of settled as AsyncIterable<unknown>) {
@@ -179,7 +198,8 @@ export class Invoker {
   #fail(job: CallJob, error: unknown, startedMs: number, flags: number): void {
     let shown: unknown = error;
     if (job.cancelled) shown = new TaskCancelledError(`${job.name} was cancelled while it ran`);
-    else if (!(flags & DoneFlag.systemError) || !(error instanceof TsrayError)) shown = taskError(job, error, this.#runtime.self.nodeId);
+    else if (!(flags & DoneFlag.systemError) || !(error instanceof TsrayError))
+      shown = taskError(job, error, this.#runtime.self.nodeId);
     const payload = this.#runtime.objects.errorPayload(shown);
     this.#send(job, startedMs, payload, job.cancelled ? DoneFlag.cancelled : flags);
   }
@@ -192,7 +212,10 @@ export class Invoker {
 }
 
 function taskError(job: CallJob, error: unknown, nodeId: string): TaskError {
-  const cause = error instanceof Error ? error : new Error(`a value that is no Error was thrown: ${String(error)}`, { cause: error });
+  const cause =
+    error instanceof Error
+      ? error
+      : new Error(`a value that is no Error was thrown: ${String(error)}`, { cause: error });
   const what = `${cause.name}: ${cause.message}`;
   const remoteStack = cause.stack ?? what;
   return new TaskError(
@@ -203,6 +226,7 @@ function taskError(job: CallJob, error: unknown, nodeId: string): TaskError {
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+  return (
+    typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function"
+  );
 }
-

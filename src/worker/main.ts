@@ -5,13 +5,20 @@
 import { readSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { registry } from "../core/base/function-registry.ts";
 import type { Endpoint } from "../core/base/endpoint.ts";
 import type { FunctionId } from "../core/base/function-registry.ts";
+import { registry } from "../core/base/function-registry.ts";
 import type { WorkerBoot } from "../core/launch/worker-boot.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import type { Message } from "../core/rpc/frames.ts";
-import { type ActorStart, type ArgsPayload, type CallExtra, Local, Peer, type RunExtra } from "../core/rpc/messages.ts";
+import {
+  type ActorStart,
+  type ArgsPayload,
+  type CallExtra,
+  Local,
+  Peer,
+  type RunExtra,
+} from "../core/rpc/messages.ts";
 import { loadNative } from "../core/store/native.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { becomeWorker } from "../runtime/state.ts";
@@ -82,12 +89,28 @@ function onMessage(channel: Channel, message: Message): void {
   const hosting = actor.identity !== undefined;
   switch (message[0]) {
     case Peer.run: {
-      const [, seq, fnIndex, first, args, returns, extra] = m as unknown as [number, number, number, number, ArgsPayload, number?, RunExtra?];
+      const [, seq, fnIndex, first, args, returns, extra] = m as unknown as [
+        number,
+        number,
+        number,
+        number,
+        ArgsPayload,
+        number?,
+        RunExtra?,
+      ];
       tasks.onRun(channel, seq, fnIndex, first, args, returns, extra);
       break;
     }
     case Peer.call: {
-      const [, seq, method, first, args, returns, extra] = m as unknown as [number, number, string, number, ArgsPayload, number?, CallExtra?];
+      const [, seq, method, first, args, returns, extra] = m as unknown as [
+        number,
+        number,
+        string,
+        number,
+        ArgsPayload,
+        number?,
+        CallExtra?,
+      ];
       actor.onCall(channel, seq, method, first, args, returns, extra);
       break;
     }
@@ -127,7 +150,8 @@ function onLocal(message: Message): void {
       break;
     case Local.exit:
       // Objects that others borrow from here would be lost with this process.
-      if (message[1] !== true && runtime.references.lentCount > 0) runtime.connected.link.channel.send([Local.staying]);
+      if (message[1] !== true && runtime.references.lentCount > 0)
+        runtime.connected.link.channel.send([Local.staying]);
       else process.exit(0);
       break;
   }

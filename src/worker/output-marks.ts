@@ -21,7 +21,8 @@ export function markOutput(): void {
         marked = name;
         write(`${atLineStart ? "" : "\n"}${MARK}${name}${MARK_END}\n`);
       }
-      const last = typeof chunk === "string" ? chunk.at(-1) : chunk instanceof Uint8Array ? chunk.at(-1) : undefined;
+      const last =
+        typeof chunk === "string" ? chunk.at(-1) : chunk instanceof Uint8Array ? chunk.at(-1) : undefined;
       if (last !== undefined) atLineStart = last === "\n" || last === 10;
       return write(chunk, ...rest);
     }) as typeof stream.write;

@@ -2,9 +2,9 @@
  * Step 6 for tasks: one at a time, in the order they came, except that while a task waits in get or wait the next one
  * may run. Gives queued work back when asked.
  */
-import type { RegisteredFunction, RegisteredTask } from "../core/base/function-registry.ts";
-import type { FunctionId } from "../core/base/function-registry.ts";
+
 import { FunctionNotFoundError, TaskCancelledError } from "../core/base/errors.ts";
+import type { FunctionId, RegisteredFunction, RegisteredTask } from "../core/base/function-registry.ts";
 import { UNITS } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type ArgsPayload, Local, Peer, type RunExtra } from "../core/rpc/messages.ts";
@@ -70,7 +70,15 @@ export class TaskExecutor {
     } else slots.set(index, asTask(found));
   }
 
-  onRun(channel: Channel, seq: number, fnIndex: number, first: number, args: ArgsPayload, returns: number | undefined, extra: RunExtra | undefined): void {
+  onRun(
+    channel: Channel,
+    seq: number,
+    fnIndex: number,
+    first: number,
+    args: ArgsPayload,
+    returns: number | undefined,
+    extra: RunExtra | undefined,
+  ): void {
     const job = new CallJob(
       channel,
       seq,
@@ -163,7 +171,10 @@ export class TaskExecutor {
     const { job } = task;
     const slot = this.#slots.get(job.channel)?.get(task.fnIndex);
     if (slot === undefined) {
-      this.#invoker.refuse(job, new FunctionNotFoundError(`the task names function ${task.fnIndex}, which its owner has not defined`));
+      this.#invoker.refuse(
+        job,
+        new FunctionNotFoundError(`the task names function ${task.fnIndex}, which its owner has not defined`),
+      );
       return;
     }
     this.#active += 1;
@@ -193,7 +204,12 @@ export class TaskExecutor {
     this.#announce(job.name);
     if (job.gpuIds.length > 0) process.env.CUDA_VISIBLE_DEVICES = job.gpuIds.join(",");
     const flags = task.maxCalls === 0 ? noFlags : () => this.#countCall(record, task.maxCalls);
-    const pending = this.#invoker.invoke(job, record.fn as (...args: unknown[]) => unknown, record.receiver, flags);
+    const pending = this.#invoker.invoke(
+      job,
+      record.fn as (...args: unknown[]) => unknown,
+      record.receiver,
+      flags,
+    );
     if (pending === undefined) this.#ended(job);
     else void pending.then(() => this.#ended(job));
   }
@@ -247,6 +263,7 @@ function noFlags(): number {
 }
 
 function asTask(record: RegisteredFunction): RegisteredTask {
-  if (record.kind === "class") throw new FunctionNotFoundError(`${record.name} is a class, and was called as a task`);
+  if (record.kind === "class")
+    throw new FunctionNotFoundError(`${record.name} is a class, and was called as a task`);
   return record;
 }

@@ -20,7 +20,8 @@ export function endpointToTuple(e: Endpoint): EndpointTuple {
 export function endpointFromTuple(tuple: unknown): Endpoint | undefined {
   if (!Array.isArray(tuple)) return undefined;
   const [processId, nodeId, unixPath, host, port, pid] = tuple as unknown[];
-  if (typeof processId !== "string" || typeof nodeId !== "string" || typeof unixPath !== "string") return undefined;
+  if (typeof processId !== "string" || typeof nodeId !== "string" || typeof unixPath !== "string")
+    return undefined;
   if (typeof host !== "string" || typeof port !== "number" || typeof pid !== "number") return undefined;
   return { processId, nodeId, unixPath, host, port, pid };
 }

@@ -162,7 +162,11 @@ export class TaskError extends TsrayError {
   /** The stack as the worker saw it. */
   declare readonly remoteStack: string;
 
-  constructor(message: string, fields: Partial<Pick<TaskError, "functionName" | "pid" | "nodeId" | "remoteStack">> = {}, options?: ErrorOptions) {
+  constructor(
+    message: string,
+    fields: Partial<Pick<TaskError, "functionName" | "pid" | "nodeId" | "remoteStack">> = {},
+    options?: ErrorOptions,
+  ) {
     super("TaskError", message, options);
     Object.assign(this, fields);
   }
@@ -175,7 +179,10 @@ export class WorkerCrashedError extends TsrayError {
   declare readonly signal: string | null;
   declare readonly stderrTail: string;
 
-  constructor(message: string, fields: Partial<Pick<WorkerCrashedError, "pid" | "exitCode" | "signal" | "stderrTail">> = {}) {
+  constructor(
+    message: string,
+    fields: Partial<Pick<WorkerCrashedError, "pid" | "exitCode" | "signal" | "stderrTail">> = {},
+  ) {
     super("WorkerCrashedError", message);
     Object.assign(this, fields);
   }
@@ -186,7 +193,11 @@ export class ActorDiedError extends TsrayError {
   declare readonly actorId: string;
   declare readonly maybeExecuted: boolean;
 
-  constructor(message: string, fields: Partial<Pick<ActorDiedError, "actorId" | "maybeExecuted">> = {}, options?: ErrorOptions) {
+  constructor(
+    message: string,
+    fields: Partial<Pick<ActorDiedError, "actorId" | "maybeExecuted">> = {},
+    options?: ErrorOptions,
+  ) {
     super("ActorDiedError", message, options);
     Object.assign(this, fields);
   }
@@ -197,7 +208,10 @@ export class ActorUnavailableError extends TsrayError {
   declare readonly actorId: string;
   declare readonly maybeExecuted: boolean;
 
-  constructor(message: string, fields: Partial<Pick<ActorUnavailableError, "actorId" | "maybeExecuted">> = {}) {
+  constructor(
+    message: string,
+    fields: Partial<Pick<ActorUnavailableError, "actorId" | "maybeExecuted">> = {},
+  ) {
     super("ActorUnavailableError", message);
     Object.assign(this, fields);
   }
@@ -303,6 +317,7 @@ export function fromErrorRecord(record: ErrorRecord, cause?: unknown): TsrayErro
   for (const [key, value] of Object.entries(record.fields)) {
     Object.defineProperty(error, key, { value, enumerable: true, configurable: true, writable: true });
   }
-  if (cause !== undefined) Object.defineProperty(error, "cause", { value: cause, configurable: true, writable: true });
+  if (cause !== undefined)
+    Object.defineProperty(error, "cause", { value: cause, configurable: true, writable: true });
   return error;
 }

@@ -19,7 +19,12 @@ export function tokensEqual(given: string, expected: string): boolean {
 
 /** @throws InvalidOptionError when the token is too short to be a secret, or holds white space */
 export function checkToken(token: unknown, where: string): string {
-  if (typeof token !== "string" || token.length < TOKEN_CHARS_MIN || token.length > TOKEN_CHARS_MAX || /\s/.test(token)) {
+  if (
+    typeof token !== "string" ||
+    token.length < TOKEN_CHARS_MIN ||
+    token.length > TOKEN_CHARS_MAX ||
+    /\s/.test(token)
+  ) {
     throw new InvalidOptionError(
       `${where} must be a string of ${TOKEN_CHARS_MIN} to ${TOKEN_CHARS_MAX} characters without white space (make one with \`tsray token\`)`,
     );

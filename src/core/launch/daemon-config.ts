@@ -31,14 +31,27 @@ export interface HeadConfig {
   readonly port: number | undefined;
   /** Where the head's tables are kept: "memory", or "lmdb:/directory". */
   readonly state: string;
-  readonly healthCheck: { readonly periodMs: number; readonly timeoutMs: number; readonly failureThreshold: number };
+  readonly healthCheck: {
+    readonly periodMs: number;
+    readonly timeoutMs: number;
+    readonly failureThreshold: number;
+  };
 }
 
 /** How a head looks after its nodes where nobody says otherwise. */
-export const HEALTH_CHECK_DEFAULT: HeadConfig["healthCheck"] = { periodMs: 1000, timeoutMs: 3000, failureThreshold: 5 };
+export const HEALTH_CHECK_DEFAULT: HeadConfig["healthCheck"] = {
+  periodMs: 1000,
+  timeoutMs: 3000,
+  failureThreshold: 5,
+};
 
 /** The daemon's answer: lines of JSON on its standard output. */
 export type DaemonNews =
   | { readonly kind: "listening"; readonly unixPath: string }
-  | { readonly kind: "joined"; readonly headAddress: string; readonly rayletAddress: string; readonly pid: number }
+  | {
+      readonly kind: "joined";
+      readonly headAddress: string;
+      readonly rayletAddress: string;
+      readonly pid: number;
+    }
   | { readonly kind: "failed"; readonly error: { readonly name: string; readonly message: string } };

@@ -6,8 +6,8 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
-import { randomId } from "../base/ids.ts";
 import { ClusterUnreachableError } from "../base/errors.ts";
+import { randomId } from "../base/ids.ts";
 
 /** Unix socket paths end at 107 bytes; sockets need up to 40 below the session directory. */
 const BASE_CHARS_MAX = 50;
@@ -40,7 +40,9 @@ export function sessionsRoot(): string {
   mkdirSync(root, { recursive: true, mode: 0o700 });
   const found = lstatSync(root);
   if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o077) !== 0) {
-    throw new ClusterUnreachableError(`${root} is not a private directory of this user: remove it, or set XDG_RUNTIME_DIR to one that is`);
+    throw new ClusterUnreachableError(
+      `${root} is not a private directory of this user: remove it, or set XDG_RUNTIME_DIR to one that is`,
+    );
   }
   return root;
 }

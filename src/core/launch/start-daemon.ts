@@ -46,7 +46,10 @@ export function startDaemon(config: DaemonConfig): StartedDaemon {
     reject = r;
   });
   const listening = Promise.race([failed, new Promise<string>((r) => (resolveListening = r))]);
-  const joined = Promise.race([failed, new Promise<Extract<DaemonNews, { kind: "joined" }>>((r) => (resolveJoined = r))]);
+  const joined = Promise.race([
+    failed,
+    new Promise<Extract<DaemonNews, { kind: "joined" }>>((r) => (resolveJoined = r)),
+  ]);
   for (const promise of [failed, listening, joined]) promise.catch(() => {});
 
   let text = "";
@@ -62,10 +65,16 @@ export function startDaemon(config: DaemonConfig): StartedDaemon {
       else reject(fromErrorRecord(news.error as ErrorRecord));
     }
   });
-  child.on("error", (cause) => reject(new ClusterUnreachableError(`the daemon could not be started: ${cause.message}`, { cause })));
+  child.on("error", (cause) =>
+    reject(new ClusterUnreachableError(`the daemon could not be started: ${cause.message}`, { cause })),
+  );
   const ended = new Promise<void>((resolve) => {
     child.on("exit", (code, signal) => {
-      reject(new ClusterUnreachableError(`the daemon ended (${signal ?? `exit code ${code}`}) before it was ready; see ${stderrPath}`));
+      reject(
+        new ClusterUnreachableError(
+          `the daemon ended (${signal ?? `exit code ${code}`}) before it was ready; see ${stderrPath}`,
+        ),
+      );
       resolve();
     });
   });

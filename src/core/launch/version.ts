@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { DAEMON_ENTRY } from "./entries.ts";
 
 export function tsrayVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL("../package.json", DAEMON_ENTRY), "utf8")) as { version: string };
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", DAEMON_ENTRY), "utf8")) as {
+    version: string;
+  };
   return version;
 }

@@ -2,8 +2,9 @@
  * From values to objects and back: where a value goes when it is put (inline or store), and how an entry becomes a
  * value again (memory, the node's store, or a pull through the raylet). Serves steps 2 and 8 of the main path.
  */
-import { objectIdOf, objectKey } from "../base/ids.ts";
+
 import { ObjectLostError, OwnerDiedError, SerializationError } from "../base/errors.ts";
+import { objectIdOf, objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { Local, type Payload, PayloadKind, Peer, type RefTuple } from "../rpc/messages.ts";
 import type { ValueCodec } from "../serialize/codec.ts";
@@ -56,7 +57,8 @@ export class ObjectAccess {
     const encoded = this.#parts.codec.encode(value, where);
     const held = encoded.handles.length === 0 ? undefined : this.#entriesOf(encoded.handles);
     const refs = held === undefined ? null : held.map((entry) => this.#parts.references.export(entry));
-    if (encoded.byteLength <= INLINE_BYTES_MAX) return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
+    if (encoded.byteLength <= INLINE_BYTES_MAX)
+      return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
     const { size, segments } = layoutOf(encoded);
     this.#parts.store.put(objectKey(ownerId, seq), size, segments);
     return { payload: [PayloadKind.stored, size, [this.#parts.rayletTuple], refs], held };
@@ -81,7 +83,12 @@ export class ObjectAccess {
   put(value: unknown): ObjectEntry {
     const { references } = this.#parts;
     const entry = references.newOwned();
-    const { payload, held } = this.pack(value, references.self.processId, entry.seq, "the value given to put()");
+    const { payload, held } = this.pack(
+      value,
+      references.self.processId,
+      entry.seq,
+      "the value given to put()",
+    );
     entry.held = held;
     this.settle(entry, payload);
     return entry;
@@ -95,7 +102,9 @@ export class ObjectAccess {
 
   /** Refs inside a payload that arrived become entries held by the one they are in. */
   hold(refs: readonly RefTuple[] | null): readonly ObjectEntry[] | undefined {
-    return refs === null || refs.length === 0 ? undefined : refs.map((ref) => this.#parts.references.import(ref));
+    return refs === null || refs.length === 0
+      ? undefined
+      : refs.map((ref) => this.#parts.references.import(ref));
   }
 
   /** Makes sure the entry's payload is on its way: asks the owner of a borrowed one. */
@@ -138,7 +147,8 @@ export class ObjectAccess {
   /** The value of a payload that is not in a store. @throws the error it stands for */
   unpack(payload: Payload): unknown {
     if (payload[0] === PayloadKind.plain) return payload[1];
-    if (payload[0] === PayloadKind.stored) throw new SerializationError("a stored payload has no value of its own");
+    if (payload[0] === PayloadKind.stored)
+      throw new SerializationError("a stored payload has no value of its own");
     const value = this.#decode(payload[1]);
     if (payload[0] === PayloadKind.error) throw value;
     return value;
@@ -149,7 +159,9 @@ export class ObjectAccess {
     if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
     const found = await this.#fetch(objectKey(ownerId, seq), payload[2]);
     if (typeof found === "string") {
-      throw new ObjectLostError(`object ${objectIdOf(ownerId, seq)} is lost: ${found}`, { objectId: objectIdOf(ownerId, seq) });
+      throw new ObjectLostError(`object ${objectIdOf(ownerId, seq)} is lost: ${found}`, {
+        objectId: objectIdOf(ownerId, seq),
+      });
     }
     return this.#decode(found);
   }
@@ -164,7 +176,8 @@ export class ObjectAccess {
     this.#parts.store.delete(key);
     const own = (this.#parts.rayletTuple as unknown[])[0];
     const others = copies.filter((tuple) => (tuple as unknown[])[0] !== own);
-    if (others.length > 0 && !this.#parts.raylet.channel.closed) this.#parts.raylet.channel.send([Local.dropCopies, key, others]);
+    if (others.length > 0 && !this.#parts.raylet.channel.closed)
+      this.#parts.raylet.channel.send([Local.dropCopies, key, others]);
   }
 
   /** Frees an entry's copies although refs to it are left. */
@@ -180,7 +193,9 @@ export class ObjectAccess {
     const entry = this.#parts.references.lookup(seq);
     if (entry === undefined) {
       const objectId = objectIdOf(this.#parts.references.self.processId, seq);
-      const gone = new ObjectLostError(`object ${objectId} was freed: no ref to it was left at its owner`, { objectId });
+      const gone = new ObjectLostError(`object ${objectId} was freed: no ref to it was left at its owner`, {
+        objectId,
+      });
       from.send([Peer.value, requestId, this.errorPayload(gone)]);
       return;
     }

@@ -25,7 +25,9 @@ export class ObjectRefGenerator<Y> implements AsyncIterableIterator<ObjectRef<Y>
 
   async next(): Promise<IteratorResult<ObjectRef<Y>, undefined>> {
     const entry = await this.#source.take();
-    return entry === undefined ? { done: true, value: undefined } : { done: false, value: new ObjectRef<Y>(entry) };
+    return entry === undefined
+      ? { done: true, value: undefined }
+      : { done: false, value: new ObjectRef<Y>(entry) };
   }
 
   /** Stops the generator. */

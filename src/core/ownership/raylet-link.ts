@@ -1,6 +1,11 @@
 /** A client's (driver's or worker's) channel to the raylet of its node: registration, pulls, listings. */
 import type { Endpoint } from "../base/endpoint.ts";
-import { ClusterUnreachableError, type ErrorRecord, fromErrorRecord, type TsrayError } from "../base/errors.ts";
+import {
+  ClusterUnreachableError,
+  type ErrorRecord,
+  fromErrorRecord,
+  type TsrayError,
+} from "../base/errors.ts";
 import { type Channel, type Identity, openChannel } from "../rpc/channel.ts";
 import type { Message } from "../rpc/frames.ts";
 import { Local, type Welcome } from "../rpc/messages.ts";
@@ -36,7 +41,12 @@ export class RayletLink {
         reject(error);
       };
       const timer = setTimeout(
-        () => fail(new ClusterUnreachableError(`the raylet at ${raylet.unixPath || raylet.host} did not answer within ${timeoutMs} ms`)),
+        () =>
+          fail(
+            new ClusterUnreachableError(
+              `the raylet at ${raylet.unixPath || raylet.host} did not answer within ${timeoutMs} ms`,
+            ),
+          ),
         timeoutMs,
       );
       channel.onMessage = (message) => {

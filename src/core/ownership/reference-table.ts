@@ -6,8 +6,8 @@
  * this process until it is collected here. Never looks at values.
  */
 import { type Endpoint, endpointFromTuple, endpointToTuple } from "../base/endpoint.ts";
-import { objectKey } from "../base/ids.ts";
 import { SerializationError } from "../base/errors.ts";
+import { objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { Peer, type RefTuple } from "../rpc/messages.ts";
 import { ObjectEntry, type Remains } from "./entries.ts";
@@ -74,7 +74,13 @@ export class ReferenceTable {
   /** Watches an owned entry's collection, so that its copies are freed (or `onFree` called) with its last ref. */
   watch(entry: ObjectEntry, onFree?: () => void): Remains {
     if (entry.remains === undefined) {
-      const remains: Remains = { owner: entry.owner, seq: entry.seq, owned: entry.owned, copies: undefined, onFree };
+      const remains: Remains = {
+        owner: entry.owner,
+        seq: entry.seq,
+        owned: entry.owned,
+        copies: undefined,
+        onFree,
+      };
       entry.remains = remains;
       this.#collected.register(entry, remains);
       if (entry.owned) this.#owned.set(entry.seq, new WeakRef(entry));
@@ -100,7 +106,8 @@ export class ReferenceTable {
   import(tuple: unknown): ObjectEntry {
     const [ownerTuple, seq] = Array.isArray(tuple) ? (tuple as unknown[]) : [];
     const owner = endpointFromTuple(ownerTuple);
-    if (owner === undefined || typeof seq !== "number") throw new SerializationError("a ref that arrived is malformed");
+    if (owner === undefined || typeof seq !== "number")
+      throw new SerializationError("a ref that arrived is malformed");
     if (owner.processId === this.self.processId) {
       const known = this.#owned.get(seq)?.deref();
       if (known !== undefined) return known;

@@ -96,11 +96,19 @@ export async function listenForChannels(options: ListenOptions): Promise<Channel
   };
 }
 
-function bind(accept: (socket: Socket) => void, where: { path: string } | { host: string; port: number }): Promise<Server> {
+function bind(
+  accept: (socket: Socket) => void,
+  where: { path: string } | { host: string; port: number },
+): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer(accept);
     server.once("error", (cause) =>
-      reject(new ClusterUnreachableError(`cannot listen on ${"path" in where ? where.path : where.host}: ${cause.message}`, { cause })),
+      reject(
+        new ClusterUnreachableError(
+          `cannot listen on ${"path" in where ? where.path : where.host}: ${cause.message}`,
+          { cause },
+        ),
+      ),
     );
     server.listen(where, () => {
       server.removeAllListeners("error");

@@ -129,12 +129,17 @@ export class Channel {
         this.destroy(
           error instanceof ClusterUnreachableError
             ? error
-            : new ClusterUnreachableError(`a message could not be handled: ${(error as Error).stack}`, { cause: error }),
+            : new ClusterUnreachableError(`a message could not be handled: ${(error as Error).stack}`, {
+                cause: error,
+              }),
         );
       }
     });
     this.#socket.on("error", (cause) => {
-      this.#closeError ??= new ClusterUnreachableError(`connection to process ${this.peer.processId || "?"} failed: ${cause.message}`, { cause });
+      this.#closeError ??= new ClusterUnreachableError(
+        `connection to process ${this.peer.processId || "?"} failed: ${cause.message}`,
+        { cause },
+      );
     });
     this.#socket.on("close", () => this.#markClosed(this.#closeError));
     return reader;
@@ -196,9 +201,16 @@ export function checkHello(
 ): { peer: Endpoint } | { refused: Message } {
   const [kind, version, token, tuple] = message;
   const peer = endpointFromTuple(tuple);
-  if (kind !== HELLO || peer === undefined) return { refused: [HELLO_REFUSED, "protocol", "the first message must be a hello"] };
+  if (kind !== HELLO || peer === undefined)
+    return { refused: [HELLO_REFUSED, "protocol", "the first message must be a hello"] };
   if (version !== PROTOCOL_VERSION) {
-    return { refused: [HELLO_REFUSED, "protocol", `protocol version ${String(version)}, this process speaks ${PROTOCOL_VERSION}`] };
+    return {
+      refused: [
+        HELLO_REFUSED,
+        "protocol",
+        `protocol version ${String(version)}, this process speaks ${PROTOCOL_VERSION}`,
+      ],
+    };
   }
   if (typeof token !== "string" || !isToken(token)) {
     return { refused: [HELLO_REFUSED, "authentication", "the cluster token is missing or wrong"] };

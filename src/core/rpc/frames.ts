@@ -29,7 +29,10 @@ export function encodeBatch(messages: readonly Message[]): [header: Buffer, body
   return [header(body.length, BATCH), body];
 }
 
-export function encodeBlob(message: Message, blob: Uint8Array): [header: Buffer, packed: Buffer, blob: Uint8Array] {
+export function encodeBlob(
+  message: Message,
+  blob: Uint8Array,
+): [header: Buffer, packed: Buffer, blob: Uint8Array] {
   const packed = packr.pack(message);
   const head = Buffer.allocUnsafe(HEADER_BYTES + 4);
   head.writeUInt32LE(4 + packed.length + blob.length, 0);
@@ -79,7 +82,8 @@ export class FrameReader {
         at += n;
         if (this.#headFilled < HEADER_BYTES) return;
         const length = this.#head.readUInt32LE(0);
-        if (length > this.frameBytesMax) throw malformed(`a frame of ${length} bytes (at most ${this.frameBytesMax})`);
+        if (length > this.frameBytesMax)
+          throw malformed(`a frame of ${length} bytes (at most ${this.frameBytesMax})`);
         this.#headFilled = 0;
         if (chunk.length - at >= length) {
           this.#dispatch(this.#head[4] as number, chunk.subarray(at, at + length));

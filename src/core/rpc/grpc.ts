@@ -6,7 +6,7 @@
  */
 import {
   type ChannelOptions,
-  Client,
+  type Client,
   type ClientDuplexStream,
   credentials,
   InterceptingCall,
@@ -49,7 +49,11 @@ export function createServer(token: string): Server {
             const given = metadata.get("authorization")[0];
             const bearer = typeof given === "string" && given.startsWith("Bearer ") ? given.slice(7) : "";
             if (tokensEqual(bearer, token)) proceed(metadata);
-            else call.sendStatus({ code: status.UNAUTHENTICATED, details: "the cluster token is missing or wrong" });
+            else
+              call.sendStatus({
+                code: status.UNAUTHENTICATED,
+                details: "the cluster token is missing or wrong",
+              });
           },
         });
       },
@@ -139,7 +143,8 @@ export function fromServiceError(error: ServiceError, client: Client): TsrayErro
   if (error.code === status.UNAUTHENTICATED) {
     return new AuthenticationError(`${target} refused the connection: ${error.details}`, { cause: error });
   }
-  const what = error.code === status.DEADLINE_EXCEEDED ? "did not answer in time" : (error.details ?? error.message);
+  const what =
+    error.code === status.DEADLINE_EXCEEDED ? "did not answer in time" : (error.details ?? error.message);
   return new ClusterUnreachableError(`no answer from ${target}: ${what}`, { cause: error });
 }
 
@@ -148,7 +153,9 @@ export function toServiceError(error: unknown): Partial<ServiceError> {
   const ours =
     error instanceof TsrayError
       ? error
-      : new ClusterUnreachableError(`internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      : new ClusterUnreachableError(
+          `internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+        );
   const metadata = new Metadata();
   metadata.set(ERROR_KEY, Buffer.from(JSON.stringify(toErrorRecord(ours)), "utf8"));
   return { code: status.FAILED_PRECONDITION, details: ours.message.split("\n")[0] ?? "", metadata };

@@ -158,7 +158,12 @@ export interface CallExtra {
 
 /** What an actor is made of; packed by its creator, read by its worker only. */
 export interface ActorCreation {
-  readonly descriptor: { readonly module: string; readonly name: string; readonly hash: string; readonly ordinal: number };
+  readonly descriptor: {
+    readonly module: string;
+    readonly name: string;
+    readonly hash: string;
+    readonly ordinal: number;
+  };
   readonly owner: readonly unknown[];
   readonly args: ArgsPayload;
   /** What handles know of the class (ActorMeta): for a handle on itself. */
@@ -208,6 +213,12 @@ export interface ActorStart {
 
 /** Raylet -> driver. */
 export interface JobNotice {
-  readonly lines?: readonly (readonly [name: string, pid: number, isStderr: boolean, text: string, nodeId: string])[];
+  readonly lines?: readonly (readonly [
+    name: string,
+    pid: number,
+    isStderr: boolean,
+    text: string,
+    nodeId: string,
+  ])[];
   readonly warning?: string;
 }

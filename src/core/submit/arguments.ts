@@ -27,7 +27,8 @@ export function packArguments(
   references: ReferenceTable,
 ): PackedArguments {
   if (args.length === 0) return EMPTY;
-  if (args.length <= PLAIN_ARGS_MAX && args.every(isPlain)) return { args: [0, args], waitFor: undefined, held: undefined };
+  if (args.length <= PLAIN_ARGS_MAX && args.every(isPlain))
+    return { args: [0, args], waitFor: undefined, held: undefined };
 
   const waitFor: ObjectEntry[] = [];
   const positions: number[] = [];
@@ -45,7 +46,10 @@ export function packArguments(
     objects.settle(carrier, packed.payload);
     held.push(carrier);
   }
-  const refs = waitFor.length === 0 ? NO_REFS : waitFor.map((entry, i): ArgRef => [positions[i] as number, references.export(entry), null]);
+  const refs =
+    waitFor.length === 0
+      ? NO_REFS
+      : waitFor.map((entry, i): ArgRef => [positions[i] as number, references.export(entry), null]);
   return {
     args: [1, packed.payload, refs, carrier.seq],
     waitFor: waitFor.length === 0 ? undefined : waitFor,
@@ -56,5 +60,10 @@ export function packArguments(
 /** The same arguments with the values of its refs filled in, as far as they are known here. */
 export function fillArguments(args: ArgsPayload, waitedFor: readonly ObjectEntry[]): ArgsPayload {
   if (args[0] === 0 || waitedFor.length === 0) return args;
-  return [1, args[1], args[2].map(([position, ref], i): ArgRef => [position, ref, waitedFor[i]?.payload ?? null]), args[3]];
+  return [
+    1,
+    args[1],
+    args[2].map(([position, ref], i): ArgRef => [position, ref, waitedFor[i]?.payload ?? null]),
+    args[3],
+  ];
 }

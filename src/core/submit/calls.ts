@@ -42,7 +42,9 @@ export function promise(references: ReferenceTable, numReturns: NumReturns): Pro
 }
 
 export function submittedOf(call: Promised): Submitted {
-  return call.generator ? { kind: "generator", source: call.generator } : { kind: "refs", entries: call.returns };
+  return call.generator
+    ? { kind: "generator", source: call.generator }
+    : { kind: "refs", entries: call.returns };
 }
 
 export class Calls {
@@ -126,12 +128,18 @@ export class Calls {
   }
 
   /** Has `onOver` called when the signal aborts or the time is up. */
-  watch(call: CallRecord, options: { signal: AbortSignal | undefined; timeout: number | undefined }, onOver: (why: string) => void): void {
+  watch(
+    call: CallRecord,
+    options: { signal: AbortSignal | undefined; timeout: number | undefined },
+    onOver: (why: string) => void,
+  ): void {
     const { signal, timeout } = options;
     if (signal === undefined && timeout === undefined) return;
     const onAbort = () => onOver("its signal was aborted");
     const timer =
-      timeout === undefined ? undefined : setTimeout(() => onOver(`it was not done within its timeout of ${timeout} ms`), timeout);
+      timeout === undefined
+        ? undefined
+        : setTimeout(() => onOver(`it was not done within its timeout of ${timeout} ms`), timeout);
     signal?.addEventListener("abort", onAbort, { once: true });
     call.cleanup = () => {
       clearTimeout(timer);
@@ -147,7 +155,9 @@ export class Calls {
       return false;
     } catch (thrown) {
       const cause = thrown instanceof TaskError ? thrown.cause : thrown;
-      return classes.some((Class) => cause instanceof Class || (cause instanceof Error && cause.name === Class.name));
+      return classes.some(
+        (Class) => cause instanceof Class || (cause instanceof Error && cause.name === Class.name),
+      );
     }
   }
 
@@ -159,7 +169,11 @@ export class Calls {
     } catch (thrown) {
       const cause: unknown = thrown instanceof TaskError ? thrown.cause : thrown;
       if (cause instanceof Error && names.includes(cause.name)) return true;
-      for (let proto: unknown = cause; typeof proto === "object" && proto !== null; proto = Object.getPrototypeOf(proto)) {
+      for (
+        let proto: unknown = cause;
+        typeof proto === "object" && proto !== null;
+        proto = Object.getPrototypeOf(proto)
+      ) {
         if (names.includes(proto.constructor.name)) return true;
       }
       return false;

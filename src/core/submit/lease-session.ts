@@ -5,7 +5,12 @@
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { JobConfigRecord } from "../rpc/messages.ts";
-import type { LeaseAnswer, LeaseDemand, LeaseMessage, RayletServiceClient } from "../wire/gen/tsray/v1/raylet.ts";
+import type {
+  LeaseAnswer,
+  LeaseDemand,
+  LeaseMessage,
+  RayletServiceClient,
+} from "../wire/gen/tsray/v1/raylet.ts";
 
 export interface SessionEvents {
   onAnswer(session: LeaseSession, answer: NonNullable<LeaseAnswer["answer"]>): void;
@@ -27,7 +32,14 @@ export class LeaseSession {
   /** Leases held over this session. */
   leases = 0;
 
-  constructor(address: string, nodeId: string, token: string, self: Endpoint, job: JobConfigRecord, events: SessionEvents) {
+  constructor(
+    address: string,
+    nodeId: string,
+    token: string,
+    self: Endpoint,
+    job: JobConfigRecord,
+    events: SessionEvents,
+  ) {
     this.address = address;
     this.nodeId = nodeId;
     this.#events = events;
@@ -71,7 +83,10 @@ export class LeaseSession {
     stream.on("error", (error) => this.#fail(error.message));
     stream.on("end", () => this.#fail("the raylet ended the lease session"));
     stream.write({
-      message: { $case: "open", value: { owner: { ...self }, job: { ...job, execArgv: [...job.execArgv], argv: [...job.argv] } } },
+      message: {
+        $case: "open",
+        value: { owner: { ...self }, job: { ...job, execArgv: [...job.execArgv], argv: [...job.argv] } },
+      },
     });
     for (const message of this.#queued) stream.write({ message });
     this.#queued = [];

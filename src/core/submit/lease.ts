@@ -48,7 +48,13 @@ export class Lease {
     if (this.inFlight.size === 0) return true;
     const { estimateMicros } = task.fn;
     // A task that must not run twice is never queued: after a crash, it must be certain whether it had begun.
-    if (estimateMicros === undefined || task.options.maxRetries === 0 || task.options.maxCalls > 0 || this.#exclusive > 0) return false;
+    if (
+      estimateMicros === undefined ||
+      task.options.maxRetries === 0 ||
+      task.options.maxCalls > 0 ||
+      this.#exclusive > 0
+    )
+      return false;
     return this.#queuedMicros + estimateMicros <= QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
   }
 

@@ -432,8 +432,11 @@ export class Leases {
 
   #failAll(cls: SchedulingClass, session: LeaseSession, reason: string): void {
     this.#answered(session, cls.id, Number.POSITIVE_INFINITY);
-    const payload = this.#parts.objects.errorPayload(new UnschedulableError(`task ${cls.queue.peek()?.name ?? ""} cannot be placed: ${reason}`));
-    for (let task = cls.queue.shift(); task !== undefined; task = cls.queue.shift()) this.#parts.fail(task, payload);
+    const payload = this.#parts.objects.errorPayload(
+      new UnschedulableError(`task ${cls.queue.peek()?.name ?? ""} cannot be placed: ${reason}`),
+    );
+    for (let task = cls.queue.shift(); task !== undefined; task = cls.queue.shift())
+      this.#parts.fail(task, payload);
   }
 
   // --- time ---
@@ -443,7 +446,8 @@ export class Leases {
     let active = false;
     for (const lease of [...this.#leases.values()]) {
       active = true;
-      if (lease.inFlight.size === 0 && nowMs - lease.idleSinceMs > LEASE_IDLE_MS) this.#return(lease, false, false);
+      if (lease.inFlight.size === 0 && nowMs - lease.idleSinceMs > LEASE_IDLE_MS)
+        this.#return(lease, false, false);
     }
     for (const cls of this.#classes.values()) {
       if (cls.queue.length === 0) continue;

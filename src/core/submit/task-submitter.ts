@@ -7,21 +7,22 @@
 import { NodeDiedError, TaskCancelledError, WorkerCrashedError } from "../base/errors.ts";
 import { describeFunction, type RegisteredTask } from "../base/function-registry.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
+import { UNITS } from "../base/resources.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.ts";
-import { UNITS } from "../base/resources.ts";
 import { fillArguments } from "./arguments.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
 import type { GeneratorState } from "./generator-state.ts";
-import { learnDuration, type Lease } from "./lease.ts";
+import { type Lease, learnDuration } from "./lease.ts";
 import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
 import { FunctionState, TaskRecord } from "./task-record.ts";
 
 /** Failed tasks remembered for `tsray list tasks`. */
 const FAILED_KEPT_MAX = 1000;
 
-export interface TaskSubmitterParts extends Omit<LeasesParts, "onWorkerLost" | "dispatch" | "fail" | "objects"> {
+export interface TaskSubmitterParts
+  extends Omit<LeasesParts, "onWorkerLost" | "dispatch" | "fail" | "objects"> {
   readonly calls: Calls;
   /** Called as work begins and ends, so that a driver stays alive while it waits. */
   readonly onBusy: (delta: 1 | -1) => void;
@@ -62,7 +63,12 @@ export class TaskSubmitter {
   }
 
   /** Refs at once; nothing is awaited. @throws SerializationError, ObjectStoreFullError */
-  submit(record: RegisteredTask, args: readonly unknown[], options: ResolvedTaskOptions, promised?: Promised): Submitted {
+  submit(
+    record: RegisteredTask,
+    args: readonly unknown[],
+    options: ResolvedTaskOptions,
+    promised?: Promised,
+  ): Submitted {
     const parts = this.#calls.make(options.name || record.name, args, options.numReturns, promised);
     const task = new TaskRecord(parts, this.#functionState(record), options);
     for (const entry of task.returns) entry.task = task;
@@ -75,7 +81,13 @@ export class TaskSubmitter {
   /** Runs the task behind a lost object once more. @returns false when it may not */
   reconstruct(entry: ObjectEntry): boolean {
     const task = entry.task;
-    if (!(task instanceof TaskRecord) || task.generator !== undefined || task.state !== "done" || task.abandoned) return false;
+    if (
+      !(task instanceof TaskRecord) ||
+      task.generator !== undefined ||
+      task.state !== "done" ||
+      task.abandoned
+    )
+      return false;
     const { maxRetries } = task.options;
     if (maxRetries >= 0 && entry.reconstructions >= maxRetries) return false;
     for (const other of task.returns) {
@@ -102,7 +114,8 @@ export class TaskSubmitter {
   /** Cancels what the given task of this process has submitted. */
   cancelChildren(parentSeq: number, force: boolean): void {
     for (const task of [...this.#tasks.values()]) {
-      if (task.parentSeq === parentSeq) this.#cancelTask(task, force, true, "the task that submitted it was cancelled");
+      if (task.parentSeq === parentSeq)
+        this.#cancelTask(task, force, true, "the task that submitted it was cancelled");
     }
   }
 
@@ -292,7 +305,9 @@ export class TaskSubmitter {
   #cancelTask(task: TaskRecord, force: boolean, recursive: boolean, why: string): void {
     if (task.state === "done") return;
     const { lease } = task;
-    const payload = this.#calls.objects.errorPayload(new TaskCancelledError(`task ${task.name} was cancelled: ${why}`));
+    const payload = this.#calls.objects.errorPayload(
+      new TaskCancelledError(`task ${task.name} was cancelled: ${why}`),
+    );
     if (!task.abandoned) {
       if (lease === undefined) {
         if (task.state === "queued") this.#leases.dequeue(task);
@@ -337,7 +352,11 @@ export class TaskSubmitter {
   #row(task: TaskRecord): TaskRow {
     const { lease } = task;
     const state =
-      task.state === "waiting" ? "PENDING_ARGS_AVAIL" : task.state === "queued" ? "PENDING_NODE_ASSIGNMENT" : "RUNNING";
+      task.state === "waiting"
+        ? "PENDING_ARGS_AVAIL"
+        : task.state === "queued"
+          ? "PENDING_NODE_ASSIGNMENT"
+          : "RUNNING";
     const reason =
       task.state === "waiting"
         ? "waiting for arguments"
@@ -368,13 +387,16 @@ function crashError(task: TaskRecord, lease: Lease, loss: WorkerLoss): Error {
       : loss.exitCode !== null
         ? `exited with code ${loss.exitCode}`
         : "was lost";
-  const tail = loss.stderrTail === "" ? "" : `\n  last output on its stderr:\n${loss.stderrTail.replace(/^/gm, "    ")}`;
+  const tail =
+    loss.stderrTail === "" ? "" : `\n  last output on its stderr:\n${loss.stderrTail.replace(/^/gm, "    ")}`;
   const tries = task.attempt > 0 ? ` (attempt ${task.attempt + 1})` : "";
-  return new WorkerCrashedError(`worker ${pid} on node ${nodeId} ${how} while it ran task ${task.name}${tries}${tail}`, {
-    pid,
-    exitCode: loss.exitCode,
-    signal: loss.signal === "" ? null : loss.signal,
-    stderrTail: loss.stderrTail,
-  });
+  return new WorkerCrashedError(
+    `worker ${pid} on node ${nodeId} ${how} while it ran task ${task.name}${tries}${tail}`,
+    {
+      pid,
+      exitCode: loss.exitCode,
+      signal: loss.signal === "" ? null : loss.signal,
+      stderrTail: loss.stderrTail,
+    },
+  );
 }
-

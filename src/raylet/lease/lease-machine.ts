@@ -42,11 +42,30 @@ export type LeaseEvent =
   | { readonly kind: "jobEnded"; readonly jobId: string };
 
 export type LeaseEffect =
-  | { readonly kind: "grant"; readonly owner: string; readonly classId: number; readonly leaseId: string; readonly workerId: string; readonly resources: Resources; readonly gpuIds: readonly string[] }
-  | { readonly kind: "redirect"; readonly owner: string; readonly classId: number; readonly count: number; readonly node: NodeView }
+  | {
+      readonly kind: "grant";
+      readonly owner: string;
+      readonly classId: number;
+      readonly leaseId: string;
+      readonly workerId: string;
+      readonly resources: Resources;
+      readonly gpuIds: readonly string[];
+    }
+  | {
+      readonly kind: "redirect";
+      readonly owner: string;
+      readonly classId: number;
+      readonly count: number;
+      readonly node: NodeView;
+    }
   | { readonly kind: "reject"; readonly owner: string; readonly classId: number; readonly count: number }
   | { readonly kind: "pending"; readonly owner: string; readonly classId: number; readonly reason: string }
-  | { readonly kind: "unschedulable"; readonly owner: string; readonly classId: number; readonly reason: string }
+  | {
+      readonly kind: "unschedulable";
+      readonly owner: string;
+      readonly classId: number;
+      readonly reason: string;
+    }
   | { readonly kind: "startWorkers"; readonly jobId: string; readonly count: number }
   | { readonly kind: "reclaim"; readonly owner: string; readonly leaseId: string };
 
@@ -94,7 +113,12 @@ export class LeaseMachine {
   #spreadCursor = 0;
   #nextLease = 1;
 
-  constructor(options: { nodeId: string; total: Resources; gpuIds: readonly string[]; workersPerJobMax: number }) {
+  constructor(options: {
+    nodeId: string;
+    total: Resources;
+    gpuIds: readonly string[];
+    workersPerJobMax: number;
+  }) {
     this.#nodeId = options.nodeId;
     this.total = options.total;
     this.available = { ...options.total };
@@ -109,13 +133,19 @@ export class LeaseMachine {
         this.#state(event.demand);
         break;
       case "ownerGone":
-        for (const [key, demand] of this.#demands) if (demand.owner === event.owner) this.#demands.delete(key);
+        for (const [key, demand] of this.#demands)
+          if (demand.owner === event.owner) this.#demands.delete(key);
         for (const lease of [...this.#leases.values()]) if (lease.owner === event.owner) this.#release(lease);
         break;
       case "workerIdle":
         if (!this.#workers.has(event.workerId)) {
           this.#started(event.jobId);
-          this.#workers.set(event.workerId, { id: event.workerId, jobId: event.jobId, blocked: false, leases: new Set() });
+          this.#workers.set(event.workerId, {
+            id: event.workerId,
+            jobId: event.jobId,
+            blocked: false,
+            leases: new Set(),
+          });
         }
         break;
       case "workerBlocked":
@@ -137,7 +167,8 @@ export class LeaseMachine {
         break;
       case "jobEnded":
         this.#starting.delete(event.jobId);
-        for (const [key, demand] of this.#demands) if (demand.jobId === event.jobId) this.#demands.delete(key);
+        for (const [key, demand] of this.#demands)
+          if (demand.jobId === event.jobId) this.#demands.delete(key);
         break;
     }
     this.#schedule(effects);
@@ -177,7 +208,9 @@ export class LeaseMachine {
   }
 
   idleWorkers(): { workerId: string; jobId: string }[] {
-    return [...this.#workers.values()].filter((w) => w.leases.size === 0).map((w) => ({ workerId: w.id, jobId: w.jobId }));
+    return [...this.#workers.values()]
+      .filter((w) => w.leases.size === 0)
+      .map((w) => ({ workerId: w.id, jobId: w.jobId }));
   }
 
   leasesOf(workerId: string): { leaseId: string; owner: string }[] {
@@ -193,7 +226,9 @@ export class LeaseMachine {
 
   /** Waiting demand, for reports. */
   pending(): { resources: Resources; count: number; reason: string }[] {
-    return [...this.#demands.values()].filter((d) => d.count > 0).map(({ resources, count, reason }) => ({ resources, count, reason }));
+    return [...this.#demands.values()]
+      .filter((d) => d.count > 0)
+      .map(({ resources, count, reason }) => ({ resources, count, reason }));
   }
 
   /** @throws Error naming the broken rule */
@@ -201,16 +236,21 @@ export class LeaseMachine {
     const held: Record<string, number> = { ...heldElsewhere };
     for (const lease of this.#leases.values()) {
       const worker = this.#workers.get(lease.workerId);
-      if (worker === undefined || !worker.leases.has(lease.id)) throw new Error(`lease ${lease.id} names worker ${lease.workerId}, which does not know it`);
+      if (worker === undefined || !worker.leases.has(lease.id))
+        throw new Error(`lease ${lease.id} names worker ${lease.workerId}, which does not know it`);
       add(held, heldBy(lease));
     }
     for (const worker of this.#workers.values()) {
       const running = [...worker.leases].filter((id) => this.#leases.get(id)?.cpuReleased === false);
-      if (running.length > 1) throw new Error(`worker ${worker.id}: leases ${running.join(" and ")} both hold CPUs`);
+      if (running.length > 1)
+        throw new Error(`worker ${worker.id}: leases ${running.join(" and ")} both hold CPUs`);
     }
     for (const name of Object.keys(this.total)) {
       const sum = (held[name] ?? 0) + (this.available[name] ?? 0);
-      if (sum !== this.total[name]) throw new Error(`${name}: held ${held[name] ?? 0} + available ${this.available[name]} is not ${this.total[name]}`);
+      if (sum !== this.total[name])
+        throw new Error(
+          `${name}: held ${held[name] ?? 0} + available ${this.available[name]} is not ${this.total[name]}`,
+        );
     }
   }
 
@@ -313,8 +353,16 @@ export class LeaseMachine {
       const possible = wanted !== undefined && fits(resources, wanted.total);
       if (possible && !pinnedHere) return this.#redirect(demand, wanted, demand.count, effects);
       if (!possible && !strategy.soft) {
-        const why = wanted === undefined ? "is not in the cluster" : `can never hold it: ${describeMissing(resources, wanted.total, wanted.total)}`;
-        effects.push({ kind: "unschedulable", owner: demand.owner, classId: demand.classId, reason: `node ${strategy.nodeId} ${why}` });
+        const why =
+          wanted === undefined
+            ? "is not in the cluster"
+            : `can never hold it: ${describeMissing(resources, wanted.total, wanted.total)}`;
+        effects.push({
+          kind: "unschedulable",
+          owner: demand.owner,
+          classId: demand.classId,
+          reason: `node ${strategy.nodeId} ${why}`,
+        });
         demand.count = 0;
         return "settled";
       }
@@ -350,7 +398,12 @@ export class LeaseMachine {
     if (view) for (let i = 0; i < count; i++) subtract(view.available, demand.resources);
     demand.count -= count;
     const last = effects.at(-1);
-    if (last?.kind === "redirect" && last.owner === demand.owner && last.classId === demand.classId && last.node.nodeId === node.nodeId) {
+    if (
+      last?.kind === "redirect" &&
+      last.owner === demand.owner &&
+      last.classId === demand.classId &&
+      last.node.nodeId === node.nodeId
+    ) {
       effects[effects.length - 1] = { ...last, count: last.count + count };
     } else {
       effects.push({ kind: "redirect", owner: demand.owner, classId: demand.classId, count, node });
@@ -361,7 +414,11 @@ export class LeaseMachine {
   #placeHere(key: string, demand: Demand, effects: LeaseEffect[]): Verdict {
     const { resources, owner, classId, jobId } = demand;
     if (!fits(resources, this.available)) {
-      return this.#wait(demand, `waiting for ${describeMissing(resources, this.available, this.total)}`, effects);
+      return this.#wait(
+        demand,
+        `waiting for ${describeMissing(resources, this.available, this.total)}`,
+        effects,
+      );
     }
     const worker = this.#idleWorker(jobId) ?? this.#blockedWorker(jobId);
     if (worker === undefined) return this.#wait(demand, "waiting for a worker to start", effects);
@@ -369,7 +426,16 @@ export class LeaseMachine {
     if (gpuIds === undefined) return this.#wait(demand, "waiting for a GPU with enough of it free", effects);
     const leaseId = `${this.#nodeId}-${this.#nextLease++}`;
     subtract(this.available, resources);
-    this.#leases.set(leaseId, { id: leaseId, owner, classKey: key, workerId: worker.id, resources, gpuIds, reclaimed: false, cpuReleased: false });
+    this.#leases.set(leaseId, {
+      id: leaseId,
+      owner,
+      classKey: key,
+      workerId: worker.id,
+      resources,
+      gpuIds,
+      reclaimed: false,
+      cpuReleased: false,
+    });
     this.#leasesPerClass.set(key, (this.#leasesPerClass.get(key) ?? 0) + 1);
     worker.leases.add(leaseId);
     demand.count -= 1;
@@ -397,7 +463,8 @@ export class LeaseMachine {
   }
 
   #idleWorker(jobId: string): WorkerState | undefined {
-    for (const worker of this.#workers.values()) if (worker.jobId === jobId && worker.leases.size === 0) return worker;
+    for (const worker of this.#workers.values())
+      if (worker.jobId === jobId && worker.leases.size === 0) return worker;
     return undefined;
   }
 
@@ -408,7 +475,8 @@ export class LeaseMachine {
     for (const worker of this.#workers.values()) {
       if (worker.jobId !== jobId) continue;
       count += 1;
-      const idle = worker.blocked && [...worker.leases].every((id) => this.#leases.get(id)?.cpuReleased === true);
+      const idle =
+        worker.blocked && [...worker.leases].every((id) => this.#leases.get(id)?.cpuReleased === true);
       if (idle && (best === undefined || worker.leases.size < best.leases.size)) best = worker;
     }
     return count >= this.#workersPerJobMax ? best : undefined;

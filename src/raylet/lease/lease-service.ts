@@ -3,9 +3,9 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { Endpoint } from "../../core/base/endpoint.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
 import type { LeaseAnswer, LeaseDemand, LeaseMessage } from "../../core/wire/gen/tsray/v1/raylet.ts";
+import { jobFromWire } from "../wire.ts";
 import type { PooledWorker, WorkerPool } from "../workers/worker-pool.ts";
 import type { WorkerEnd } from "../workers/worker-process.ts";
-import { jobFromWire } from "../wire.ts";
 import type { LeaseEffect, LeaseEvent, LeaseMachine } from "./lease-machine.ts";
 
 type Stream = ServerDuplexStream<LeaseMessage, LeaseAnswer>;
@@ -62,7 +62,11 @@ export class LeaseService {
         if (worker !== undefined && (workerFailed || exitWorker)) worker.process.kill();
         // A failed worker's lease stays until its end is known, so that the owner is told how it ended.
         if (!workerFailed) this.feed({ kind: "leaseReturned", leaseId });
-        else if (worker === undefined) this.#say(session.ownerId, workerGone(leaseId, "", 0, { exitCode: null, signal: "", stderrTail: "" }));
+        else if (worker === undefined)
+          this.#say(
+            session.ownerId,
+            workerGone(leaseId, "", 0, { exitCode: null, signal: "", stderrTail: "" }),
+          );
       }
     });
     stream.on("end", () => {
@@ -124,23 +128,38 @@ export class LeaseService {
         const endpoint: Endpoint = worker.link.peer;
         this.#say(effect.owner, {
           $case: "grant",
-          value: { classId, leaseId, worker: { ...endpoint }, resources: { amounts: { ...effect.resources } }, gpuIds: [...gpuIds] },
+          value: {
+            classId,
+            leaseId,
+            worker: { ...endpoint },
+            resources: { amounts: { ...effect.resources } },
+            gpuIds: [...gpuIds],
+          },
         });
         break;
       }
       case "redirect": {
         const { classId, count, node } = effect;
-        this.#say(effect.owner, { $case: "redirect", value: { classId, count, nodeId: node.nodeId, rayletAddress: node.address } });
+        this.#say(effect.owner, {
+          $case: "redirect",
+          value: { classId, count, nodeId: node.nodeId, rayletAddress: node.address },
+        });
         break;
       }
       case "reject":
         this.#say(effect.owner, { $case: "reject", value: { classId: effect.classId, count: effect.count } });
         break;
       case "pending":
-        this.#say(effect.owner, { $case: "pending", value: { classId: effect.classId, reason: effect.reason } });
+        this.#say(effect.owner, {
+          $case: "pending",
+          value: { classId: effect.classId, reason: effect.reason },
+        });
         break;
       case "unschedulable":
-        this.#say(effect.owner, { $case: "unschedulable", value: { classId: effect.classId, reason: effect.reason } });
+        this.#say(effect.owner, {
+          $case: "unschedulable",
+          value: { classId: effect.classId, reason: effect.reason },
+        });
         break;
       case "reclaim":
         this.#say(effect.owner, { $case: "reclaim", value: { leaseId: effect.leaseId } });

@@ -16,7 +16,11 @@ export interface NodeView {
 }
 
 /** @returns the node for one more task of these resources, or undefined when none has room now */
-export function pickHybrid(wanted: Resources, self: NodeView, others: Iterable<NodeView>): NodeView | undefined {
+export function pickHybrid(
+  wanted: Resources,
+  self: NodeView,
+  others: Iterable<NodeView>,
+): NodeView | undefined {
   let best: NodeView | undefined;
   let bestScore = Number.POSITIVE_INFINITY;
   const consider = (node: NodeView) => {
@@ -36,7 +40,11 @@ export function pickHybrid(wanted: Resources, self: NodeView, others: Iterable<N
 }
 
 /** Round robin over the nodes with room, starting after `cursor`. */
-export function pickSpread(wanted: Resources, nodes: readonly NodeView[], cursor: number): { node: NodeView; cursor: number } | undefined {
+export function pickSpread(
+  wanted: Resources,
+  nodes: readonly NodeView[],
+  cursor: number,
+): { node: NodeView; cursor: number } | undefined {
   for (let i = 0; i < nodes.length; i++) {
     const at = (cursor + i) % nodes.length;
     const node = nodes[at] as NodeView;

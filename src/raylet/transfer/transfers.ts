@@ -65,8 +65,15 @@ export class Transfers {
         break;
       }
       case Transfer.read: {
-        const [, requestId, key, offset, length] = message as unknown as [number, number, Buffer, number, number];
-        const bytes = this.#store.sizeOf(key) === undefined ? undefined : this.#store.readChunk(key, offset, length);
+        const [, requestId, key, offset, length] = message as unknown as [
+          number,
+          number,
+          Buffer,
+          number,
+          number,
+        ];
+        const bytes =
+          this.#store.sizeOf(key) === undefined ? undefined : this.#store.readChunk(key, offset, length);
         void channel.sendBlob([Transfer.chunk, requestId, offset], bytes ?? Buffer.alloc(0));
         break;
       }
@@ -83,7 +90,8 @@ export class Transfers {
 
   onChannelClosed(channel: Channel): void {
     for (const [requestId, pull] of this.#pulls) {
-      if (pull.channel === channel) this.#end(requestId, pull, "the connection to the node that holds it broke");
+      if (pull.channel === channel)
+        this.#end(requestId, pull, "the connection to the node that holds it broke");
     }
   }
 
@@ -125,7 +133,11 @@ export class Transfers {
     }
     if (pull.writer === undefined) {
       // Another way brought it here meanwhile.
-      this.#end(requestId, pull, this.#store.contains(pull.key) ? null : "it is being written here by someone else");
+      this.#end(
+        requestId,
+        pull,
+        this.#store.contains(pull.key) ? null : "it is being written here by someone else",
+      );
       return;
     }
     pull.size = size;

@@ -2,11 +2,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { WORKER_ENTRY } from "../../core/launch/entries.ts";
 import type { WorkerBoot } from "../../core/launch/worker-boot.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
-import { WORKER_ENTRY } from "../../core/launch/entries.ts";
-import { type OutputLine, OutputReader } from "./output.ts";
 import type { LogFile } from "./log-file.ts";
+import { type OutputLine, OutputReader } from "./output.ts";
 
 /** After the process has ended, its pipes may stay open in processes it left behind; they are killed, then this long. */
 const DRAIN_MS = 200;
