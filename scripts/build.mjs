@@ -1,17 +1,29 @@
 // Bundles src/ into dist/: few, shared chunks, because every process of a cluster pays for each file it opens.
 // Declarations come from tsc. `--js-only` skips them (used while developing).
 import { execFileSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-rmSync(`${root}dist`, { recursive: true, force: true });
+const jsOnly = process.argv.includes("--js-only");
+if (!jsOnly) rmSync(`${root}dist`, { recursive: true, force: true });
 
-await build({
+/**
+ * dist/index.js hands out one instance of tsray per process, whoever loads it: a loader that turns modules into CommonJS
+ * (tsx, in a package without "type": "module") would otherwise make a second one beside the worker's own.
+ */
+const door = (names, version) => `import * as own from "./impl.js";
+const shared = (globalThis[Symbol.for("tsray@${version}")] ??= own);
+export const { ${names.join(", ")} } = shared;
+`;
+const THROUGH_THE_DOOR = /\/src\/(testing|libs|worker\/main)/;
+
+const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: {
-    index: "src/index.ts",
+    impl: "src/index.ts",
     testing: "src/testing/index.ts",
     cli: "src/cli/main.ts",
     worker: "src/worker/main.ts",
@@ -28,9 +40,24 @@ await build({
   sourcesContent: false,
   chunkNames: "chunks/[name]-[hash]",
   logLevel: "warning",
+  metafile: true,
+  plugins: [
+    {
+      name: "public-door",
+      setup({ onResolve }) {
+        onResolve({ filter: /\/index\.ts$/ }, ({ path, importer }) =>
+          THROUGH_THE_DOOR.test(importer) && resolve(dirname(importer), path) === join(root, "src/index.ts")
+            ? { path: "./index.js", external: true }
+            : undefined,
+        );
+      },
+    },
+  ],
 });
+const { version } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
+writeFileSync(`${root}dist/index.js`, door(metafile.outputs["dist/impl.js"].exports, version));
 
-if (!process.argv.includes("--js-only")) {
+if (!jsOnly) {
   execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.types.json"], {
     cwd: root,
     stdio: "inherit",

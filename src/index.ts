@@ -19,7 +19,32 @@ export type {
   WaitFn,
   WaitResult,
 } from "./core/api/types.ts";
-export * from "./core/base/errors.ts";
+export {
+  ActorDiedError,
+  ActorUnavailableError,
+  AlreadyInitializedError,
+  AuthenticationError,
+  ClusterUnreachableError,
+  type ErrorName,
+  FunctionNotFoundError,
+  GetTimeoutError,
+  InvalidOptionError,
+  NodeDiedError,
+  NotInitializedError,
+  ObjectLostError,
+  ObjectStoreFullError,
+  OutOfMemoryError,
+  OwnerDiedError,
+  PendingCallsLimitError,
+  PlacementGroupError,
+  RuntimeEnvError,
+  SerializationError,
+  TaskCancelledError,
+  TaskError,
+  TsrayError,
+  UnschedulableError,
+  WorkerCrashedError,
+} from "./core/base/errors.ts";
 export type {
   ActorOptions,
   CancelOptions,

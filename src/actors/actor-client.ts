@@ -183,6 +183,11 @@ export class ActorClient {
     }
   }
 
+  /** This process leaves the cluster: what is outstanding fails. */
+  shutDown(error: Error): void {
+    this.#die(error);
+  }
+
   cancel(call: ActorCall, recursive: boolean, why: string): void {
     if (call.done || call.abandoned) return;
     call.abandoned = true;

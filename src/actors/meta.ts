@@ -1,5 +1,5 @@
 /** What a handle must know of its actor's class, in a form that travels with it. */
-import { methodsOf, type RegisteredClass } from "../core/base/function-registry.ts";
+import { labelOf, methodsOf, type RegisteredClass } from "../core/base/function-registry.ts";
 import type { ResolvedActorOptions } from "../core/base/options.ts";
 
 export interface MethodMeta {
@@ -33,7 +33,7 @@ export function metaOf(record: RegisteredClass, options: ResolvedActorOptions): 
     };
   }
   return {
-    className: record.name,
+    className: labelOf(record),
     methods,
     maxTaskRetries: options.maxTaskRetries,
     maxPendingCalls: options.maxPendingCalls,

@@ -22,9 +22,14 @@ export function givenToken(option: string | undefined): string | undefined {
   return file === undefined || file === "" ? undefined : readTokenFile(file, "TSRAY_TOKEN_FILE");
 }
 
-/** Standing nodes of this user on this machine: not those embedded in drivers. */
+/** Nodes of this user on this machine that are there for whoever comes: not those of drivers and of tests. */
 export function standingNodes(): FoundNode[] {
-  return runningNodes().filter((node) => !node.embedded && node.headAddress !== "");
+  return runningNodes().filter((node) => node.standing && node.headAddress !== "");
+}
+
+/** This user's nodes of one cluster on this machine. */
+function nodesOfCluster(address: string): FoundNode[] {
+  return runningNodes().filter((node) => !node.embedded && sameAddress(node.headAddress, address));
 }
 
 /** Head address of the cluster that runs on this machine. @throws ClusterUnreachableError when there is none */
@@ -42,7 +47,7 @@ export function localAddress(): string {
 /** The token for a cluster: as given, else that which a daemon of this user wrote. @throws AuthenticationError */
 export function tokenFor(address: string, given: string | undefined): string {
   if (given !== undefined) return given;
-  const nodes = standingNodes().filter((node) => sameAddress(node.headAddress, address));
+  const nodes = nodesOfCluster(address);
   for (const { sessionDir, tokenGiven } of nodes) {
     if (tokenGiven) continue;
     try {
@@ -56,6 +61,20 @@ export function tokenFor(address: string, given: string | undefined): string {
 }
 
 /**
+ * Head address and token with which to ask it. The token is "" where none was given and none is known here: the head
+ * cannot be asked then, but that it is not there at all is said first.
+ * @throws ClusterUnreachableError when "auto" finds none; AuthenticationError when the cluster needs a token to be given
+ */
+export function findHead(
+  address: string,
+  given: string | undefined,
+): { readonly address: string; readonly token: string } {
+  const target = address === "auto" ? localAddress() : address;
+  const isKnown = nodesOfCluster(target).length > 0;
+  return { address: target, token: given === undefined && !isKnown ? "" : tokenFor(target, given) };
+}
+
+/**
  * @throws ClusterUnreachableError when the head does not answer, or no raylet of it runs on this machine
  * @throws AuthenticationError when the token is missing or wrong
  */
@@ -64,10 +83,7 @@ export async function findRaylet(
   given: string | undefined,
   timeoutMs = CONNECT_TIMEOUT_MS,
 ): Promise<FoundRaylet> {
-  const target = address === "auto" ? localAddress() : address;
-  const known = standingNodes().some((node) => sameAddress(node.headAddress, target));
-  // Without a token the head cannot be asked; that it is not there at all is said first.
-  const token = given === undefined && !known ? "" : tokenFor(target, given);
+  const { address: target, token } = findHead(address, given);
   const [{ createClient, unary }, { HeadServiceClient }] = await Promise.all([
     import("../core/rpc/grpc.ts"),
     import("../core/wire/gen/tsray/v1/head.ts"),

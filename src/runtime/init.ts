@@ -12,6 +12,7 @@ import { createSession, removeSession, sweepDeadSessions } from "../core/launch/
 import { startDaemon } from "../core/launch/start-daemon.ts";
 import type { Message } from "../core/rpc/frames.ts";
 import { type JobConfigRecord, type JobNotice, Local } from "../core/rpc/messages.ts";
+import { loadNative } from "../core/store/native.ts";
 import { DriverOutput, warn } from "./driver-output.ts";
 import { findRaylet, givenToken } from "./find-raylet.ts";
 import { keepAlive } from "./keep-alive.ts";
@@ -162,6 +163,10 @@ async function connect(
     onNotice,
   );
   const { channel } = runtime.connected.link;
+  if (welcome.storeKind === "files")
+    warnOnce(
+      `the native addon is not in use (${loadNative().reason ?? "not on this node"}): objects go through files, which is slower`,
+    );
   channel.unref();
   channel.onClose(() => {
     if (getState().kind === "driver" && runtime.isConnected)
@@ -258,6 +263,12 @@ async function attach(runtime: Runtime, options: ResolvedInitOptions): Promise<T
     host,
     end: async () => {},
   };
+}
+
+let warned = false;
+function warnOnce(line: string): void {
+  if (!warned) warn(line);
+  warned = true;
 }
 
 function killQuietly(pid: number): void {

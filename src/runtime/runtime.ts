@@ -12,6 +12,7 @@ import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
 import { ObjectLostError, TsrayError } from "../core/base/errors.ts";
 import {
   describeFunction,
+  labelOf,
   type RegisteredClass,
   type RegisteredTask,
 } from "../core/base/function-registry.ts";
@@ -204,7 +205,9 @@ export class Runtime implements RuntimePort {
     this.#failed ??= new TsrayError("NotInitializedError", "tsray was shut down");
     if (connected === undefined) return;
     this.#connected = undefined;
-    connected.tasks.close();
+    const over = connected.objects.errorPayload(this.#failed);
+    connected.tasks.close(over);
+    for (const call of [...this.#outstanding.values()]) call.client.shutDown(this.#failed);
     connected.head.close();
     this.#peers?.closeAll();
     connected.server.close();
@@ -328,7 +331,7 @@ export class Runtime implements RuntimePort {
   ): Promise<void> {
     const { objects, welcome, head } = this.connected;
     try {
-      const packed = packArguments(args, `new ${record.name}`, objects, this.references);
+      const packed = packArguments(args, `new ${labelOf(record)}`, objects, this.references);
       client.creationHeld = packed.held;
       const creation: ActorCreation = {
         descriptor: describeFunction(record),
@@ -341,7 +344,7 @@ export class Runtime implements RuntimePort {
       const spec = {
         actorId: client.actorId,
         jobId: welcome.job.jobId,
-        className: record.name,
+        className: labelOf(record),
         name: options.name,
         namespace: options.namespace ?? welcome.job.namespace,
         detached: options.detached,

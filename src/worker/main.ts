@@ -2,6 +2,8 @@
  * Program of a worker process. Becomes a worker of one job: evaluates the job's entry module up to `init()`, then serves
  * tasks, or one actor. Imports little: every process of a cluster pays for it.
  */
+// The public API as user code will get it: this process's one instance.
+import "../index.ts";
 import { readSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";

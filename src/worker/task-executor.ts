@@ -4,7 +4,7 @@
  */
 
 import { FunctionNotFoundError, TaskCancelledError } from "../core/base/errors.ts";
-import type { FunctionId, RegisteredFunction, RegisteredTask } from "../core/base/function-registry.ts";
+import { type FunctionId, labelOf, type RegisteredFunction, type RegisteredTask } from "../core/base/function-registry.ts";
 import { UNITS } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type ArgsPayload, Local, Peer, type RunExtra } from "../core/rpc/messages.ts";
@@ -200,7 +200,7 @@ export class TaskExecutor {
 
   #run(record: RegisteredTask, task: QueuedTask): void {
     const { job } = task;
-    job.name = task.givenName || record.name;
+    job.name = task.givenName || labelOf(record);
     this.#announce(job.name);
     if (job.gpuIds.length > 0) process.env.CUDA_VISIBLE_DEVICES = job.gpuIds.join(",");
     const flags = task.maxCalls === 0 ? noFlags : () => this.#countCall(record, task.maxCalls);

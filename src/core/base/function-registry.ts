@@ -7,8 +7,9 @@
  * Never imports a user's module and never runs a user's function.
  */
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { isAbsolute } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { InvalidOptionError } from "./errors.ts";
 import {
   type MethodOptions,
@@ -36,9 +37,11 @@ export interface FunctionId {
   readonly hash: string;
   /** How many registrations of the same module and name came before. */
   readonly ordinal: number;
+  /** Of the module's file; absent or "" where it cannot be read. Loaders may transform equal files differently. */
+  readonly file?: string;
 }
 
-interface Registration extends FunctionId {
+interface Registration extends Omit<FunctionId, "file"> {
   readonly generator: GeneratorKind;
   /** It was registered in the driver's entry module after `init` returned: no worker will ever register it. */
   readonly late: boolean;
@@ -87,6 +90,9 @@ export interface CallSite {
 }
 
 const NOWHERE: CallSite = { module: "", caller: "" };
+
+/** Name of what has none. */
+const ANONYMOUS = "anonymous";
 
 // ------------------------------------------------------------------------------------------------------- registering
 
@@ -154,7 +160,7 @@ function register(
   const known = recordOfFunction.get(fn);
   if (known !== undefined) return known;
   const { module } = callSite;
-  const late = registry.lateModule !== undefined && moduleUrl(registry.lateModule) === module;
+  const late = (callSite as Partial<DefinitionSite>).late ?? isLate(module);
   const key = keyOf(module, name);
   const same = recordsByName.get(key) ?? [];
   const record = new Registered({
@@ -175,6 +181,10 @@ function register(
     recordsByName.set(key, same);
   }
   return record;
+}
+
+function isLate(module: string): boolean {
+  return registry.lateModule !== undefined && moduleUrl(registry.lateModule) === module;
 }
 
 /** Says what `this` is when a static method runs. */
@@ -205,7 +215,9 @@ function findExact(id: FunctionId): RegisteredFunction | undefined {
   const exact = same[id.ordinal];
   if (exact?.hash === id.hash) return exact;
   const alike = same.filter((record) => record.hash === id.hash);
-  return alike.length === 1 ? alike[0] : undefined;
+  if (alike.length === 1) return alike[0];
+  // The same file, transformed into another text (as a CommonJS module there, as an ES module here).
+  return exact !== undefined && id.file !== undefined && id.file !== "" && id.file === fileHash(id.module) ? exact : undefined;
 }
 
 /** The function registered by that module under that name and number, whatever its text. */
@@ -219,7 +231,7 @@ export function findLoose(
 /** The descriptor of a record that travels. Its hash is "" in a process whose modules a test runner transformed. */
 export function describeFunction(record: RegisteredFunction): FunctionId {
   const { module, name, ordinal } = record;
-  return { module, name, ordinal, hash: isTransformedByRunner() ? "" : record.hash };
+  return { module, name, ordinal, hash: isTransformedByRunner() ? "" : record.hash, file: fileHash(module) };
 }
 
 /** Whether this process (or the one that started it) is a test of vitest or jest, which transform the modules they load. */
@@ -264,7 +276,12 @@ export function methodsOf(Class: AnyClass): ReadonlyMap<string, MethodInfo> {
 // -------------------------------------------------------------------------------------------- subclasses of Actor
 
 /** Where a class was written that extends `Actor`: the prototype it got as its parent leads there. */
-const definitionSites = new WeakMap<object, CallSite & { readonly seq: number }>();
+interface DefinitionSite extends CallSite {
+  readonly seq: number;
+  readonly late: boolean;
+}
+
+const definitionSites = new WeakMap<object, DefinitionSite>();
 let definitions = 0;
 let actorBase: AnyClass | undefined;
 let actorItself: object | undefined;
@@ -289,7 +306,8 @@ export function makeExtensible<B extends abstract new () => object>(base: B, sta
     configurable: true,
     get: function prototype(): object {
       const parent = Object.create(base.prototype) as object;
-      definitionSites.set(parent, { ...captureCallSite(prototype), seq: definitions++ });
+      const site = captureCallSite(prototype);
+      definitionSites.set(parent, { ...site, seq: definitions++, late: isLate(site.module) });
       return parent;
     },
   });
@@ -301,7 +319,7 @@ export function makeExtensible<B extends abstract new () => object>(base: B, sta
  * The place where a subclass of `Actor` was written; for a subclass of a subclass, where the one that names `Actor` was
  * (so one that is written in another module than that is better given to `remote()`).
  */
-function definitionSite(Class: AnyClass): (CallSite & { readonly seq: number }) | undefined {
+function definitionSite(Class: AnyClass): DefinitionSite | undefined {
   let proto = Object.getPrototypeOf(Class.prototype) as object | null;
   while (proto !== null && !definitionSites.has(proto)) proto = Object.getPrototypeOf(proto) as object | null;
   return proto === null ? undefined : definitionSites.get(proto);
@@ -429,11 +447,53 @@ function keyOf(module: string, name: string): string {
 
 function nameOf(fn: AnyFunction | AnyClass): string {
   const { name } = fn as { readonly name: unknown };
-  return typeof name === "string" && name !== "" ? name : "anonymous";
+  return typeof name === "string" && name !== "" ? name : ANONYMOUS;
 }
 
 function hashOf(fn: AnyFunction | AnyClass): string {
   return createHash("sha1").update(Function.prototype.toString.call(fn)).digest("hex").slice(0, 16);
+}
+
+const sources = new Map<string, string>();
+
+/** Text of a module's file; "" where there is none. */
+function sourceOf(module: string): string {
+  let text = sources.get(module);
+  if (text === undefined) {
+    try {
+      text = readFileSync(fileURLToPath(module), "utf8");
+    } catch {
+      text = "";
+    }
+    sources.set(module, text);
+  }
+  return text;
+}
+
+function fileHash(module: string): string {
+  const text = sourceOf(module);
+  return text === "" ? "" : createHash("sha1").update(text).digest("hex").slice(0, 16);
+}
+
+/** `const NAME = remote(` before a function or class without a name of its own. */
+const ASSIGNED =
+  /([\w$]+)\s*=\s*(?:[\w$]+\.)?remote(?:<[^()]*>)?\s*\(\s*(?:async\s*)?(?:\(|[\w$]+\s*=>|function\s*\*?\s*\(|class\s*(?:extends\b|\{))/g;
+const labels = new WeakMap<RegisteredFunction, string>();
+
+/**
+ * What listings, logs and errors call it: its name, or for `const fit = remote((x) => ...)` the variable's, as far as the
+ * module's text tells which is which. Never part of its identity.
+ */
+export function labelOf(record: RegisteredFunction): string {
+  if (record.name !== ANONYMOUS) return record.name;
+  let label = labels.get(record);
+  if (label === undefined) {
+    const assigned = [...sourceOf(record.module).matchAll(ASSIGNED)].map((match) => match[1] as string);
+    const same = recordsByName.get(keyOf(record.module, ANONYMOUS)) ?? [];
+    label = (assigned.length === same.length ? assigned[same.indexOf(record)] : undefined) ?? ANONYMOUS;
+    labels.set(record, label);
+  }
+  return label;
 }
 
 /** Told by the constructor's name, so that functions of other realms (test runners) are recognised. */

@@ -37,9 +37,9 @@ export async function endDaemon(
   if (isRunning(daemon)) {
     killed = true;
     signal(daemon, "SIGKILL");
+    for (const worker of workers) killGroup(worker);
   }
   const gone = await untilGone([daemon], KILL_MS_MAX);
-  for (const worker of workers) killGroup(worker);
   const workersGone = await untilGone(workers, KILL_MS_MAX);
   removeStoreFiles(daemon.storePath);
   return { killed, gone: gone && workersGone };

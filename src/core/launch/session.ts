@@ -67,6 +67,15 @@ export function writeNodeRecord(sessionDir: string, record: NodeRecord): void {
   writeFileSync(join(sessionDir, "nodes", `${record.nodeId}.json`), JSON.stringify(record), { mode: 0o600 });
 }
 
+/** @returns undefined when the daemon has not written it, or has removed it */
+export function readNodeRecord(sessionDir: string, nodeId: string): NodeRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(join(sessionDir, "nodes", `${nodeId}.json`), "utf8")) as NodeRecord;
+  } catch {
+    return undefined;
+  }
+}
+
 export function removeNodeRecord(sessionDir: string, nodeId: string): void {
   rmSync(join(sessionDir, "nodes", `${nodeId}.json`), { force: true });
 }

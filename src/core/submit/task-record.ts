@@ -1,5 +1,5 @@
 /** A task as its owner sees it, from submission to the last settled ref. */
-import type { RegisteredTask } from "../base/function-registry.ts";
+import { labelOf, type RegisteredTask } from "../base/function-registry.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
 import { type CallParts, CallRecord } from "./call-record.ts";
 import type { Lease } from "./lease.ts";
@@ -17,7 +17,7 @@ export class FunctionState {
   }
 
   get name(): string {
-    return this.record.name;
+    return labelOf(this.record);
   }
 }
 

@@ -5,7 +5,7 @@
  * Leases over raylets: leases.ts. This file decides what happens to one task.
  */
 import { NodeDiedError, TaskCancelledError, WorkerCrashedError } from "../base/errors.ts";
-import { describeFunction, type RegisteredTask } from "../base/function-registry.ts";
+import { describeFunction, labelOf, type RegisteredTask } from "../base/function-registry.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
 import { UNITS } from "../base/resources.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
@@ -69,7 +69,7 @@ export class TaskSubmitter {
     options: ResolvedTaskOptions,
     promised?: Promised,
   ): Submitted {
-    const parts = this.#calls.make(options.name || record.name, args, options.numReturns, promised);
+    const parts = this.#calls.make(options.name || labelOf(record), args, options.numReturns, promised);
     const task = new TaskRecord(parts, this.#functionState(record), options);
     for (const entry of task.returns) entry.task = task;
     if (task.generator) task.generator.onConsumed = (consumed) => this.#onConsumed(task, consumed);
@@ -140,10 +140,10 @@ export class TaskSubmitter {
     return [...rows, ...this.#failed];
   }
 
-  /** Ends every session; leases go back with them. */
-  close(): void {
+  /** Ends every session; leases go back with them, and what is outstanding fails with `error`. */
+  close(error: Payload): void {
     this.#leases.close();
-    for (const task of this.#tasks.values()) task.cleanup?.();
+    for (const task of [...this.#tasks.values()]) this.#fail(task, error);
   }
 
   // --- messages from workers ---
