@@ -27,6 +27,11 @@ import type { ActorMeta } from "./meta.ts";
 const WATCH_WAIT_MS = 10_000;
 const WATCH_GRACE_MS = 5000;
 const RETRY_MS = 100;
+/** After its connection broke, an actor that the head takes for alive is dialled again after this long. */
+const REDIAL_MS = 1000;
+/** A handle may arrive before the head has heard of its actor: it is asked for this long. */
+const UNKNOWN_MS_MAX = 10_000;
+const UNKNOWN_RETRY_MS = 25;
 /** A head that does not answer for this long makes waiting calls fail. */
 const HEAD_SILENCE_MS_MAX = 60_000;
 
@@ -87,6 +92,9 @@ export class ActorClient {
   #state: State;
   #incarnation = -1;
   #version = 0;
+  /** Whether the head has ever heard of it. */
+  #isKnown = false;
+  #askedSinceMs = 0;
   #channel: Channel | undefined;
   #death: Payload | undefined;
   #deathError: Error | undefined;
@@ -102,6 +110,10 @@ export class ActorClient {
     this.meta = meta;
     this.#parts = parts;
     this.#state = state;
+  }
+
+  get #isUnknown(): boolean {
+    return this.#state === "unknown";
   }
 
   get isCreating(): boolean {
@@ -167,6 +179,8 @@ export class ActorClient {
   /** The actor as the head knows it. */
   apply(info: ActorInfo): void {
     if (!info.found) {
+      this.#askedSinceMs ||= performance.now();
+      if (!this.#isKnown && performance.now() - this.#askedSinceMs < UNKNOWN_MS_MAX) return;
       this.#die(
         new ActorDiedError(`actor ${this.#label()} is not known to the head`, {
           actorId: this.actorId,
@@ -175,6 +189,7 @@ export class ActorClient {
       );
       return;
     }
+    this.#isKnown = true;
     this.#version = Math.max(this.#version, info.version);
     if (info.state === "DEAD") this.#onDead(info);
     else if (info.state === "ALIVE" && info.endpoint !== undefined && info.incarnation > this.#incarnation) {
@@ -282,16 +297,20 @@ export class ActorClient {
     this.#channel = channel;
     this.#state = "alive";
     channel.send([Peer.attach, this.actorId, this.#incarnation]);
-    channel.onClose(() => {
-      if (this.#channel !== channel || this.#state !== "alive") return;
-      this.#state = "unknown";
-      this.#channel = undefined;
-      if (this.#inFlight.size > 0 || this.#queue.length > 0) this.#watch();
-    });
+    // The channel outlives the last handle: it must not keep this alive.
+    const self = new WeakRef(this);
+    channel.onClose(() => self.deref()?.#onClosed(channel));
     for (const { resolve } of this.#waiters) resolve();
     this.#waiters = [];
     this.#judgeLost();
     this.#drain();
+  }
+
+  #onClosed(channel: Channel): void {
+    if (this.#channel !== channel || this.#state !== "alive") return;
+    this.#state = "unknown";
+    this.#channel = undefined;
+    if (this.#inFlight.size > 0 || this.#queue.length > 0) this.#watch();
   }
 
   // --- where the actor is ---
@@ -299,19 +318,26 @@ export class ActorClient {
   #watch(): void {
     if (this.#watching || this.#state === "creating" || this.#state === "dead") return;
     this.#watching = true;
-    void this.#watchLoop().finally(() => {
-      this.#watching = false;
-    });
+    void this.#watchLoop();
   }
 
   async #watchLoop(): Promise<void> {
+    try {
+      await this.#watchUntilKnown();
+    } finally {
+      this.#watching = false;
+    }
+  }
+
+  async #watchUntilKnown(): Promise<void> {
     let silentSinceMs = 0;
     while (
       this.#state === "unknown" &&
       (this.#queue.length > 0 || this.#inFlight.size > 0 || this.#waiters.length > 0)
     ) {
       try {
-        const request = { actorId: this.actorId, knownVersion: this.#version, waitMs: WATCH_WAIT_MS };
+        const waitMs = this.#incarnation < 0 ? WATCH_WAIT_MS : REDIAL_MS;
+        const request = { actorId: this.actorId, knownVersion: this.#version, waitMs };
         const info = await this.#parts
           .head()
           .call((head, unary) => unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS));
@@ -319,6 +345,10 @@ export class ActorClient {
         this.apply(info);
         if (info.state === "RESTARTING" || info.state === "PENDING" || info.state === "STARTING")
           this.#judgeLost();
+        // It lives, and only the connection broke.
+        const isSameLife = info.state === "ALIVE" && info.incarnation === this.#incarnation;
+        if (isSameLife && this.#isUnknown && info.endpoint !== undefined) this.#connect(info.endpoint);
+        if (!info.found) await new Promise((resolve) => setTimeout(resolve, UNKNOWN_RETRY_MS));
       } catch (error) {
         if (error instanceof TsrayError && !error.retryable) {
           this.#die(error);

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AuthenticationError, InvalidOptionError } from "../core/base/errors.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
 import { HeadServiceClient, type KvPutReply, NodeReport } from "../core/wire/gen/tsray/v1/head.ts";
-import { openStateStore } from "./state-store/state-store.ts";
+import { openStateStore } from "./state-store/open-state-store.ts";
 import { TestCluster } from "./test-kit.ts";
 
 let cluster: TestCluster;

@@ -21,7 +21,8 @@ import { encodeUpdateOnce, type HealthCheckOptions, NodeTable } from "./nodes.ts
 import { RayletClients } from "./raylet-clients.ts";
 import type { StateStore } from "./state-store/state-store.ts";
 
-export { openStateStore, type StateStore } from "./state-store/state-store.ts";
+export { openStateStore } from "./state-store/open-state-store.ts";
+export type { StateStore } from "./state-store/state-store.ts";
 
 /** How long one raylet may take to list its tasks or workers. */
 const LIST_TIMEOUT_MS = 1000;

@@ -239,11 +239,13 @@ export class Runtime implements RuntimePort {
 
   createActor(record: RegisteredClass, args: readonly unknown[], options: ResolvedActorOptions): unknown {
     describeRemoteUse(record);
-    const client = this.#newClient(newActorId(), metaOf(record, options), "creating");
+    const actorId = newActorId();
+    const client = this.#newClient(actorId, metaOf(record, options), "creating");
     if (!options.detached) {
       const entry = this.references.newOwned();
       client.handleEntry = entry;
-      this.references.watch(entry, () => this.#letGo(client.actorId));
+      // Names no client: what is told of the end must not keep it from coming.
+      this.references.watch(entry, () => this.#letGo(actorId));
     }
     this.#whenConnected((error) => {
       if (error !== undefined) client.refused(error);
@@ -426,8 +428,9 @@ export class Runtime implements RuntimePort {
     let client = this.#actors.get(actorId)?.deref();
     if (client === undefined) {
       client = this.#newClient(actorId, meta, "unknown");
-      if (ref !== null) client.handleEntry = this.references.import(ref);
     }
+    // One found by name before does not count yet.
+    if (ref !== null) client.handleEntry ??= this.references.import(ref);
     return makeHandle(client, (...call) => this.#callActor(...call));
   }
 

@@ -1,5 +1,6 @@
 /** Step 6, first half: a descriptor becomes the function or class it names, by evaluating its module if need be. */
 import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
 import { FunctionNotFoundError } from "../core/base/errors.ts";
 import { type FunctionId, findFunction, type RegisteredFunction } from "../core/base/function-registry.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
@@ -11,7 +12,7 @@ export class Functions {
   /** Modules evaluated here beside the entry, and what came of it. */
   readonly #imports = new Map<string, Promise<Error | undefined>>();
   #entryError: Error | undefined;
-  #tsxRegistered = false;
+  #tsx: Promise<void> | undefined;
 
   constructor(job: JobConfigRecord) {
     this.#job = job;
@@ -60,15 +61,18 @@ export class Functions {
 
   /** Node 20 reads no TypeScript; where the driver's loader was a test runner's, tsx from the user's project does. */
   async #readTypeScript(url: string): Promise<void> {
-    if (this.#tsxRegistered || this.#job.execArgv.length > 0 || "typescript" in process.features) return;
-    this.#tsxRegistered = true;
-    try {
-      const tsx = createRequire(url).resolve("tsx/esm/api");
-      const { register } = (await import(tsx)) as { register(): void };
-      register();
-    } catch {
-      // The import that follows says that .ts files cannot be read.
-    }
+    if (this.#job.execArgv.length > 0 || "typescript" in process.features) return;
+    this.#tsx ??= registerTsx(url);
+    await this.#tsx;
+  }
+}
+
+/** As `node --import tsx` does. */
+async function registerTsx(url: string): Promise<void> {
+  try {
+    await import(pathToFileURL(createRequire(url).resolve("tsx")).href);
+  } catch {
+    // The import that follows says that .ts files cannot be read.
   }
 }
 

@@ -1,7 +1,15 @@
 /** What the end-to-end tests share: a cluster per file, child scripts in a sandbox, and a search for what is left over. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
-import { writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -162,7 +170,8 @@ export class Sandbox implements AsyncDisposable {
 
   start(...args: string[]): Script {
     const env: NodeJS.ProcessEnv = { ...process.env, XDG_RUNTIME_DIR: this.runtimeDir, NO_COLOR: "1" };
-    for (const name of Object.keys(env)) if (/^(VITEST|JEST|NODE_OPTIONS|TEST$|TSRAY_)/.test(name)) delete env[name];
+    for (const name of Object.keys(env))
+      if (/^(VITEST|JEST|NODE_OPTIONS|TEST$|TSRAY_)/.test(name)) delete env[name];
     const child = spawn(process.execPath, args, { cwd: this.dir, env, stdio: ["ignore", "pipe", "pipe"] });
     this.#children.add(child);
     return new Script(child);

@@ -11,10 +11,8 @@ import type { ObjectAccess } from "../ownership/object-access.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type JobConfigRecord, type Payload, PayloadKind, Peer } from "../rpc/messages.ts";
 import type { LeaseAnswer, LeaseGrant } from "../wire/gen/tsray/v1/raylet.ts";
-import { Lease } from "./lease.ts";
 import { LeaseSession } from "./lease-session.ts";
-import { SchedulingClass } from "./scheduling-class.ts";
-import type { TaskRecord } from "./task-record.ts";
+import { Lease, SchedulingClass, type TaskRecord } from "./records.ts";
 
 /** An unused lease goes back after this long. */
 const LEASE_IDLE_MS = 500;

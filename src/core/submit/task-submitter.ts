@@ -14,9 +14,8 @@ import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.
 import { fillArguments } from "./arguments.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
 import type { GeneratorState } from "./generator-state.ts";
-import { type Lease, learnDuration } from "./lease.ts";
 import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
-import { FunctionState, TaskRecord } from "./task-record.ts";
+import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.ts";
 
 /** Failed tasks remembered for `tsray list tasks`. */
 const FAILED_KEPT_MAX = 1000;

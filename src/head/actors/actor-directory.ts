@@ -38,6 +38,7 @@ const ACTORS_LIVE_MAX = 200_000;
 const ACTORS_DEAD_MAX = 10_000;
 /** Ended processes remembered, so that an actor whose creation arrives after its creator's end is not left behind. */
 const ENDED_PROCESSES_MAX = 100_000;
+const ALIASES_MAX = 100_000;
 const WATCHERS_MAX = 200_000;
 const WATCH_MS_MAX = 30_000;
 /** Rows of ListActors, so that the answer fits one message. */
@@ -86,6 +87,8 @@ export class ActorDirectory {
   readonly #live = new Map<string, ActorRecord>();
   readonly #dead: BoundedMap<string, ActorRecord>;
   readonly #idsByName = new Map<string, string>();
+  /** Ids that creators chose for actors which `getIfExists` found: handles with them may be on their way already. */
+  readonly #aliases = new BoundedMap<string, string>(ALIASES_MAX);
   /** Actors that wait for a node, first come first. */
   readonly #waiting = new Map<string, ActorRecord>();
   readonly #byNode = new ActorIndex();
@@ -134,10 +137,13 @@ export class ActorDirectory {
     if (spec === undefined || spec.actorId === "")
       throw new InvalidOptionError("an actor to create needs an actor id");
     const known = this.#find(spec.actorId);
-    if (known !== undefined) return this.#answerCreated(known, false);
+    if (known !== undefined) return this.#answerCreated(known, known.spec.actorId !== spec.actorId);
     const holder = spec.name === "" ? undefined : this.#named(spec.namespace, spec.name);
     if (holder !== undefined) {
-      if (spec.getIfExists) return this.#answerCreated(holder, true);
+      if (spec.getIfExists) {
+        this.#aliases.set(spec.actorId, holder.spec.actorId);
+        return this.#answerCreated(holder, true);
+      }
       const error = `actor name "${spec.name}" is taken in namespace "${spec.namespace}" (by actor ${holder.spec.actorId})`;
       return CreateActorReply.fromPartial({ error });
     }
@@ -183,7 +189,7 @@ export class ActorDirectory {
   }
 
   async kill({ actorId, noRestart, graceful, reason }: KillActorRequest): Promise<void> {
-    const record = this.#live.get(actorId);
+    const record = this.#find(actorId);
     if (record === undefined) return;
     this.#apply(record, { kind: "killed", noRestart, graceful, reason });
     await record.stored;
@@ -492,7 +498,8 @@ export class ActorDirectory {
   }
 
   #find(actorId: string): ActorRecord | undefined {
-    return this.#live.get(actorId) ?? this.#dead.get(actorId);
+    const id = this.#aliases.get(actorId) ?? actorId;
+    return this.#live.get(id) ?? this.#dead.get(id);
   }
 
   #named(namespace: string, name: string): ActorRecord | undefined {

@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { InvalidOptionError } from "../../core/base/errors.ts";
 import { LmdbStateStore } from "./lmdb-state-store.ts";
 import { MemoryStateStore } from "./memory-state-store.ts";
-import { openStateStore, STATE_KEY_BYTES_MAX, type StateStore } from "./state-store.ts";
+import { openStateStore } from "./open-state-store.ts";
+import { STATE_KEY_BYTES_MAX, type StateStore } from "./state-store.ts";
 
 const bytes = (text: string) => Buffer.from(text, "utf8");
 

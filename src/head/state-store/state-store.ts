@@ -40,17 +40,6 @@ export interface StateStore {
   close(): Promise<void>;
 }
 
-/** Opens the store that `target` names: "memory", or "lmdb:/directory". LMDB is loaded only when it is chosen. */
-export async function openStateStore(target: string): Promise<StateStore> {
-  if (target === "memory") return new (await import("./memory-state-store.ts")).MemoryStateStore();
-  if (target.startsWith("lmdb:") && target.length > "lmdb:".length) {
-    return (await import("./lmdb-state-store.ts")).LmdbStateStore.open(target.slice("lmdb:".length));
-  }
-  throw new InvalidOptionError(
-    `state store ${JSON.stringify(target)} is neither "memory" nor "lmdb:/directory"`,
-  );
-}
-
 /** The bytes by which an entry is found and ordered. @throws InvalidOptionError */
 export function keyBytes(table: string, key: string): Buffer {
   const bytes = Buffer.from(`${table}\0${key}`, "utf8");

@@ -1,14 +1,79 @@
-/** A worker lent to this process, and what it has of ours in flight. */
+/**
+ * The records of step 3 and 5, which name each other: a task, the scheduling class it queues in, and the leases that
+ * serve the class. What happens to them is decided in task-submitter.ts and leases.ts.
+ */
 import type { Endpoint } from "../base/endpoint.ts";
+import { labelOf, type RegisteredTask } from "../base/function-registry.ts";
+import type { ResolvedTaskOptions } from "../base/options.ts";
 import type { Channel } from "../rpc/channel.ts";
+import { type CallParts, CallRecord } from "./call-record.ts";
 import type { LeaseSession } from "./lease-session.ts";
-import type { SchedulingClass } from "./scheduling-class.ts";
-import type { FunctionState, TaskRecord } from "./task-record.ts";
+import { Queue } from "./queue.ts";
+
+export type TaskState = "waiting" | "queued" | "running" | "done";
+
+/** A remote function as this owner uses it. */
+export class FunctionState {
+  readonly record: RegisteredTask;
+  /** How long a call takes, in microseconds; undefined until one has been measured. */
+  estimateMicros: number | undefined;
+
+  constructor(record: RegisteredTask) {
+    this.record = record;
+  }
+
+  get name(): string {
+    return labelOf(this.record);
+  }
+}
+
+export class TaskRecord extends CallRecord {
+  readonly fn: FunctionState;
+  readonly options: ResolvedTaskOptions;
+  state: TaskState = "waiting";
+  lease: Lease | undefined;
+  /** Whether the worker is known to have begun it while an earlier one waits. */
+  started = false;
+  /** When it was first seen at the head of its queue without a lease; 0 = not yet. */
+  queuedAtMs = 0;
+
+  constructor(parts: CallParts, fn: FunctionState, options: ResolvedTaskOptions) {
+    super(parts);
+    this.fn = fn;
+    this.options = options;
+  }
+
+  get name(): string {
+    return this.options.name || this.fn.name;
+  }
+}
+
+/** Tasks that any of the same leases can serve: equal resources and strategy. */
+export class SchedulingClass {
+  readonly id: number;
+  readonly key: string;
+  /** Options of the first task: resources and strategy are the same for all. */
+  readonly options: ResolvedTaskOptions;
+  readonly queue = new Queue<TaskRecord>();
+  readonly leases = new Set<Lease>();
+  /** Leases asked for and not answered yet, per raylet. */
+  readonly asked = new Map<LeaseSession, number>();
+  /** Why the raylet says tasks of this class wait. */
+  pendingReason = "";
+  warned = false;
+
+  constructor(id: number, key: string, options: ResolvedTaskOptions) {
+    this.id = id;
+    this.key = key;
+    this.options = options;
+  }
+}
 
 /** Work kept queued at a worker, so that it never waits for the next task; longer tasks are not queued behind others. */
 const QUEUED_MICROS_MAX = 2000;
 const QUEUED_TASKS_MAX = 1024;
 
+/** A worker lent to this process, and what it has of ours in flight. */
 export class Lease {
   readonly id: string;
   readonly schedulingClass: SchedulingClass;

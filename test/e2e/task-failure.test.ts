@@ -1,0 +1,174 @@
+/** Workers that die, modules that do not load, values that cannot travel. Scenarios E of Ray's black-box tests. */
+import { connect } from "node:net";
+import { FunctionNotFoundError, get, put, SerializationError, TaskError, WorkerCrashedError } from "tsray";
+import { describe, expect, test } from "vitest";
+import * as f from "../fixtures/functions.ts";
+import { Recorder, rejection, Sandbox, temporaryDirectory, useCluster } from "./support.ts";
+
+describe("worker crashes", () => {
+  useCluster({ logToDriver: false });
+  const dir = temporaryDirectory();
+
+  // Goal: a task whose worker ends runs maxRetries + 1 times, then fails with how the worker ended and what it said.
+  // Method: the body notes each attempt in a file, prints to stderr and ends its process in one of several ways.
+  test.each([
+    { how: "exit", exitCode: 7, signal: null },
+    { how: "exit0", exitCode: 0, signal: null },
+    { how: "kill", exitCode: null, signal: "SIGKILL" },
+    { how: "abort", exitCode: null, signal: "SIGABRT" },
+    { how: "segv", exitCode: null, signal: "SIGSEGV" },
+  ])("$how: retried maxRetries times, then WorkerCrashedError", async ({ how, exitCode, signal }) => {
+    const runs = new Recorder(dir, how);
+    const error = (await rejection(
+      f.crash.options({ maxRetries: 2 }).remote(runs.path, how),
+    )) as WorkerCrashedError;
+    expect(error).toBeInstanceOf(WorkerCrashedError);
+    expect(error.exitCode).toBe(exitCode);
+    expect(error.signal).toBe(signal);
+    expect(error.stderrTail).toContain(`about to end by ${how}`);
+    expect(error.message).toContain(`about to end by ${how}`);
+    expect(runs.lines).toEqual(["attempt 0", "attempt 1", "attempt 2"]);
+  });
+
+  test("the default is three retries", async () => {
+    const runs = new Recorder(dir, "default");
+    await rejection(f.crash.remote(runs.path, "exit"));
+    expect(runs.lines).toHaveLength(4);
+  });
+
+  test("a retry that survives gives its value (E2)", async () => {
+    const runs = new Recorder(dir, "survives");
+    expect(await f.crash.remote(runs.path, "exit", 2)).toBe("survived at 2");
+    expect(runs.lines).toHaveLength(3);
+  });
+
+  test("maxRetries 0: one run (E1)", async () => {
+    const runs = new Recorder(dir, "never");
+    const error = await rejection(f.crash.options({ maxRetries: 0 }).remote(runs.path, "exit"));
+    expect(error).toBeInstanceOf(WorkerCrashedError);
+    expect(runs.lines).toEqual(["attempt 0"]);
+  });
+
+  // Goal: maxRetries 0 never runs a body twice, and no innocent task is lost. Method: 400 short tasks in flight, some of
+  // which end their process; each notes that it began.
+  test("maxRetries 0: among many tasks in flight none begins twice", async () => {
+    const runs = new Recorder(dir, "in-flight");
+    const task = f.once.options({ maxRetries: 0 });
+    await get(Array.from({ length: 50 }, () => f.once.remote("/dev/null", 1, -1)));
+    const refs = Array.from({ length: 400 }, (_, i) => task.remote(runs.path, i, i % 100 === 50 ? i : -1));
+    const results = await Promise.allSettled(refs);
+    const counts = new Map<string, number>();
+    for (const line of runs.lines) counts.set(line, (counts.get(line) ?? 0) + 1);
+    expect([...counts.values()].filter((n) => n !== 1)).toEqual([]);
+    results.forEach((result, i) => {
+      if (i % 100 === 50) expect(result.status).toBe("rejected");
+      else expect(result).toEqual({ status: "fulfilled", value: i });
+    });
+  });
+
+  // Goal: with retries, tasks queued behind one that crashes are none the worse. Method: as above, one poisoned task.
+  test("a crash costs the tasks queued behind it nothing", async () => {
+    const runs = new Recorder(dir, "behind");
+    await get(Array.from({ length: 200 }, () => f.once.remote("/dev/null", 1, -1)));
+    const refs = Array.from({ length: 1000 }, (_, i) => f.once.remote(runs.path, i, 500));
+    const results = await Promise.allSettled(refs);
+    results.forEach((result, i) => {
+      if (i === 500) expect(result.status).toBe("rejected");
+      else expect(result).toEqual({ status: "fulfilled", value: i });
+    });
+    expect(runs.lines.filter((line) => line === "500")).toHaveLength(4);
+  });
+
+  // Goal: a retried exception and a crash share the budget, and attempts are counted on.
+  test("an unhandled rejection in the worker ends it, and is retried as a crash", async () => {
+    const runs = new Recorder(dir, "unhandled");
+    const error = (await rejection(
+      f.rejectLater.options({ maxRetries: 1 }).remote(runs.path),
+    )) as WorkerCrashedError;
+    expect(error).toBeInstanceOf(WorkerCrashedError);
+    expect(error.stderrTail).toContain("nobody awaits this");
+    expect(runs.lines).toEqual(["attempt 0", "attempt 1"]);
+    expect(await f.add.remote(1, 1)).toBe(2);
+  });
+});
+
+describe("values that cannot travel", () => {
+  useCluster({ logToDriver: false });
+
+  // Goal: what cannot be serialised throws at the call, and says where it is.
+  test.each([
+    ["a socket", () => connect({ port: 1, host: "127.0.0.1" }).on("error", () => {}), /socket|Socket/],
+    ["a WeakMap", () => new WeakMap(), /WeakMap/],
+    ["a promise", () => Promise.resolve(1), /[Pp]romise/],
+    ["a symbol", () => Symbol("s"), /symbol/i],
+    ["an instance of a local class", () => new (class Local {})(), /Local/],
+    ["a function", () => () => 1, /function/i],
+  ])("%s among the arguments throws SerializationError at the call", (_, make, message) => {
+    const value: unknown = make();
+    try {
+      expect(() => f.identity.remote(value)).toThrow(SerializationError);
+      expect(() => f.identity.remote({ deep: [0, { inside: value }] })).toThrow(/deep.*1.*inside/s);
+      expect(() => put({ inside: value })).toThrow(message);
+    } finally {
+      (value as { destroy?: () => void }).destroy?.();
+    }
+  });
+
+  // Goal: a result that cannot travel fails the call and leaves the worker as it was.
+  test("an unserialisable result rejects and the worker goes on", async () => {
+    const pid = await f.pid.remote();
+    for (const task of [f.unserialisable, f.weak]) {
+      const error = await rejection(task.remote());
+      expect(error).toSatisfy((e) => e instanceof TaskError || e instanceof SerializationError);
+      expect(error.message).toMatch(/inside|list/);
+    }
+    const pids = await get(Array.from({ length: 20 }, () => f.pid.remote()));
+    expect(pids).toContain(pid);
+  });
+});
+
+describe("functions that workers cannot find", () => {
+  // Goal: a module that throws while a worker evaluates it is named with its stack. Method: it throws in workers only.
+  test("a module that throws at load gives FunctionNotFoundError with the stack", async () => {
+    await using sandbox = new Sandbox({
+      "jobs.mjs": `import { remote } from "tsray";
+        if (process.title.startsWith("tsray:")) throw new RangeError("the module is broken here");
+        export const f = remote(() => 1);`,
+      "main.mjs": `import { init } from "tsray"; import { f } from "./jobs.mjs";
+        await init({ numCpus: 1 });
+        await f.remote().catch((error) => console.log(error.name, error.message));`,
+    });
+    const { code, stdout } = await sandbox.run("main.mjs");
+    expect(code).toBe(0);
+    expect(stdout).toContain(new FunctionNotFoundError("x").name);
+    expect(stdout).toContain("the module is broken here");
+    expect(stdout).toContain("jobs.mjs:2");
+  });
+
+  // Goal: a function made after init() cannot be found by workers; the error says what to do.
+  test("remote() after init() in the entry gives SerializationError that says what to do", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `import { init, remote, get } from "tsray";
+        await init({ numCpus: 1 });
+        const late = remote(function late() { return 1; });
+        try { console.log("got", await get(late.remote())); } catch (error) { console.log(error.name, error.message); }`,
+    });
+    const { code, stdout } = await sandbox.run("main.mjs");
+    expect(code).toBe(0);
+    expect(stdout).toContain("SerializationError");
+    expect(stdout).toContain("late");
+    expect(stdout).toMatch(/above .*init/);
+  });
+
+  // Goal: as above, for code that no module holds.
+  test("a function of node -e gives an error that says what to do", async () => {
+    await using sandbox = new Sandbox({});
+    const { stdout, stderr } = await sandbox.run(
+      "--input-type=module",
+      "-e",
+      `import { init, remote } from "tsray"; const f = remote(() => 1); await init({ numCpus: 1 });
+       try { console.log("got", await f.remote()); } catch (error) { console.log(error.name, error.message); }`,
+    );
+    expect(stdout + stderr).toMatch(/SerializationError|FunctionNotFoundError/);
+  });
+});
