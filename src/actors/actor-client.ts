@@ -299,7 +299,10 @@ export class ActorClient {
     channel.send([Peer.attach, this.actorId, this.#incarnation]);
     // The channel outlives the last handle: it must not keep this alive.
     const self = new WeakRef(this);
-    channel.onClose(() => self.deref()?.#onClosed(channel));
+    channel.onClose(() => {
+      const client = self.deref();
+      if (client !== undefined) client.#onClosed(channel);
+    });
     for (const { resolve } of this.#waiters) resolve();
     this.#waiters = [];
     this.#judgeLost();

@@ -11,6 +11,8 @@ import type { WorkerEnd } from "./workers/worker-process.ts";
 
 /** A graceful stop that takes longer ends in a kill. */
 const GRACEFUL_STOP_MS = 30_000;
+/** Actors that ended here, remembered so that a late repeat of their start does not start them again. */
+const ENDED_KEPT_MAX = 10_000;
 
 export interface ActorNews {
   readonly actorId: string;
@@ -43,18 +45,26 @@ export interface ActorsParts {
 export class Actors {
   readonly #parts: ActorsParts;
   readonly #hosted = new Map<string, HostedActor>();
+  /** The last life of each actor that ended here, and whether it was stopped. */
+  readonly #ended = new Map<string, { readonly incarnation: number; readonly stopped: boolean }>();
 
   constructor(parts: ActorsParts) {
     this.#parts = parts;
   }
 
-  /** @returns undefined when it is accepted, or why not */
-  start(spec: ActorSpec, incarnation: number): string | undefined {
-    const known = this.#hosted.get(spec.actorId);
-    if (known !== undefined) {
-      return known.incarnation === incarnation
-        ? undefined
-        : `incarnation ${known.incarnation} still runs here`;
+  /** A later life replaces an earlier one; a repeat gets the first answer. @returns undefined when it is accepted, or why not */
+  async start(spec: ActorSpec, incarnation: number): Promise<string | undefined> {
+    for (;;) {
+      const known = this.#hosted.get(spec.actorId);
+      if (known === undefined) break;
+      if (known.incarnation > incarnation) return `incarnation ${known.incarnation} runs here`;
+      if (known.incarnation === incarnation) return known.stopping;
+      await this.stop(spec.actorId, false, "its next life begins");
+    }
+    const ended = this.#ended.get(spec.actorId);
+    if (ended !== undefined && ended.incarnation >= incarnation) {
+      const repeats = ended.incarnation === incarnation && !ended.stopped;
+      return repeats ? undefined : `incarnation ${ended.incarnation} has ended here`;
     }
     const { machine, pool } = this.#parts;
     const held: Resources = spec.resources?.amounts ?? {};
@@ -110,13 +120,18 @@ export class Actors {
     }
   }
 
-  /** Repeats and unknown ids are no-ops. */
-  stop(actorId: string, graceful: boolean, reason: string): void {
+  /** Repeats and unknown ids are no-ops. Resolves when the process has ended; at once for a graceful stop. */
+  async stop(actorId: string, graceful: boolean, reason: string): Promise<void> {
     const actor = this.#hosted.get(actorId);
     if (actor?.worker === undefined) return;
-    actor.stopping = reason;
+    actor.stopping = reason || "it was stopped";
     const { worker } = actor;
-    if (!graceful || worker.link === undefined || !worker.ready) {
+    if (!graceful) {
+      worker.process.kill();
+      await worker.process.over;
+      return;
+    }
+    if (worker.link === undefined || !worker.ready) {
       worker.process.kill();
       return;
     }
@@ -170,7 +185,12 @@ export class Actors {
     reason: string,
     error: Uint8Array = new Uint8Array(),
   ): void {
-    this.#hosted.delete(actor.spec.actorId);
+    const { actorId } = actor.spec;
+    this.#hosted.delete(actorId);
+    this.#ended.delete(actorId);
+    this.#ended.set(actorId, { incarnation: actor.incarnation, stopped: actor.stopping !== undefined });
+    const [oldest] = this.#ended.keys();
+    if (this.#ended.size > ENDED_KEPT_MAX && oldest !== undefined) this.#ended.delete(oldest);
     this.#parts.machine.giveBack(actor.held, actor.gpuIds);
     this.#report(actor, state, reason, error);
     this.#parts.onResources();

@@ -20,6 +20,8 @@ export interface RayletForHead {
   describe(): NodeInfo;
   pending(): PendingDemand[];
   onUpdate(update: ClusterUpdate): void;
+  /** The head could not be reached for so long that it takes this node for dead. */
+  onHeadLost(reason: string): void;
   onJobLines(jobId: string, lines: readonly (readonly [string, number, boolean, string, string])[]): void;
   onJobWarning(jobId: string, warning: string): void;
 }

@@ -3,6 +3,8 @@
  * again when it breaks; a head that has declared this node dead says so, and the node must end.
  */
 import type { ClientDuplexStream } from "@grpc/grpc-js";
+import { TsrayError } from "../core/base/errors.ts";
+import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
 import {
@@ -18,10 +20,11 @@ import type { RayletForHead, RayletHeadLink, StartedHeadLink } from "./head-link
 import { jobToWire } from "./wire.ts";
 
 const RECONNECT_MS = 200;
-const REPORT_PERIOD_MS_DEFAULT = 1000;
+
 const REPORT_COALESCE_MS = 20;
 const REPORT_TIMEOUT_MS = 5000;
-const REPORT_TRIES_MAX = 50;
+/** Ended processes that are told again after the stream broke: the last reports may be lost. */
+const ENDED_REPEATED_MAX = 1000;
 
 /** The head at an address, as {@link RayletHeadLink}. */
 export function headLink(headAddress: string, token: string, log: (line: string) => void): StartedHeadLink {
@@ -40,6 +43,12 @@ class HeadSession implements RayletHeadLink {
   #soon: NodeJS.Timeout | undefined;
   #logs: LogBatch[] = [];
   #endedProcesses: string[] = [];
+  #endedRecently: string[] = [];
+  /** When the head was last known to hear this node; 0 = it has not registered yet. */
+  #heardAtMs = 0;
+  #silenceMsMax = Number.POSITIVE_INFINITY;
+  #checkedAtMs = 0;
+  #probing = false;
   #closed = false;
   /** Resolves at the first registration. */
   readonly registered: Promise<void>;
@@ -72,6 +81,8 @@ class HeadSession implements RayletHeadLink {
   /** A process of this node that may own actors has ended. */
   processEnded(processId: string): void {
     this.#endedProcesses.push(processId);
+    this.#endedRecently.push(processId);
+    if (this.#endedRecently.length > ENDED_REPEATED_MAX) this.#endedRecently.shift();
     this.changed();
   }
 
@@ -83,14 +94,16 @@ class HeadSession implements RayletHeadLink {
       error: Buffer.from(news.error),
       nodeId: this.#raylet.describe().nodeId,
     };
-    const attempt = (triesLeft: number): void => {
+    // Until the head has it: what a raylet does not report, nobody ever learns.
+    const attempt = (): void => {
       unary(this.#client, this.#client.reportActor, report, REPORT_TIMEOUT_MS).catch((error: Error) => {
-        if (triesLeft > 0 && !this.#closed) setTimeout(() => attempt(triesLeft - 1), RECONNECT_MS);
+        const isFinal = this.#closed || (error instanceof TsrayError && !error.retryable);
+        if (!isFinal) setTimeout(attempt, RECONNECT_MS);
         else
           this.#log(`actor ${news.actorId}: its state ${news.state} could not be reported: ${error.message}`);
       });
     };
-    attempt(REPORT_TRIES_MAX);
+    attempt();
   }
 
   startJob(job: JobConfigRecord): void {
@@ -136,10 +149,8 @@ class HeadSession implements RayletHeadLink {
     const stream = this.#client.nodeSession();
     this.#stream = stream;
     stream.on("data", (update: ClusterUpdate) => {
-      if (update.registered) {
-        this.#registered?.();
-        this.#setPeriod(update.healthCheck?.periodMs ?? REPORT_PERIOD_MS_DEFAULT);
-      }
+      if (this.#heardAtMs !== 0) this.#heardAtMs = performance.now();
+      if (update.registered) this.#onRegistered(update);
       this.#raylet.onUpdate(update);
     });
     let broken = false;
@@ -155,9 +166,44 @@ class HeadSession implements RayletHeadLink {
     stream.write(this.#message({ register: this.#raylet.describe() }));
   }
 
-  #setPeriod(periodMs: number): void {
+  #onRegistered({ healthCheck }: ClusterUpdate): void {
+    this.#registered?.();
+    const { periodMs, timeoutMs, failureThreshold } = healthCheck ?? HEALTH_CHECK_DEFAULT;
+    this.#silenceMsMax = periodMs * failureThreshold + timeoutMs;
+    this.#heardAtMs = performance.now();
+    this.#checkedAtMs = this.#heardAtMs;
+    this.#endedProcesses = [...this.#endedRecently];
     clearInterval(this.#timer);
-    this.#timer = setInterval(() => this.#report(), periodMs);
+    this.#timer = setInterval(() => {
+      this.#report();
+      this.#checkReach(periodMs);
+    }, periodMs);
+    this.#report();
+  }
+
+  /** A node that the head cannot hear is dead to the cluster, and must not run what others were given meanwhile. */
+  #checkReach(periodMs: number): void {
+    const nowMs = performance.now();
+    // When this process stood still, the head is not to blame.
+    const stalledMs = nowMs - this.#checkedAtMs - periodMs;
+    this.#checkedAtMs = nowMs;
+    if (stalledMs > periodMs) this.#heardAtMs += stalledMs;
+    const silentMs = nowMs - this.#heardAtMs;
+    if (silentMs > this.#silenceMsMax) {
+      this.#raylet.onHeadLost(`the head could not be reached for ${Math.round(silentMs)} ms`);
+    } else if (!this.#probing) {
+      this.#probing = true;
+      unary(this.#client, this.#client.clusterInfo, {}, this.#silenceMsMax)
+        .then(
+          () => {
+            this.#heardAtMs = Math.max(this.#heardAtMs, nowMs);
+          },
+          () => {},
+        )
+        .finally(() => {
+          this.#probing = false;
+        });
+    }
   }
 
   #report(): void {

@@ -22,13 +22,13 @@ export async function serveRaylet(
   const server = createServer(options.token);
   const service: RayletServiceServer = {
     leaseSession: (stream) => raylet.leases.serve(stream),
-    startActor: handleUnary(({ spec, incarnation }) => {
+    startActor: handleUnary(async ({ spec, incarnation }) => {
       const reason =
-        spec === undefined ? "the request names no actor" : raylet.actors.start(spec, incarnation);
+        spec === undefined ? "the request names no actor" : await raylet.actors.start(spec, incarnation);
       return { accepted: reason === undefined, reason: reason ?? "" };
     }),
-    stopActor: handleUnary(({ actorId, graceful, reason }) => {
-      raylet.actors.stop(actorId, graceful, reason);
+    stopActor: handleUnary(async ({ actorId, graceful, reason }) => {
+      await raylet.actors.stop(actorId, graceful, reason);
       return {};
     }),
     listTasks: handleUnary(async () => ({ tasks: await raylet.clients.listTasks(), unreachable: [] })),

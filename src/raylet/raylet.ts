@@ -72,6 +72,8 @@ export class Raylet {
   readonly #peers: Peers;
   readonly #jobs = new Map<string, JobConfigRecord>();
   readonly #endedJobs = new Set<string>();
+  /** Other nodes of the cluster, as the head last told. */
+  readonly #others = new Set<string>();
   readonly #startedAtMs = Date.now();
   #server: ChannelServer | undefined;
   #head: RayletHeadLink | undefined;
@@ -128,6 +130,7 @@ export class Raylet {
       onResources: () => this.#leases.carryOut(this.#machine.reschedule()),
     });
     this.#leases = new LeaseService({
+      nodeId,
       machine: this.#machine,
       pool: this.#pool,
       knowJob,
@@ -188,14 +191,13 @@ export class Raylet {
     this.#head = start({
       describe: () => this.#describe(),
       pending: () =>
-        this.#machine
-          .pending()
-          .map(({ resources, count, reason }) => ({
-            resources: { amounts: { ...resources } },
-            count,
-            reason,
-          })),
+        this.#machine.pending().map(({ resources, count, reason }) => ({
+          resources: { amounts: { ...resources } },
+          count,
+          reason,
+        })),
       onUpdate: (update) => this.#onClusterUpdate(update),
+      onHeadLost: (reason) => this.#options.onOver(reason),
       onJobLines: (jobId, lines) => {
         for (const line of lines) this.#clients.tell(jobId, line);
       },
@@ -485,9 +487,12 @@ export class Raylet {
       this.#options.onOver("the head has declared this node dead");
       return;
     }
+    // The answer to a registration is all there is: what happened meanwhile was not told.
+    if (update.registered) this.#forgetMissing(update);
     for (const node of update.nodes) {
       if (node.nodeId === this.#options.nodeId) continue;
       if (node.alive) {
+        this.#others.add(node.nodeId);
         this.#leases.feed({
           kind: "nodeView",
           node: {
@@ -498,12 +503,29 @@ export class Raylet {
           },
         });
       } else {
-        this.#leases.feed({ kind: "nodeGone", nodeId: node.nodeId });
-        this.#clients.broadcast([Local.nodeDied, node.nodeId, node.deathReason]);
+        this.#onNodeGone(node.nodeId, node.deathReason);
       }
     }
     for (const job of update.jobs) this.#knowJob(jobFromWire(job));
     for (const jobId of update.endedJobIds) this.#endJob(jobId);
+  }
+
+  #onNodeGone(nodeId: string, reason: string): void {
+    this.#others.delete(nodeId);
+    this.#leases.feed({ kind: "nodeGone", nodeId });
+    this.#clients.broadcast([Local.nodeDied, nodeId, reason]);
+  }
+
+  #forgetMissing({ nodes, jobs }: ClusterUpdate): void {
+    const alive = new Set(nodes.map((node) => node.nodeId));
+    for (const nodeId of [...this.#others]) {
+      if (!alive.has(nodeId)) this.#onNodeGone(nodeId, `node ${nodeId} is no longer part of the cluster`);
+    }
+    const running = new Set(jobs.map((job) => job.jobId));
+    for (const jobId of [...this.#jobs.keys()]) {
+      const isServed = this.#clients.driverOf(jobId) !== undefined || this.#leases.hasOwnerElsewhere(jobId);
+      if (!running.has(jobId) && !isServed) this.#endJob(jobId);
+    }
   }
 
   #describe(): NodeInfo {

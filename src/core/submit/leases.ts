@@ -60,7 +60,7 @@ export class Leases {
   readonly #leases = new Map<string, Lease>();
   readonly #leasesByChannel = new Map<Channel, Set<Lease>>();
   /** Lost leases that wait for the raylet's account of the worker's end. */
-  readonly #lossWaits = new Map<string, (loss: WorkerLoss) => void>();
+  readonly #lossWaits = new Map<string, { readonly lease: Lease; settle(loss: WorkerLoss): void }>();
   readonly #deadNodes = new Map<string, string>();
   readonly #toldDemand = new Map<string, { count: number; atMs: number }>();
   readonly #dirty = new Set<SchedulingClass>();
@@ -133,6 +133,7 @@ export class Leases {
     for (const lease of [...this.#leases.values()]) {
       if (lease.worker.nodeId === nodeId) this.#onLeaseLost(lease);
     }
+    this.#noAccountFrom((lease) => lease.worker.nodeId === nodeId, "the head declared it dead");
   }
 
   close(): void {
@@ -291,7 +292,7 @@ export class Leases {
           reason: "",
         };
         const waiting = this.#lossWaits.get(gone.leaseId);
-        if (waiting !== undefined) waiting(loss);
+        if (waiting !== undefined) waiting.settle(loss);
         else {
           const lease = this.#leases.get(gone.leaseId);
           if (lease !== undefined) this.#onLeaseLost(lease, loss);
@@ -349,6 +350,7 @@ export class Leases {
     }
     for (const lease of [...this.#leases.values()]) if (lease.session === session) this.#onLeaseLost(lease);
     this.#deadNodes.delete(session.nodeId);
+    this.#noAccountFrom((lease) => lease.session === session, reason);
     if (session.address === this.#parts.raylet.address) return;
     for (const cls of this.#classes.values()) if (cls.queue.length > 0) this.#touch(cls);
   }
@@ -423,8 +425,15 @@ export class Leases {
     if (known !== undefined) settle(known);
     else if (died !== undefined || lease.session.lost) settle(unknown(true, died ?? "its raylet is gone"));
     else {
-      this.#lossWaits.set(lease.id, settle);
+      this.#lossWaits.set(lease.id, { lease, settle });
       lease.session.returnLease(lease.id, true, true);
+    }
+  }
+
+  /** The raylet will not tell how these workers ended: it is gone itself. */
+  #noAccountFrom(isFrom: (lease: Lease) => boolean, reason: string): void {
+    for (const { lease, settle } of [...this.#lossWaits.values()]) {
+      if (isFrom(lease)) settle({ exitCode: null, signal: "", stderrTail: "", nodeDied: true, reason });
     }
   }
 

@@ -13,11 +13,13 @@ type Answer = NonNullable<LeaseAnswer["answer"]>;
 
 interface Session {
   readonly stream: Stream;
+  readonly ownerNodeId: string;
   readonly ownerId: string;
   readonly job: JobConfigRecord;
 }
 
 export interface LeaseServiceParts {
+  readonly nodeId: string;
   readonly machine: LeaseMachine;
   readonly pool: WorkerPool;
   readonly knowJob: (job: JobConfigRecord) => void;
@@ -52,7 +54,8 @@ export class LeaseService {
         const job = jobFromWire(wire);
         this.#parts.knowJob(job);
         // One owner may reconnect before its old stream has broken: sessions, not owners, hold leases.
-        session = { stream, ownerId: `${owner.processId}#${this.#nextSession++}`, job };
+        const ownerId = `${owner.processId}#${this.#nextSession++}`;
+        session = { stream, ownerNodeId: owner.nodeId, ownerId, job };
         this.#sessions.set(session.ownerId, session);
       } else if (session !== undefined && message?.$case === "demand") {
         this.#onDemand(session, message.value);
@@ -94,6 +97,15 @@ export class LeaseService {
       this.#say(owner, workerGone(leaseId, worker.workerId, worker.process.pid, end));
     }
     this.feed({ kind: "workerGone", workerId: worker.workerId, jobId: worker.job.jobId });
+  }
+
+  /** Whether a process of another node asks for leases of this job. */
+  hasOwnerElsewhere(jobId: string): boolean {
+    const { nodeId } = this.#parts;
+    for (const { job, ownerNodeId } of this.#sessions.values()) {
+      if (job.jobId === jobId && ownerNodeId !== nodeId) return true;
+    }
+    return false;
   }
 
   close(): void {
