@@ -169,6 +169,7 @@ export class ActorClient {
     for (const resolve of this.#onKnown.splice(0)) resolve();
     this.apply(info);
     this.#drain();
+    if (this.#waiters.length > 0) this.#watch();
   }
 
   /** The creation was refused. */

@@ -17,6 +17,7 @@ export type CallActor = (
 ) => Submitted;
 
 const CLIENT = Symbol("tsray.actor");
+const NOTHING_GIVEN = resolveMethodOptions({});
 
 /** Base of all handles: recognised by it, and never taken for plain data. */
 class HandleBase {
@@ -86,7 +87,7 @@ function makeMethod(
   return {
     remote: (...args: unknown[]): unknown => resultOf(call(client, name, args, options)),
     options: (given: MethodCallOptions): object => {
-      const resolved = resolveMethodOptions(given, undefined, { streams: meta.streams });
+      const resolved = resolveMethodOptions(given, NOTHING_GIVEN, { streams: meta.streams });
       const merged: ActorCallOptions = {
         numReturns: given.numReturns === undefined ? options.numReturns : resolved.numReturns,
         maxTaskRetries: given.maxTaskRetries === undefined ? options.maxTaskRetries : given.maxTaskRetries,

@@ -37,6 +37,8 @@ import type { WorkerEnd } from "./workers/worker-process.ts";
 /** Idle workers beyond the node's CPUs leave after this long. */
 const IDLE_WORKER_MS = 5000;
 const IDLE_CHECK_MS = 1000;
+/** So many workers of a job in a row end before they are ready, and what waits for one fails. */
+const FAILED_STARTS_MAX = 3;
 /** A process whose pins cannot be dropped yet because it still runs is looked at again after this long. */
 const RECLAIM_RETRY_MS = 250;
 const RECLAIM_TRIES_MAX = 40;
@@ -72,6 +74,8 @@ export class Raylet {
   readonly #peers: Peers;
   readonly #jobs = new Map<string, JobConfigRecord>();
   readonly #endedJobs = new Set<string>();
+  /** Workers of a job that ended before they were ready, since one was. */
+  readonly #failedStarts = new Map<string, number>();
   /** Other nodes of the cluster, as the head last told. */
   readonly #others = new Set<string>();
   readonly #startedAtMs = Date.now();
@@ -415,6 +419,7 @@ export class Raylet {
   }
 
   #onWorkerReady(worker: PooledWorker): void {
+    this.#failedStarts.delete(worker.job.jobId);
     if (worker.actorId !== undefined) this.#actors.onWorkerReady(worker);
     else this.#leases.feed({ kind: "workerIdle", workerId: worker.workerId, jobId: worker.job.jobId });
   }
@@ -430,11 +435,14 @@ export class Raylet {
 
   /** A worker ended before it was ready: its job's code throws at load, or the process cannot start. */
   #onFailedStart(worker: PooledWorker, end: WorkerEnd): void {
+    const { jobId } = worker.job;
+    const failures = (this.#failedStarts.get(jobId) ?? 0) + 1;
+    this.#failedStarts.set(jobId, failures);
     const how = end.signal !== "" ? `was killed by ${end.signal}` : `exited with code ${end.exitCode}`;
     const tail = end.stderrTail === "" ? "" : `:\n${end.stderrTail}`;
-    const line = `worker ${worker.process.pid} ${how} before it was ready${tail}`;
+    const line = `worker ${worker.process.pid} ${how} before it was ready, while it evaluated the job's entry module${tail}`;
     this.#options.log(line);
-    this.#clients.driverOf(worker.job.jobId)?.link.send([Local.notice, { warning: line }]);
+    if (failures >= FAILED_STARTS_MAX) this.#leases.feed({ kind: "workersFail", jobId, reason: line });
   }
 
   #onLine(worker: PooledWorker, line: OutputLine): void {

@@ -244,8 +244,7 @@ export class Runtime implements RuntimePort {
     if (!options.detached) {
       const entry = this.references.newOwned();
       client.handleEntry = entry;
-      // Names no client: what is told of the end must not keep it from coming.
-      this.references.watch(entry, () => this.#letGo(actorId));
+      this.references.watch(entry, this.#letGoLater(actorId));
     }
     this.#whenConnected((error) => {
       if (error !== undefined) client.refused(error);
@@ -405,6 +404,11 @@ export class Runtime implements RuntimePort {
     return client;
   }
 
+  /** A function of its own, so that what is called at the end does not keep the client from being collected. */
+  #letGoLater(actorId: string): () => void {
+    return () => this.#letGo(actorId);
+  }
+
   /** The last handle to an actor of this process is gone everywhere. */
   #letGo(actorId: string): void {
     this.#actors.delete(actorId);
@@ -463,9 +467,6 @@ export class Runtime implements RuntimePort {
       }
       case Peer.giveBack:
         connected.tasks.onGiveBack(channel, message[1] as number[]);
-        break;
-      case Peer.started:
-        connected.tasks.onStarted(m[1]);
         break;
       case Peer.getValue:
         void connected.objects.onGetValue(channel, m[1], m[2] as number, m[3] === true);

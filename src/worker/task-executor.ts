@@ -178,11 +178,6 @@ export class TaskExecutor {
       return;
     }
     this.#active += 1;
-    if (this.#running.size > 0) {
-      // Others wait: if this process crashes now, it must be known that this one had begun too.
-      job.channel.send([Peer.started, job.seq]);
-      job.channel.flush();
-    }
     this.#running.set(job, task);
     this.#tellBlocked();
     job.onWaitChange = this.#onWaitChange;

@@ -224,7 +224,10 @@ function findExact(id: FunctionId): RegisteredFunction | undefined {
 export function findLoose(
   id: Pick<FunctionId, "module" | "name" | "ordinal">,
 ): RegisteredFunction | undefined {
-  const find = () => recordsByName.get(keyOf(id.module, id.name))?.[id.ordinal];
+  // Runners number a function that is called as the variable it is given to: `const f = remote(function f() {})`.
+  const names = [id.name, id.name.replace(/\d+$/, "")];
+  const find = () =>
+    names.map((name) => recordsByName.get(keyOf(id.module, name))?.[id.ordinal]).find((found) => found);
   return find() ?? (registerActorSubclasses() ? find() : undefined);
 }
 

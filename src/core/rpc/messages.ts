@@ -98,8 +98,6 @@ export const Peer = {
   unborrow: 54,
   /** owner -> worker: [kind, taskSeq]. The refs inside that result are held here now: let go of them. */
   resultTaken: 55,
-  /** worker -> owner: [kind, taskSeq]. A task started while an earlier one waits in get/wait. */
-  started: 56,
   /** anyone -> owner: [kind, seq, force, recursive]. Cancel the task behind this object. */
   cancelObject: 57,
 } as const;

@@ -5,12 +5,12 @@
  * subtracted from what is outstanding. What happens to a task is the submitter's business, through two callbacks.
  */
 import { type Endpoint, endpointFromTuple } from "../base/endpoint.ts";
-import { UnschedulableError } from "../base/errors.ts";
+import { UnschedulableError, WorkerCrashedError } from "../base/errors.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type JobConfigRecord, type Payload, PayloadKind, Peer } from "../rpc/messages.ts";
-import type { LeaseAnswer, LeaseGrant } from "../wire/gen/tsray/v1/raylet.ts";
+import type { LeaseAnswer, LeaseGrant, LeaseUnschedulable } from "../wire/gen/tsray/v1/raylet.ts";
 import { LeaseSession } from "./lease-session.ts";
 import { Lease, SchedulingClass, type TaskRecord } from "./records.ts";
 
@@ -279,7 +279,7 @@ export class Leases {
       }
       case "unschedulable": {
         const cls = this.#classesById.get(answer.value.classId);
-        if (cls !== undefined) this.#failAll(cls, session, answer.value.reason);
+        if (cls !== undefined) this.#failAll(cls, session, answer.value);
         break;
       }
       case "workerGone": {
@@ -437,11 +437,13 @@ export class Leases {
     }
   }
 
-  #failAll(cls: SchedulingClass, session: LeaseSession, reason: string): void {
+  #failAll(cls: SchedulingClass, session: LeaseSession, why: LeaseUnschedulable): void {
     this.#answered(session, cls.id, Number.POSITIVE_INFINITY);
-    const payload = this.#parts.objects.errorPayload(
-      new UnschedulableError(`task ${cls.queue.peek()?.name ?? ""} cannot be placed: ${reason}`),
-    );
+    const name = cls.queue.peek()?.name ?? "";
+    const error = why.workersFail
+      ? new WorkerCrashedError(`task ${name} cannot run: ${why.reason}`)
+      : new UnschedulableError(`task ${name} cannot be placed: ${why.reason}`);
+    const payload = this.#parts.objects.errorPayload(error);
     for (let task = cls.queue.shift(); task !== undefined; task = cls.queue.shift())
       this.#parts.fail(task, payload);
   }

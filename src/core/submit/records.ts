@@ -32,8 +32,8 @@ export class TaskRecord extends CallRecord {
   readonly options: ResolvedTaskOptions;
   state: TaskState = "waiting";
   lease: Lease | undefined;
-  /** Whether the worker is known to have begun it while an earlier one waits. */
-  started = false;
+  /** It was in a queue at a worker that crashed, so it may be what crashed it. */
+  suspect = false;
   /** When it was first seen at the head of its queue without a lease; 0 = not yet. */
   queuedAtMs = 0;
 
@@ -45,6 +45,15 @@ export class TaskRecord extends CallRecord {
 
   get name(): string {
     return this.options.name || this.fn.name;
+  }
+
+  /**
+   * Whether it never shares a worker's queue: after a crash it must be certain whether a task that may not run again had
+   * begun. Does not change while it is in flight.
+   */
+  get isExclusive(): boolean {
+    const { maxRetries } = this.options;
+    return this.suspect || (maxRetries >= 0 && this.attempt >= maxRetries);
   }
 }
 
@@ -112,13 +121,7 @@ export class Lease {
     if (this.returning) return false;
     if (this.inFlight.size === 0) return true;
     const { estimateMicros } = task.fn;
-    // A task that must not run twice is never queued: after a crash, it must be certain whether it had begun.
-    if (
-      estimateMicros === undefined ||
-      task.options.maxRetries === 0 ||
-      task.options.maxCalls > 0 ||
-      this.#exclusive > 0
-    )
+    if (estimateMicros === undefined || task.isExclusive || task.options.maxCalls > 0 || this.#exclusive > 0)
       return false;
     return this.#queuedMicros + estimateMicros <= QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
   }
@@ -127,13 +130,13 @@ export class Lease {
     this.inFlight.add(task);
     task.lease = this;
     this.#queuedMicros += task.fn.estimateMicros ?? QUEUED_MICROS_MAX;
-    if (task.options.maxRetries === 0) this.#exclusive += 1;
+    if (task.isExclusive) this.#exclusive += 1;
   }
 
   remove(task: TaskRecord): void {
     if (!this.inFlight.delete(task)) return;
     task.lease = undefined;
-    if (task.options.maxRetries === 0) this.#exclusive -= 1;
+    if (task.isExclusive) this.#exclusive -= 1;
     if (this.inFlight.size === 0) this.#queuedMicros = 0;
     else this.#queuedMicros = Math.max(0, this.#queuedMicros - (task.fn.estimateMicros ?? QUEUED_MICROS_MAX));
   }

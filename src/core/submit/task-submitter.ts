@@ -153,7 +153,6 @@ export class TaskSubmitter {
     if (task === undefined || lease === undefined || lease.channel !== from) return;
     if (flags === 0) learnDuration(task.fn, micros);
     lease.remove(task);
-    task.started = false;
     if (flags & DoneFlag.exitWorker) this.#leases.retire(lease);
     if (task.abandoned) this.#forget(task);
     else if (flags === 0 || flags === DoneFlag.exitWorker) this.#succeed(task, result, from);
@@ -176,11 +175,6 @@ export class TaskSubmitter {
       }
     }
     this.#leases.onGivenBack(from, lease, back);
-  }
-
-  onStarted(seq: number): void {
-    const task = this.#tasks.get(seq);
-    if (task) task.started = true;
   }
 
   onItem(from: Channel, taskSeq: number, index: number, payload: Payload): void {
@@ -279,7 +273,6 @@ export class TaskSubmitter {
 
   #retry(task: TaskRecord): void {
     task.attempt += 1;
-    task.started = false;
     this.#enqueue(task);
   }
 
@@ -332,18 +325,18 @@ export class TaskSubmitter {
 
   #onWorkerLost(lease: Lease, tasks: readonly TaskRecord[], loss: WorkerLoss): void {
     const again: TaskRecord[] = [];
-    tasks.forEach((task, i) => {
+    // Which of several had begun is not known, nor which were done (answers may be lost with the process): each is
+    // charged a run, which none of them lacks, and goes alone from now on, so that the next crash has one author.
+    const areSuspects = tasks.length > 1;
+    for (const task of tasks) {
       task.lease = undefined;
-      // Tasks run in order: the oldest was running, and those known to have started while it waited.
-      const ran = i === 0 || task.started;
-      task.started = false;
       if (task.abandoned) this.#forget(task);
-      else if (!ran) again.push(task);
       else if (this.#hasRetriesLeft(task)) {
         task.attempt += 1;
+        task.suspect ||= areSuspects;
         again.push(task);
       } else this.#fail(task, this.#calls.objects.errorPayload(crashError(task, lease, loss)));
-    });
+    }
     for (const task of again) task.state = "queued";
     this.#leases.requeue(lease.schedulingClass, again);
   }

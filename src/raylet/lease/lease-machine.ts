@@ -39,7 +39,8 @@ export type LeaseEvent =
   | { readonly kind: "leaseReturned"; readonly leaseId: string }
   | { readonly kind: "nodeView"; readonly node: NodeView }
   | { readonly kind: "nodeGone"; readonly nodeId: string }
-  | { readonly kind: "jobEnded"; readonly jobId: string };
+  | { readonly kind: "jobEnded"; readonly jobId: string }
+  | { readonly kind: "workersFail"; readonly jobId: string; readonly reason: string };
 
 export type LeaseEffect =
   | {
@@ -62,6 +63,8 @@ export type LeaseEffect =
   | { readonly kind: "pending"; readonly owner: string; readonly classId: number; readonly reason: string }
   | {
       readonly kind: "unschedulable";
+      /** The job's workers cannot start: no placement would help. */
+      readonly workersFail: boolean;
       readonly owner: string;
       readonly classId: number;
       readonly reason: string;
@@ -164,6 +167,13 @@ export class LeaseMachine {
         break;
       case "nodeGone":
         this.#nodes.delete(event.nodeId);
+        break;
+      case "workersFail":
+        for (const [key, { owner, classId, jobId }] of this.#demands) {
+          if (jobId !== event.jobId) continue;
+          effects.push({ kind: "unschedulable", workersFail: true, owner, classId, reason: event.reason });
+          this.#demands.delete(key);
+        }
         break;
       case "jobEnded":
         this.#starting.delete(event.jobId);
@@ -359,6 +369,7 @@ export class LeaseMachine {
             : `can never hold it: ${describeMissing(resources, wanted.total, wanted.total)}`;
         effects.push({
           kind: "unschedulable",
+          workersFail: false,
           owner: demand.owner,
           classId: demand.classId,
           reason: `node ${strategy.nodeId} ${why}`,

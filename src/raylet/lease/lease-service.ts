@@ -44,6 +44,7 @@ export class LeaseService {
     const gone = () => {
       if (session === undefined) return;
       this.#sessions.delete(session.ownerId);
+      this.#endWorkersOf(session.ownerId);
       this.feed({ kind: "ownerGone", owner: session.ownerId });
       session = undefined;
     };
@@ -113,6 +114,14 @@ export class LeaseService {
     this.#sessions.clear();
   }
 
+  /** What a gone owner had running is of no use to anybody: its workers end, unless others have tasks there too. */
+  #endWorkersOf(ownerId: string): void {
+    for (const worker of this.#parts.pool.all()) {
+      const leases = this.#parts.machine.leasesOf(worker.workerId);
+      if (leases.length > 0 && leases.every(({ owner }) => owner === ownerId)) worker.process.kill();
+    }
+  }
+
   #onDemand(session: Session, demand: LeaseDemand): void {
     if (this.#parts.isJobOver(session.job.jobId)) return;
     const { classId, resources, strategy, count, redirected, localityNodeId } = demand;
@@ -167,12 +176,11 @@ export class LeaseService {
           value: { classId: effect.classId, reason: effect.reason },
         });
         break;
-      case "unschedulable":
-        this.#say(effect.owner, {
-          $case: "unschedulable",
-          value: { classId: effect.classId, reason: effect.reason },
-        });
+      case "unschedulable": {
+        const { classId, reason, workersFail } = effect;
+        this.#say(effect.owner, { $case: "unschedulable", value: { classId, reason, workersFail } });
         break;
+      }
       case "reclaim":
         this.#say(effect.owner, { $case: "reclaim", value: { leaseId: effect.leaseId } });
         break;

@@ -113,6 +113,8 @@ export interface LeasePending {
 export interface LeaseUnschedulable {
   classId: number;
   reason: string;
+  /** the job's workers end before they are ready: no placement would help */
+  workersFail: boolean;
 }
 
 /** A leased worker ended: what the raylet saw. */
@@ -1055,7 +1057,7 @@ export const LeasePending: MessageFns<LeasePending> = {
 };
 
 function createBaseLeaseUnschedulable(): LeaseUnschedulable {
-  return { classId: 0, reason: "" };
+  return { classId: 0, reason: "", workersFail: false };
 }
 
 export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
@@ -1065,6 +1067,9 @@ export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
     }
     if (message.reason !== "") {
       writer.uint32(18).string(message.reason);
+    }
+    if (message.workersFail !== false) {
+      writer.uint32(24).bool(message.workersFail);
     }
     return writer;
   },
@@ -1098,6 +1103,14 @@ export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
             message.reason = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.workersFail = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1117,6 +1130,7 @@ export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
     const message = createBaseLeaseUnschedulable();
     message.classId = object.classId ?? 0;
     message.reason = object.reason ?? "";
+    message.workersFail = object.workersFail ?? false;
     return message;
   },
 };
