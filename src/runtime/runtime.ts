@@ -80,6 +80,8 @@ export class Runtime implements RuntimePort {
   readonly #onBusy: (delta: 1 | -1) => void;
   readonly #warn: (line: string) => void;
   #connected: Connected | undefined;
+  /** What it was connected to before it was closed: actors that are waited for still learn of the end. */
+  #left: Connected | undefined;
   #failed: Error | undefined;
   /** Calls made before it was connected. */
   #deferred: ((error: Error | undefined) => void)[] = [];
@@ -204,10 +206,11 @@ export class Runtime implements RuntimePort {
     const connected = this.#connected;
     this.#failed ??= new TsrayError("NotInitializedError", "tsray was shut down");
     if (connected === undefined) return;
-    this.#connected = undefined;
+    this.#left = connected;
     const over = connected.objects.errorPayload(this.#failed);
     connected.tasks.close(over);
     for (const call of [...this.#outstanding.values()]) call.client.shutDown(this.#failed);
+    this.#connected = undefined;
     connected.head.close();
     this.#peers?.closeAll();
     connected.server.close();
@@ -395,7 +398,9 @@ export class Runtime implements RuntimePort {
     const client = new ActorClient(
       actorId,
       meta,
-      Object.defineProperty(parts, "calls", { get: () => this.connected.calls }) as typeof parts & {
+      Object.defineProperty(parts, "calls", {
+        get: () => (this.#left ?? this.connected).calls,
+      }) as typeof parts & {
         calls: Calls;
       },
       state,

@@ -25,6 +25,7 @@ import {
 import { type StartedDaemon, startDaemon } from "../core/launch/start-daemon.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
 import { HeadServiceClient } from "../core/wire/gen/tsray/v1/head.ts";
+import { getState } from "../runtime/state.ts";
 import {
   type ClusterOptions,
   type ResolvedClusterOptions,
@@ -81,8 +82,18 @@ export class Cluster implements AsyncDisposable {
     this.#headSession = this.#makeSession();
   }
 
-  /** Starts a head and its node. @throws InvalidOptionError, ClusterUnreachableError (rejections) */
+  /**
+   * Starts a head and its node. As with `init`, the promise never settles in a worker that evaluates the driver's entry
+   * module: each worker would start a cluster of its own.
+   *
+   * @throws InvalidOptionError, ClusterUnreachableError (rejections)
+   */
   static async start(options?: ClusterOptions): Promise<Cluster> {
+    const state = getState();
+    if (state.kind === "loading") {
+      state.park();
+      return new Promise<never>(() => {});
+    }
     const resolved = resolveClusterOptions(options);
     sweepDeadSessions();
     const cluster = new Cluster(resolved);

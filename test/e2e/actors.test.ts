@@ -29,7 +29,6 @@ import {
   Counter,
   Disposed,
   Gate,
-  holdThenCall,
   incrementMany,
   incrementNested,
   Keeper,
@@ -93,7 +92,6 @@ describe("on a node with 2 CPUs", () => {
       const first = log.add.remote("first", late);
       const second = log.add.remote("second");
       await addLines.remote(log, "other", 1);
-      expect(await log.lines.options({ name: "peek" }).remote).toBeTypeOf("function");
       expect((await wait([first, second], { timeout: 0 })).ready).toEqual([]);
       await gate.open.remote();
       await get([first, second]);
@@ -242,6 +240,12 @@ describe("on a node with 2 CPUs", () => {
       const seen: number[] = [];
       for await (const ref of counter.ticks.remote(5)) seen.push(await ref);
       expect(seen).toEqual([0, 1, 2, 3, 4]);
+    });
+
+    test("a call's options name it", async () => {
+      const counter = Counter.remote();
+      const error = await get(counter.fail.options({ name: "renamed" }).remote("x")).catch((e: unknown) => e);
+      expect((error as TaskError).functionName).toBe("renamed");
     });
 
     test("an error of a method is a TaskError with its cause, and the actor lives on", async () => {

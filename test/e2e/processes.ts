@@ -105,7 +105,8 @@ export function recordsIn(runtimeDir: string): { pid: number; storePath: string;
 }
 
 export function sessionsIn(runtimeDir: string): string[] {
-  return readdirSync(runtimeDir).flatMap((root) =>
+  const roots = readdirSync(runtimeDir).filter((name) => name.startsWith("tsray-"));
+  return roots.flatMap((root) =>
     readdirSync(join(runtimeDir, root)).map((session) => join(runtimeDir, root, session)),
   );
 }
