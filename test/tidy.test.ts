@@ -24,7 +24,7 @@ const ROOMS: Record<string, readonly string[]> = {
   head: ["core/base", "core/wire", "core/rpc", "core/launch"],
   daemon: ["core/base", "core/launch", "core/rpc", "core/store", "raylet", "head"],
   cli: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "testing"],
-  testing: ["core/base", "core/wire", "core/rpc", "core/launch", "index.ts"],
+  testing: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "index.ts"],
   "index.ts": ["core", "actors", "runtime"],
 };
 const LINES_MAX = 700;

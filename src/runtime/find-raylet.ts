@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Endpoint } from "../core/base/endpoint.ts";
 import { AuthenticationError, ClusterUnreachableError } from "../core/base/errors.ts";
-import { readTokenFile } from "../core/base/token.ts";
+import { checkToken, readTokenFile } from "../core/base/token.ts";
 import { type FoundNode, hostId, runningNodes, tokenPath } from "../core/launch/session.ts";
 
 const CONNECT_TIMEOUT_MS = 5000;
@@ -17,7 +17,7 @@ export interface FoundRaylet {
 
 /** The token given by option or TSRAY_TOKEN_FILE; undefined = none was given. */
 export function givenToken(option: string | undefined): string | undefined {
-  if (option !== undefined) return option;
+  if (option !== undefined) return checkToken(option, "token");
   const file = process.env.TSRAY_TOKEN_FILE;
   return file === undefined || file === "" ? undefined : readTokenFile(file, "TSRAY_TOKEN_FILE");
 }

@@ -199,15 +199,16 @@ async function startEmbedded(
   options: ResolvedInitOptions,
   job: JobConfigRecord,
 ): Promise<Target> {
+  const given = givenToken(options.token);
   sweepDeadSessions();
   const sessionDir = createSession();
   const nodeId = newNodeId();
-  const token = options.token ?? makeToken();
+  const token = given ?? makeToken();
   const daemon = startDaemon({
     nodeId,
     sessionDir,
     token,
-    tokenGiven: options.token !== undefined,
+    tokenGiven: given !== undefined,
     head: { port: undefined, state: "memory", healthCheck: HEALTH_CHECK_DEFAULT },
     headAddress: undefined,
     host: undefined,

@@ -1,5 +1,5 @@
 /** A gate that tasks can wait on, so that a test decides when they go on. */
-import { remote } from "../core/api/remote.ts";
+import { remote } from "../index.ts";
 
 /** Calls that may wait at one gate at a time; `send` comes through as long as there are fewer. */
 const WAITING_MAX = 100_000;

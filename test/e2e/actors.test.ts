@@ -15,6 +15,7 @@ import {
   InvalidOptionError,
   init,
   kill,
+  type ObjectRef,
   PendingCallsLimitError,
   put,
   ready,
@@ -27,6 +28,7 @@ import {
   addLines,
   after,
   Counter,
+  type CounterHandle,
   Disposed,
   Gate,
   incrementMany,
@@ -162,7 +164,7 @@ describe("on a node with 2 CPUs", () => {
       const counter = Counter.remote(0);
       expect(await incrementMany.remote(counter, 3)).toEqual([1, 2, 3]);
       expect(await incrementNested.remote({ deep: [new Map([["counter", counter]])] })).toBe(4);
-      const [made] = await makeCounter.remote(41);
+      const [made] = (await makeCounter.remote(41)) as [CounterHandle];
       expect(await made.increment.remote()).toBe(42);
       kill(made);
     });
@@ -289,7 +291,7 @@ describe("on a node with 2 CPUs", () => {
       const leaving = counter.leave.remote();
       const later = counter.increment.remote();
       expect(await get(earlier)).toEqual([1, 2, 3, 4, 5]);
-      for (const ref of [leaving, later]) {
+      for (const ref of [leaving, later] as ObjectRef<unknown>[]) {
         await expect(get(ref)).rejects.toThrow(ActorDiedError);
         await expect(get(ref)).rejects.toThrow(/exitActor/);
       }

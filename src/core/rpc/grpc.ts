@@ -143,8 +143,10 @@ export function fromServiceError(error: ServiceError, client: Client): TsrayErro
   if (error.code === status.UNAUTHENTICATED) {
     return new AuthenticationError(`${target} refused the connection: ${error.details}`, { cause: error });
   }
-  const what =
-    error.code === status.DEADLINE_EXCEEDED ? "did not answer in time" : (error.details ?? error.message);
+  const details = (error.details || error.message)
+    .replace(/^No connection established\. Last error: (?:Error: )?/, "")
+    .replace(/\.? Resolution note:.*$/, "");
+  const what = error.code === status.DEADLINE_EXCEEDED ? "it did not answer in time" : details;
   return new ClusterUnreachableError(`no answer from ${target}: ${what}`, { cause: error });
 }
 
