@@ -103,6 +103,8 @@ export class ActorClient {
   #inFlight = new Set<ActorCall>();
   #watching = false;
   readonly #onKnown: (() => void)[] = [];
+  /** `kill()` is on its way to the head: no call is sent any more. */
+  #isEnding = false;
   #waiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
   constructor(actorId: string, meta: ActorMeta, parts: ActorClientParts, state: "creating" | "unknown") {
@@ -177,6 +179,20 @@ export class ActorClient {
     this.#die(error);
   }
 
+  /** `kill()` was called: calls wait for what becomes of it. */
+  ending(): void {
+    this.#isEnding = true;
+  }
+
+  /** What became of `kill()`. */
+  killed(error: Error | undefined): void {
+    this.#isEnding = false;
+    if (error === undefined) {
+      const reason = `actor ${this.#label()} died: it was killed by kill()`;
+      this.#die(new ActorDiedError(reason, { actorId: this.actorId, maybeExecuted: false }));
+    } else this.#drain();
+  }
+
   /** The actor as the head knows it. */
   apply(info: ActorInfo): void {
     if (!info.found) {
@@ -242,7 +258,7 @@ export class ActorClient {
   // --- sending ---
 
   #drain(): void {
-    if (this.#queue.length === 0) return;
+    if (this.#queue.length === 0 || this.#isEnding) return;
     if (this.#state === "dead") {
       this.#failQueued();
       return;

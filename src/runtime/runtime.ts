@@ -88,6 +88,7 @@ export class Runtime implements RuntimePort {
   #peers: Peers | undefined;
   readonly #actors = new Map<string, WeakRef<ActorClient>>();
   readonly #outstanding = new Map<number, ActorCall>();
+  readonly #killing = new Set<Promise<void>>();
   /** In an actor: itself. */
   #self: ActorClient | undefined;
   readonly #handleBinding: HandleBinding;
@@ -275,11 +276,17 @@ export class Runtime implements RuntimePort {
     this.#self = this.#newClient(actorId, meta, "unknown");
   }
 
+  /** Resolves when the head has heard of every `kill()` so far. */
+  async killsDone(): Promise<void> {
+    await Promise.all(this.#killing);
+  }
+
   killActor(client: ActorClient, noRestart: boolean): void {
     this.#whenConnected((error) => {
       if (error !== undefined) return;
       this.#onBusy(1);
-      client
+      if (noRestart) client.ending();
+      const killing = client
         .known()
         .then(() => {
           const request = {
@@ -292,10 +299,20 @@ export class Runtime implements RuntimePort {
             unary(service, service.killActor, request, CREATE_TIMEOUT_MS),
           );
         })
-        .catch((failure: Error) =>
-          this.#warn(`kill() of actor ${client.meta.className} failed: ${failure.message}`),
+        .then(
+          () => {
+            if (noRestart) client.killed(undefined);
+          },
+          (failure: Error) => {
+            if (noRestart) client.killed(failure);
+            this.#warn(`kill() of actor ${client.meta.className} failed: ${failure.message}`);
+          },
         )
-        .finally(() => this.#onBusy(-1));
+        .finally(() => {
+          this.#killing.delete(killing);
+          this.#onBusy(-1);
+        });
+      this.#killing.add(killing);
     });
   }
 

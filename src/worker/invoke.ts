@@ -2,8 +2,9 @@
  * Steps 6 and 7: decode arguments, call the user's function, answer with the result. The same for tasks and actor calls;
  * who may run when is decided by task-executor.ts and actor-host.ts.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { runInCall } from "../core/base/call-context.ts";
-import { TaskCancelledError, TaskError, TsrayError } from "../core/base/errors.ts";
+import { ObjectStoreFullError, TaskCancelledError, TaskError, TsrayError } from "../core/base/errors.ts";
 import { itemSeq } from "../core/base/ids.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { isPlain } from "../core/ownership/object-access.ts";
@@ -12,6 +13,10 @@ import { type Payload, Peer } from "../core/rpc/messages.ts";
 import { DoneFlag } from "../core/submit/calls.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import type { CallJob } from "./call-job.ts";
+
+/** A result that finds the store full is tried again this often, with this pause. */
+const FULL_TRIES_MAX = 20;
+const FULL_PAUSE_MS = 50;
 
 type Callable = (...args: unknown[]) => unknown;
 
@@ -36,8 +41,7 @@ export class Invoker {
       try {
         const result = runInCall(job, () => fn.apply(receiver, args as unknown[]));
         if (!isThenable(result)) {
-          this.#answer(job, result, startedMs, extraFlags());
-          return undefined;
+          return this.#answer(job, result, startedMs, extraFlags());
         }
         return this.#finish(job, result, startedMs, extraFlags);
       } catch (error) {
@@ -114,13 +118,20 @@ export class Invoker {
       }
       const result = await pending;
       await this.#runtime.references.borrowsSettled();
-      this.#answer(job, result, startedMs, extraFlags());
+      await this.#answer(job, result, startedMs, extraFlags());
     } catch (error) {
       this.#fail(job, error, startedMs, job.cancelled ? DoneFlag.cancelled : DoneFlag.userError);
     }
   }
 
-  #answer(job: CallJob, result: unknown, startedMs: number, flags: number): void {
+  /** @returns undefined when it is sent; a promise when the result has to wait for room in the store */
+  #answer(
+    job: CallJob,
+    result: unknown,
+    startedMs: number,
+    flags: number,
+    triesLeft = FULL_TRIES_MAX,
+  ): Promise<void> | undefined {
     try {
       if (job.numReturns === 1) {
         this.#send(
@@ -129,7 +140,7 @@ export class Invoker {
           isPlain(result) ? [0, result] : this.#pack(job, result, job.firstReturnSeq),
           flags,
         );
-        return;
+        return undefined;
       }
       const values = job.numReturns === 0 ? [] : this.#valuesOf(job, result);
       this.#send(
@@ -139,8 +150,13 @@ export class Invoker {
         flags,
       );
     } catch (error) {
+      // Processes of the node let go of what they no longer use within this time.
+      if (error instanceof ObjectStoreFullError && triesLeft > 0 && !job.cancelled) {
+        return delay(FULL_PAUSE_MS).then(() => this.#answer(job, result, startedMs, flags, triesLeft - 1));
+      }
       this.#fail(job, error, startedMs, DoneFlag.systemError);
     }
+    return undefined;
   }
 
   #valuesOf(job: CallJob, result: unknown): unknown[] {

@@ -172,8 +172,10 @@ describe("life of a cluster", () => {
     expect(title).toMatch(/^TASK ID +NAME +STATE/);
     expect(lines.find((line) => line.includes(" pass "))?.indexOf("RUNNING")).toBe(title.indexOf("STATE"));
 
-    await until(() => readdirSync(runtimeDir).length > 0);
-    const { pending, resources } = await json<Status>(["status", "--address", address]);
+    // The node reports what waits a moment after it began to wait.
+    let status = await json<Status>(["status", "--address", address]);
+    while (status.pending.length === 0) status = await json<Status>(["status", "--address", address]);
+    const { pending, resources } = status;
     expect(pending).toMatchObject([{ resources: { CPU: 1, unobtainium: 1 }, count: 1 }]);
     expect(pending[0]?.reason).toContain("unobtainium");
     expect(resources.CPU?.total).toBe(2);

@@ -10,6 +10,7 @@ import { Local, type Payload, PayloadKind, Peer, type RefTuple } from "../rpc/me
 import type { ValueCodec } from "../serialize/codec.ts";
 import { fromBytes, layoutOf, toBytes } from "../serialize/layout.ts";
 import type { ObjectStore } from "../store/object-store.ts";
+import { Collector } from "./collector.ts";
 import type { ObjectEntry } from "./entries.ts";
 import type { RayletLink } from "./raylet-link.ts";
 import type { ReferenceTable } from "./reference-table.ts";
@@ -41,11 +42,13 @@ export interface ObjectAccessParts {
 
 export class ObjectAccess {
   readonly #parts: ObjectAccessParts;
+  readonly #collector: Collector;
   #nextRequest = 1;
   readonly #asked = new Map<number, { entry: ObjectEntry; channel: Channel }>();
 
   constructor(parts: ObjectAccessParts) {
     this.#parts = parts;
+    this.#collector = new Collector(parts.store.stats().capacityBytes);
   }
 
   /**
@@ -60,7 +63,13 @@ export class ObjectAccess {
     if (encoded.byteLength <= INLINE_BYTES_MAX)
       return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
     const { size, segments } = layoutOf(encoded);
-    this.#parts.store.put(objectKey(ownerId, seq), size, segments);
+    try {
+      this.#parts.store.put(objectKey(ownerId, seq), size, segments);
+    } catch (error) {
+      this.#collector.soon();
+      throw error;
+    }
+    this.#collector.note(size);
     return { payload: [PayloadKind.stored, size, [this.#parts.rayletTuple], refs], held };
   }
 
@@ -239,15 +248,21 @@ export class ObjectAccess {
 
   /** @returns the sealed bytes, or why they could not be had */
   async #fetch(key: Buffer, nodes: readonly unknown[]): Promise<Buffer | string> {
-    const { store, raylet, rayletTuple } = this.#parts;
-    const here = store.get(key);
+    const { raylet, rayletTuple } = this.#parts;
+    const here = this.#map(key);
     if (here !== undefined) return here;
     const own = rayletTuple[0];
     const others = nodes.filter((tuple) => (tuple as unknown[])[0] !== own);
     if (others.length === 0) return "its only copy, on this node, is gone";
     const failed = await raylet.pull(key, others);
     if (failed !== null) return failed;
-    return store.get(key) ?? "its copy was evicted before it could be read";
+    return this.#map(key) ?? "its copy was evicted before it could be read";
+  }
+
+  #map(key: Buffer): Buffer | undefined {
+    const bytes = this.#parts.store.get(key);
+    if (bytes !== undefined) this.#collector.note(bytes.byteLength);
+    return bytes;
   }
 
   #recover(entry: ObjectEntry, seen: Payload, reason: string): void {

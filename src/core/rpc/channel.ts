@@ -191,6 +191,8 @@ export function openChannel(to: Endpoint, identity: Identity, onReady?: () => vo
     }
   }, true);
   channel.send([HELLO, PROTOCOL_VERSION, identity.token, endpointToTuple(identity.self)]);
+  // A frame of its own: until the token has been shown, the other side takes small frames only.
+  channel.flush();
   // A frame of its own: a stranger's frames are small.
   channel.flush();
   return channel;
