@@ -195,6 +195,7 @@ export class ActorClient {
 
   /** The actor as the head knows it. */
   apply(info: ActorInfo): void {
+    if (this.#state === "dead") return;
     if (!info.found) {
       this.#askedSinceMs ||= performance.now();
       if (!this.#isKnown && performance.now() - this.#askedSinceMs < UNKNOWN_MS_MAX) return;

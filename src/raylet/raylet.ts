@@ -412,7 +412,7 @@ export class Raylet {
   }
 
   #startWorkers(jobId: string, count: number): void {
-    const job = this.#jobs.get(jobId);
+    const job = this.#jobs.get(jobId) ?? this.#leases.jobOf(jobId);
     if (job === undefined) return;
     for (let i = 0; i < count; i++) this.#pool.start(job);
     if (count > 0) this.#machine.noteStarting(jobId, count);
@@ -476,8 +476,8 @@ export class Raylet {
       const worker = this.#pool.get(workerId);
       const seen = (perJob.get(jobId) ?? 0) + 1;
       perJob.set(jobId, seen);
-      if (worker === undefined || seen <= keep || performance.now() - worker.idleSinceMs < IDLE_WORKER_MS)
-        continue;
+      const isKept = seen <= keep && !this.#endedJobs.has(jobId);
+      if (worker === undefined || isKept || performance.now() - worker.idleSinceMs < IDLE_WORKER_MS) continue;
       worker.idleSinceMs = performance.now();
       worker.link?.send([Local.exit, false]);
     }
@@ -531,7 +531,11 @@ export class Raylet {
     }
     const running = new Set(jobs.map((job) => job.jobId));
     for (const jobId of [...this.#jobs.keys()]) {
-      const isServed = this.#clients.driverOf(jobId) !== undefined || this.#leases.hasOwnerElsewhere(jobId);
+      // The job of an embedded cluster is known before its driver connects, and ends with the cluster.
+      const isServed =
+        jobId === this.#options.embeddedJob?.jobId ||
+        this.#clients.driverOf(jobId) !== undefined ||
+        this.#leases.hasOwnerElsewhere(jobId);
       if (!running.has(jobId) && !isServed) this.#endJob(jobId);
     }
   }

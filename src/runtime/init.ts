@@ -133,6 +133,8 @@ async function connect(
   const sayGoodbye = async () => {
     if (!runtime.isConnected) return;
     const { channel } = runtime.connected.link;
+    const late = new Promise((resolve) => setTimeout(resolve, GOODBYE_MS_MAX).unref());
+    await Promise.race([runtime.killsDone(), late]);
     await new Promise<void>((resolve) => {
       farewell = resolve;
       channel.onClose(() => resolve());

@@ -23,7 +23,7 @@ import {
   TaskError,
   wait,
 } from "tsray";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import {
   addLines,
   after,
@@ -393,6 +393,7 @@ describe("out of scope", () => {
   test("the actor exits with its last handle, and its resources come back", async () => {
     const script = fileURLToPath(new URL("../fixtures/drop-handles.mjs", import.meta.url));
     const child = spawn(process.execPath, ["--expose-gc", script], { stdio: ["ignore", "pipe", "inherit"] });
+    onTestFinished(() => void child.kill("SIGKILL"));
     let out = "";
     child.stdout.on("data", (chunk: Buffer) => {
       out += chunk;

@@ -125,7 +125,7 @@ describe("streaming generators", () => {
     await stream.next();
     cancel(stream);
     let last: unknown;
-    for await (const ref of stream) last = await ref.catch((error: unknown) => error);
+    for await (const ref of stream) last = await (ref as ObjectRef<number>).catch((error: unknown) => error);
     expect(last === undefined || typeof last === "number" || last instanceof TaskCancelledError).toBe(true);
     await until(() => file.lines.includes("closed"), "the producer to stop");
   });

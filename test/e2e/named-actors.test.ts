@@ -73,6 +73,16 @@ describe("named actors", () => {
     await expect(getActor("global")).rejects.toThrow(ActorDiedError);
   });
 
+  // Method: its driver is gone when the actor submits a task of its own.
+  test("a detached actor submits tasks after its driver has ended", async () => {
+    const gone = driver("detach-parent", "submitter");
+    expect(await gone.fact()).toEqual({ value: 3 });
+    await gone.ended;
+    const parent = await getActor<{ submitsTask(): Promise<number> }>("submitter");
+    expect(await parent.submitsTask.remote()).toBe(3);
+    kill(parent);
+  });
+
   // Method: the driver is SIGKILLed; its detached actor lives, its other one ends, and the name is free.
   test("SIGKILL of a driver ends its actors, but not the detached ones", async () => {
     const killed = driver("hold", "held");

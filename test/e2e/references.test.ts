@@ -31,7 +31,9 @@ describe("reference counting", () => {
     await until(() => {
       collectGarbage();
       return bytesInUse() <= bytes;
-    }, `the store to shrink to ${bytes}, it has ${bytesInUse()}`);
+    }, `the store to shrink to ${bytes}`).catch((error: Error) => {
+      throw new Error(`${error.message}; it holds ${JSON.stringify(store.list(50))}`);
+    });
   }
   beforeEach(() => usesAtMost(MB));
 

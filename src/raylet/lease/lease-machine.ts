@@ -408,16 +408,20 @@ export class LeaseMachine {
     const view = this.#nodes.get(node.nodeId);
     if (view) for (let i = 0; i < count; i++) subtract(view.available, demand.resources);
     demand.count -= count;
-    const last = effects.at(-1);
-    if (
-      last?.kind === "redirect" &&
-      last.owner === demand.owner &&
-      last.classId === demand.classId &&
-      last.node.nodeId === node.nodeId
-    ) {
-      effects[effects.length - 1] = { ...last, count: last.count + count };
+    const { owner, classId } = demand;
+    // One answer per node: demand is absolute, and a second one could cross the first one's grants.
+    const at = effects.findIndex(
+      (effect) =>
+        effect.kind === "redirect" &&
+        effect.owner === owner &&
+        effect.classId === classId &&
+        effect.node.nodeId === node.nodeId,
+    );
+    const earlier = effects[at];
+    if (earlier?.kind === "redirect") {
+      effects[at] = { ...earlier, count: earlier.count + count };
     } else {
-      effects.push({ kind: "redirect", owner: demand.owner, classId: demand.classId, count, node });
+      effects.push({ kind: "redirect", owner, classId, count, node });
     }
     return "redirected";
   }

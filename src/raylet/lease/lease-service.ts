@@ -109,6 +109,12 @@ export class LeaseService {
     return false;
   }
 
+  /** The job of an owner that is connected: it may be over, where a detached actor of it lives on. */
+  jobOf(jobId: string): JobConfigRecord | undefined {
+    for (const { job } of this.#sessions.values()) if (job.jobId === jobId) return job;
+    return undefined;
+  }
+
   close(): void {
     for (const { stream } of this.#sessions.values()) stream.end();
     this.#sessions.clear();
@@ -123,7 +129,9 @@ export class LeaseService {
   }
 
   #onDemand(session: Session, demand: LeaseDemand): void {
-    if (this.#parts.isJobOver(session.job.jobId)) return;
+    // What an ended job's driver still asks for is not wanted any more; its detached actors go on.
+    const isDrivers = session.ownerId.startsWith(`${session.job.driverProcessId}#`);
+    if (isDrivers && this.#parts.isJobOver(session.job.jobId)) return;
     const { classId, resources, strategy, count, redirected, localityNodeId } = demand;
     this.feed({
       kind: "demand",
