@@ -362,12 +362,19 @@ export class Raylet {
       this.#onClientMessage(channel, message);
       return;
     }
-    // What workers wrote before their last result is in the pipes: two turns of the loop read it.
-    setImmediate(() =>
-      setImmediate(() => {
-        this.#clients.flush(job.jobId);
-        channel.send([Local.farewell]);
-      }),
+    // What workers wrote is in their pipes, and is read to the end when they end.
+    const ends = [...this.#pool.all()]
+      .filter((worker) => worker.job.jobId === job.jobId && worker.actorId === undefined)
+      .map((worker) => worker.process.over);
+    this.#endJob(job.jobId);
+    void Promise.all(ends).then(() =>
+      // Actors live on: two turns of the loop read what they wrote before their last result.
+      setImmediate(() =>
+        setImmediate(() => {
+          this.#clients.flush(job.jobId);
+          channel.send([Local.farewell]);
+        }),
+      ),
     );
   }
 

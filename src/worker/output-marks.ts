@@ -12,6 +12,8 @@ export function setAmbientName(name: string): void {
 /** Wraps the two output streams. */
 export function markOutput(): void {
   for (const stream of [process.stdout, process.stderr]) {
+    // What is written must be in the pipe before the result is: the process may be ended right after.
+    (stream as unknown as { _handle?: { setBlocking?(on: boolean): void } })._handle?.setBlocking?.(true);
     let marked = "";
     let atLineStart = true;
     const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;

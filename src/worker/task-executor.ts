@@ -4,7 +4,12 @@
  */
 
 import { FunctionNotFoundError, TaskCancelledError } from "../core/base/errors.ts";
-import { type FunctionId, labelOf, type RegisteredFunction, type RegisteredTask } from "../core/base/function-registry.ts";
+import {
+  type FunctionId,
+  labelOf,
+  type RegisteredFunction,
+  type RegisteredTask,
+} from "../core/base/function-registry.ts";
 import { UNITS } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type ArgsPayload, Local, Peer, type RunExtra } from "../core/rpc/messages.ts";

@@ -1,5 +1,5 @@
 /** Cancelling tasks: queued, running, waiting, by force, with their children. Scenarios J of Ray's black-box tests. */
-import { cancel, get, GetTimeoutError, type ObjectRef, TaskCancelledError, TaskError } from "tsray";
+import { cancel, GetTimeoutError, get, type ObjectRef, TaskCancelledError, TaskError } from "tsray";
 import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, temporaryDirectory, until, useCluster } from "./support.ts";
@@ -72,7 +72,10 @@ describe("cancel", () => {
   test("force of a task that has not begun does no harm to others", async () => {
     const file = recorder();
     await get(Array.from({ length: 100 }, () => f.nothing.remote()));
-    const blockers = [f.meetAtFile.options({ maxRetries: 0 }).remote(file.path), f.meetAtFile.options({ maxRetries: 0 }).remote(file.path)];
+    const blockers = [
+      f.meetAtFile.options({ maxRetries: 0 }).remote(file.path),
+      f.meetAtFile.options({ maxRetries: 0 }).remote(file.path),
+    ];
     const victims = Array.from({ length: 50 }, () => f.nothing.remote());
     await until(() => file.lines.length === 2, "the blockers to run");
     for (const victim of victims) cancel(victim, { force: true });

@@ -8,7 +8,11 @@ test.each([
   ["outer-planets", /same to the last bit/],
 ])("example %s runs to its end", async (name, line) => {
   await using sandbox = new Sandbox({});
-  const { code, stdout, stderr } = await sandbox.run(join(REPOSITORY, "scripts/run-example.mjs"), name, "--quick");
+  const { code, stdout, stderr } = await sandbox.run(
+    join(REPOSITORY, "scripts/run-example.mjs"),
+    name,
+    "--quick",
+  );
   expect(`${stderr}`).toBe("");
   expect(code).toBe(0);
   expect(stdout).toMatch(line);

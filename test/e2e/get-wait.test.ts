@@ -1,5 +1,5 @@
 /** get, wait and await: order, limits, errors. Scenarios B of Ray's black-box tests. */
-import { get, GetTimeoutError, InvalidOptionError, type ObjectRef, put, TaskError, wait } from "tsray";
+import { GetTimeoutError, get, InvalidOptionError, type ObjectRef, put, TaskError, wait } from "tsray";
 import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
 import { rejection, useCluster } from "./support.ts";

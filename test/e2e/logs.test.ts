@@ -55,7 +55,9 @@ test("an actor's lines carry its class, or its name", async () => {
 // Goal: what a worker prints right before it ends is not lost, nor a line without an end.
 test("the last line before a worker ends is shown, and a line without an end", async () => {
   await using sandbox = new Sandbox({
-    "main.mjs": script(`await lastWords.remote().catch((error) => console.log(error.name)); await unended.remote();`),
+    "main.mjs": script(
+      `await lastWords.remote().catch((error) => console.log(error.name)); await unended.remote();`,
+    ),
   });
   const { stdout } = await sandbox.run("main.mjs");
   expect(stdout).toMatch(/\(lastWords pid=\d+\) last words\n/);
@@ -82,16 +84,24 @@ test("equal lines of several workers are folded into one", async () => {
 // Goal: a loop that prints equal lines in one process means them all.
 test("equal lines of one worker are all shown, in order", async () => {
   await using sandbox = new Sandbox({
-    "main.mjs": script(`await print.remote(...Array.from({ length: 500 }, (_, i) => (i % 2 ? "same" : "line " + i)));`),
+    "main.mjs": script(
+      `await print.remote(...Array.from({ length: 500 }, (_, i) => (i % 2 ? "same" : "line " + i)));`,
+    ),
   });
   const { stdout } = await sandbox.run("main.mjs");
-  const lines = stdout.split("\n").slice(0, -1).map((line) => line.replace(/^\(print pid=\d+\) /, ""));
+  const lines = stdout
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => line.replace(/^\(print pid=\d+\) /, ""));
   expect(lines).toEqual(Array.from({ length: 500 }, (_, i) => (i % 2 ? "same" : `line ${i}`)));
 });
 
 test("logToDriver: false shows nothing", async () => {
   await using sandbox = new Sandbox({
-    "main.mjs": script(`await print.remote("one"); await complain.remote("two");`, "{ numCpus: 1, logToDriver: false }"),
+    "main.mjs": script(
+      `await print.remote("one"); await complain.remote("two");`,
+      "{ numCpus: 1, logToDriver: false }",
+    ),
   });
   const { code, stdout, stderr } = await sandbox.run("main.mjs");
   expect([code, stdout, stderr]).toEqual([0, "", ""]);
@@ -100,7 +110,9 @@ test("logToDriver: false shows nothing", async () => {
 // Goal: odd output does no harm: binary bytes, very long lines, carriage returns, many lines.
 test("long lines, many lines and odd characters arrive", async () => {
   await using sandbox = new Sandbox({
-    "main.mjs": script(`await print.remote("x".repeat(50_000), "äöü😀", "a\\rb", "", ...Array.from({ length: 5000 }, (_, i) => "n" + i));`),
+    "main.mjs": script(
+      `await print.remote("x".repeat(50_000), "äöü😀", "a\\rb", "", ...Array.from({ length: 5000 }, (_, i) => "n" + i));`,
+    ),
   });
   const { stdout } = await sandbox.run("main.mjs");
   expect(stdout).toContain("x".repeat(50_000));

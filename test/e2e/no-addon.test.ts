@@ -21,7 +21,9 @@ test("tasks, actors and large objects work without the addon", async () => {
   });
   const { code, stdout, stderr } = await sandbox.run("main.mjs");
   expect(stdout).toBe("500000 2000000\n100\n");
-  expect(stderr.trim().split("\n")).toEqual([expect.stringContaining("the native addon is not in use (TSRAY_NO_ADDON=1 is set)")]);
+  expect(stderr.trim().split("\n")).toEqual([
+    expect.stringContaining("the native addon is not in use (TSRAY_NO_ADDON=1 is set)"),
+  ]);
   expect(code).toBe(0);
 });
 
@@ -45,6 +47,10 @@ test("workers in a synchronous loop die with their raylet without the addon", as
   const { stdout } = await script.ended;
   expect(stdout).toContain("NodeDiedError");
   // The session of a raylet that was killed is swept by the next start.
-  const next = await sandbox.run("--input-type=module", "-e", `import { init, shutdown } from "tsray"; await init(); await shutdown();`);
+  const next = await sandbox.run(
+    "--input-type=module",
+    "-e",
+    `import { init, shutdown } from "tsray"; await init(); await shutdown();`,
+  );
   expect(next.code).toBe(0);
 });

@@ -23,7 +23,10 @@ describe("round trips", () => {
   // Goal: every type of the contract comes back equal and of the same type (A1). Method: three ways for each value.
   const values: readonly (readonly [string, unknown])[] = [
     ["integers", [0, 1, -1, 2 ** 31, -(2 ** 31), 2 ** 53 - 1, -(2 ** 53 - 1), 4294967296]],
-    ["numbers", [0.1, -1.5, 1e308, 5e-324, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN, -0]],
+    [
+      "numbers",
+      [0.1, -1.5, 1e308, 5e-324, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN, -0],
+    ],
     ["-0", -0],
     ["bigints", [0n, 1n, -1n, 2n ** 64n, -(2n ** 200n), 12345678901234567890n]],
     ["strings", ["", "a", "\u0000", "ä€😀", "x".repeat(5000), "\u{10FFFF}", "line\nbreak"]],
@@ -32,7 +35,14 @@ describe("round trips", () => {
     ["booleans, null, undefined", [true, false, null, undefined]],
     ["undefined properties", { a: undefined, b: null }],
     ["nested containers", { a: [{ b: [[]] }, {}], c: { d: { e: {} } } }],
-    ["Map", new Map<unknown, unknown>([[1, "a"], ["k", new Map([[{ a: 1 }, [2]]])], [Number.NaN, undefined]])],
+    [
+      "Map",
+      new Map<unknown, unknown>([
+        [1, "a"],
+        ["k", new Map([[{ a: 1 }, [2]]])],
+        [Number.NaN, undefined],
+      ]),
+    ],
     ["Set", new Set<unknown>([1, "1", new Set([2]), null, undefined])],
     ["Date", [new Date(0), new Date(1e12 + 1), new Date(-1)]],
     ["RegExp", /a(b+)[^c]/giu],
@@ -54,13 +64,23 @@ describe("round trips", () => {
   });
 
   test.each([
-    Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array,
-    Float64Array, BigInt64Array, BigUint64Array,
+    Int8Array,
+    Uint8Array,
+    Uint8ClampedArray,
+    Int16Array,
+    Uint16Array,
+    Int32Array,
+    Uint32Array,
+    Float32Array,
+    Float64Array,
+    BigInt64Array,
+    BigUint64Array,
   ])("%o, small, large and as a part of its buffer", async (TypedArray) => {
     for (const length of [0, 3, 1000, 60_000]) {
       const big = TypedArray === BigInt64Array || TypedArray === BigUint64Array;
       const whole = new TypedArray(length + 2);
-      for (let i = 0; i < whole.length; i++) (whole as unknown as unknown[])[i] = big ? BigInt(i % 100) : i % 100;
+      for (let i = 0; i < whole.length; i++)
+        (whole as unknown as unknown[])[i] = big ? BigInt(i % 100) : i % 100;
       const part = whole.subarray(1, length + 1);
       for (const back of await trips(part)) {
         expect(back.constructor).toBe(TypedArray);
@@ -137,7 +157,7 @@ describe("round trips", () => {
 
   test("a class with a serializer of its own", async () => {
     const url = new URL("https://example.org/a?b=1");
-    registerSerializer(URL, { serialize: (url) => url.href, deserialize: (href) => new URL(href)});
+    registerSerializer(URL, { serialize: (url) => url.href, deserialize: (href) => new URL(href) });
     expect((await get(put({ url }))).url.href).toBe(url.href);
   });
 });

@@ -149,7 +149,10 @@ describe("init and shutdown", () => {
         }
         console.log(isInitialized());`
         .replace("await using cluster = await init({ numCpus: 1 });", "await init({ numCpus: 1 });")
-        .replace("console.log(await square.remote(i));", "console.log(await square.remote(i)); await shutdown();"),
+        .replace(
+          "console.log(await square.remote(i));",
+          "console.log(await square.remote(i)); await shutdown();",
+        ),
     });
     const { code, stdout, stderr } = await sandbox.run("main.mjs");
     expect(stderr).toBe("");
@@ -218,9 +221,11 @@ describe("ways to end", () => {
 
   // Goal: nothing survives a driver that is killed. Method: 500 tasks, some in endless loops, some with children that
   // ignore signals or left their group; the driver gets a signal in their midst.
-  test.each(["SIGKILL", "SIGTERM", "SIGINT"] as const)("a driver that gets %s leaves nothing", async (signal) => {
-    await using sandbox = new Sandbox({
-      "main.mjs": `import { init, remote } from "tsray"; import { spawn } from "node:child_process";
+  test.each(["SIGKILL", "SIGTERM", "SIGINT"] as const)(
+    "a driver that gets %s leaves nothing",
+    async (signal) => {
+      await using sandbox = new Sandbox({
+        "main.mjs": `import { init, remote } from "tsray"; import { spawn } from "node:child_process";
         const work = remote(function work(i) {
           if (i % 100 === 20) { spawn("sleep", ["1000"], { stdio: "inherit" }); spawn("sh", ["-c", "trap '' TERM INT HUP; sleep 1000"], { stdio: "ignore" }); }
           if (i % 100 === 50) { console.log("looping"); for (;;); }
@@ -231,12 +236,13 @@ describe("ways to end", () => {
         const holder = remote(Holder);
         const refs = Array.from({ length: 500 }, (_, i) => work.remote(i));
         await Promise.all(refs);`.replace("const holder = remote(Holder);", ""),
-    });
-    const script = sandbox.start("main.mjs");
-    await script.prints("looping");
-    script.child.kill(signal);
-    expect((await script.ended).signal).toBe(signal);
-  });
+      });
+      const script = sandbox.start("main.mjs");
+      await script.prints("looping");
+      script.child.kill(signal);
+      expect((await script.ended).signal).toBe(signal);
+    },
+  );
 
   test("the raylet is killed: the driver is told, and can end", async () => {
     await using sandbox = new Sandbox({

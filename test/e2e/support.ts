@@ -174,6 +174,10 @@ export class Sandbox implements AsyncDisposable {
       if (/^(VITEST|JEST|NODE_OPTIONS|TEST$|TSRAY_)/.test(name)) delete env[name];
     const child = spawn(process.execPath, args, { cwd: this.dir, env, stdio: ["ignore", "pipe", "pipe"] });
     this.#children.add(child);
+    // A test that times out never disposes its sandbox.
+    const kill = () => child.kill("SIGKILL");
+    process.once("exit", kill);
+    child.once("exit", () => process.off("exit", kill));
     return new Script(child);
   }
 

@@ -1,5 +1,14 @@
 /** Tasks: arguments, results, options, errors of user code, resources. Scenarios A of Ray's black-box tests. */
-import { get, InvalidOptionError, type ObjectRef, put, remote, TaskCancelledError, TaskError, UnschedulableError } from "tsray";
+import {
+  get,
+  InvalidOptionError,
+  type ObjectRef,
+  put,
+  remote,
+  TaskCancelledError,
+  TaskError,
+  UnschedulableError,
+} from "tsray";
 import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, temporaryDirectory, useCluster } from "./support.ts";
@@ -109,7 +118,9 @@ describe("calls and results", () => {
   // Goal: functions of the same name are told apart (A4).
   test("functions of one name in one module are told apart", async () => {
     const versions = await import("../fixtures/versions.ts");
-    const refs = versions.all.flatMap((version, v) => Array.from({ length: 50 }, () => [version.remote(), v] as const));
+    const refs = versions.all.flatMap((version, v) =>
+      Array.from({ length: 50 }, () => [version.remote(), v] as const),
+    );
     for (const [ref, v] of refs) expect(await ref).toBe(v);
   });
 });
@@ -242,7 +253,9 @@ describe("options", () => {
   // Goal: a task over its timeout is cancelled; so is one whose signal aborts.
   test("timeout and signal cancel a task", async () => {
     const gate = f.Gate.remote();
-    expect(await rejection(f.holdOpen.options({ timeout: 50 }).remote(gate))).toBeInstanceOf(TaskCancelledError);
+    expect(await rejection(f.holdOpen.options({ timeout: 50 }).remote(gate))).toBeInstanceOf(
+      TaskCancelledError,
+    );
     const controller = new AbortController();
     const ref = f.holdOpen.options({ signal: controller.signal }).remote(gate);
     controller.abort();
@@ -281,7 +294,10 @@ describe("resources", () => {
 
   // Goal: tasks do run side by side. Method: two tasks wait for each other at a gate, holding the node's two CPUs.
   test("two tasks of 1 CPU and four of half a CPU run at the same time", async () => {
-    for (const [numCpus, n] of [[1, 2], [0.5, 4]] as const) {
+    for (const [numCpus, n] of [
+      [1, 2],
+      [0.5, 4],
+    ] as const) {
       const file = new Recorder(dir, `together-${numCpus}`);
       const refs = Array.from({ length: n }, () => f.meet.options({ numCpus }).remote(file.path, n));
       expect(await get(refs)).toEqual(Array.from({ length: n }, () => n));

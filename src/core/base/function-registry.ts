@@ -217,7 +217,9 @@ function findExact(id: FunctionId): RegisteredFunction | undefined {
   const alike = same.filter((record) => record.hash === id.hash);
   if (alike.length === 1) return alike[0];
   // The same file, transformed into another text (as a CommonJS module there, as an ES module here).
-  return exact !== undefined && id.file !== undefined && id.file !== "" && id.file === fileHash(id.module) ? exact : undefined;
+  return exact !== undefined && id.file !== undefined && id.file !== "" && id.file === fileHash(id.module)
+    ? exact
+    : undefined;
 }
 
 /** The function registered by that module under that name and number, whatever its text. */

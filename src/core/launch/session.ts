@@ -55,7 +55,9 @@ export function createSession(): string {
   return dir;
 }
 
+/** Removes a session whose daemons have ended, with the shared memory that killed ones left. */
 export function removeSession(dir: string): void {
+  for (const { storePath } of nodesOf(dir)) removeStoreFiles(storePath);
   rmSync(dir, { recursive: true, force: true });
 }
 
@@ -124,7 +126,6 @@ export function sweepDeadSessions(): void {
     const dir = join(root, session);
     const nodes = nodesOf(dir);
     if (nodes.length === 0 ? isYoung(dir) : nodes.some((node) => isAlive(node))) continue;
-    for (const { storePath } of nodes) removeStoreFiles(storePath);
     removeSession(dir);
   }
 }

@@ -12,6 +12,8 @@ const LIMIT_BYTES_MAX = 256 * 1024 * 1024;
 /** Less than this is left to the heap's own collections. */
 const IDLE_BYTES_MIN = 1024 * 1024;
 const IDLE_MS = 250;
+/** A ref of another process that is no longer used here keeps its object alive for about this long. */
+const BORROW_MS = 1000;
 /** A collection that takes longer than this is made half as often. */
 const SLOW_MS = 50;
 
@@ -34,6 +36,11 @@ export class Collector {
     else if (this.#bytes >= IDLE_BYTES_MIN) {
       this.#timer ??= setTimeout(() => this.#collect(), IDLE_MS).unref();
     }
+  }
+
+  /** A ref of another process arrived, or one of ours came back: an object lives until the entry is collected here. */
+  noteHeldElsewhere(): void {
+    this.#timer ??= setTimeout(() => this.#collect(), BORROW_MS).unref();
   }
 
   /** Collects when the code that runs now has returned: what it still has on its stack would be kept. */

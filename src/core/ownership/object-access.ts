@@ -49,6 +49,7 @@ export class ObjectAccess {
   constructor(parts: ObjectAccessParts) {
     this.#parts = parts;
     this.#collector = new Collector(parts.store.stats().capacityBytes);
+    parts.references.onHeldElsewhere = () => this.#collector.noteHeldElsewhere();
   }
 
   /**

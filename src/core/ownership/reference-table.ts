@@ -39,6 +39,8 @@ export class ReferenceTable {
   /** This process; its sockets are filled in when it connects, before the first ref leaves. */
   readonly self: Endpoint;
   readonly #effects: ReferenceEffects;
+  /** Told when a foreign ref arrives, and when the last borrower of an own one lets go: garbage may matter to others. */
+  onHeldElsewhere: () => void = () => {};
   #selfTuple: readonly unknown[] | undefined;
   #nextSeq = 1;
   /** Owned entries that others may ask for. */
@@ -121,6 +123,7 @@ export class ReferenceTable {
     const entry = new ObjectEntry(owner, seq, false);
     this.#borrowed.set(id, new WeakRef(entry));
     this.watch(entry);
+    this.onHeldElsewhere();
     entry.registered = this.#borrow(owner, seq).then(() => {
       entry.registered = undefined;
     });
@@ -182,7 +185,9 @@ export class ReferenceTable {
     if (lent === undefined || held === undefined) return;
     if (held > times) lent.borrowers.set(from, held - times);
     else lent.borrowers.delete(from);
-    if (lent.borrowers.size === 0) this.#lent.delete(seq);
+    if (lent.borrowers.size > 0) return;
+    this.#lent.delete(seq);
+    this.onHeldElsewhere();
   }
 
   /** Tells the owner, together with all other refs of it that arrived in this turn. */

@@ -5,7 +5,7 @@
  * subtracted from what is outstanding. What happens to a task is the submitter's business, through two callbacks.
  */
 import { type Endpoint, endpointFromTuple } from "../base/endpoint.ts";
-import { UnschedulableError, WorkerCrashedError } from "../base/errors.ts";
+import { NodeDiedError, UnschedulableError, WorkerCrashedError } from "../base/errors.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
 import type { Channel } from "../rpc/channel.ts";
@@ -351,8 +351,20 @@ export class Leases {
     for (const lease of [...this.#leases.values()]) if (lease.session === session) this.#onLeaseLost(lease);
     this.#deadNodes.delete(session.nodeId);
     this.#noAccountFrom((lease) => lease.session === session, reason);
-    if (session.address === this.#parts.raylet.address) return;
-    for (const cls of this.#classes.values()) if (cls.queue.length > 0) this.#touch(cls);
+    const isHome = session.address === this.#parts.raylet.address;
+    for (const cls of this.#classes.values()) {
+      if (cls.queue.length === 0) continue;
+      if (isHome) this.#failQueued(cls, reason);
+      else this.#touch(cls);
+    }
+  }
+
+  /** Without the raylet of this node nothing can be placed any more. */
+  #failQueued(cls: SchedulingClass, reason: string): void {
+    for (let task = cls.queue.shift(); task !== undefined; task = cls.queue.shift()) {
+      const error = new NodeDiedError(`task ${task.name} cannot run: this node's raylet is gone (${reason})`);
+      this.#parts.fail(task, this.#parts.objects.errorPayload(error));
+    }
   }
 
   // --- leases ---
