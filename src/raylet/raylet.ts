@@ -7,7 +7,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
 import { ClusterUnreachableError, toErrorRecord } from "../core/base/errors.ts";
-import type { Resources } from "../core/base/resources.ts";
+import { type Resources, UNITS } from "../core/base/resources.ts";
 import {
   hostId,
   type NodeRecord,
@@ -37,6 +37,8 @@ import type { WorkerEnd } from "./workers/worker-process.ts";
 /** Idle workers beyond the node's CPUs leave after this long. */
 const IDLE_WORKER_MS = 5000;
 const IDLE_CHECK_MS = 1000;
+/** Task workers of one job, where tasks ask for little or no CPU. */
+const WORKERS_PER_JOB_MAX = 64;
 /** So many workers of a job in a row end before they are ready, and what waits for one fails. */
 const FAILED_STARTS_MAX = 3;
 /** A process whose pins cannot be dropped yet because it still runs is looked at again after this long. */
@@ -90,13 +92,14 @@ export class Raylet {
   private constructor(options: RayletOptions) {
     this.#options = options;
     const { nodeId, token, sessionDir, total } = options;
-    const cpuUnits = total.CPU ?? 0;
-    const processesMax = Math.max(4, 2 * Math.ceil(cpuUnits / 10_000));
+    const cpuCount = Math.ceil((total.CPU ?? 0) / UNITS);
     this.#machine = new LeaseMachine({
       nodeId,
       total,
       gpuIds: options.gpuIds,
-      workersPerJobMax: processesMax,
+      workersPerJobMax: Math.max(WORKERS_PER_JOB_MAX, 2 * cpuCount),
+      lendBlockedFrom: Math.max(4, 2 * cpuCount),
+      startingMax: Math.max(2, cpuCount),
     });
     this.#store = createStore({ path: options.storePath, capacityBytes: options.storeBytes });
     const unixPath = join(sessionDir, "raylet.sock");
@@ -384,13 +387,24 @@ export class Raylet {
         this.#pool.markReady(worker);
         break;
       case Local.blocked:
-        this.#leases.feed({ kind: "workerBlocked", workerId: worker.workerId, blocked: message[1] === true });
+        this.#leases.feed({
+          kind: "workerBlocked",
+          workerId: worker.workerId,
+          blocked: message[1] === true,
+          runningFor: String(message[2]),
+        });
         break;
       case Local.running:
         worker.running = String(message[1]);
         break;
       case Local.staying:
         worker.idleSinceMs = performance.now();
+        this.#leases.feed({
+          kind: "workerIdle",
+          workerId: worker.workerId,
+          jobId: worker.job.jobId,
+          wasReady: true,
+        });
         break;
       case Local.actorState: {
         const [, actorId, , state, reason, error] = message as unknown as [
@@ -414,7 +428,7 @@ export class Raylet {
   #knowJob(job: JobConfigRecord): void {
     if (this.#jobs.has(job.jobId) || this.#endedJobs.has(job.jobId)) return;
     this.#jobs.set(job.jobId, job);
-    const ahead = Math.min(Math.ceil((this.#options.total.CPU ?? 0) / 10_000), cpus().length);
+    const ahead = Math.min(Math.ceil((this.#options.total.CPU ?? 0) / UNITS), cpus().length);
     this.#startWorkers(job.jobId, ahead);
   }
 
@@ -428,7 +442,13 @@ export class Raylet {
   #onWorkerReady(worker: PooledWorker): void {
     this.#failedStarts.delete(worker.job.jobId);
     if (worker.actorId !== undefined) this.#actors.onWorkerReady(worker);
-    else this.#leases.feed({ kind: "workerIdle", workerId: worker.workerId, jobId: worker.job.jobId });
+    else
+      this.#leases.feed({
+        kind: "workerIdle",
+        workerId: worker.workerId,
+        jobId: worker.job.jobId,
+        wasReady: false,
+      });
   }
 
   #onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
@@ -477,7 +497,7 @@ export class Raylet {
   }
 
   #reapIdleWorkers(): void {
-    const keep = Math.max(1, Math.ceil((this.#options.total.CPU ?? 0) / 10_000));
+    const keep = Math.max(1, Math.ceil((this.#options.total.CPU ?? 0) / UNITS));
     const perJob = new Map<string, number>();
     for (const { workerId, jobId } of this.#machine.idleWorkers()) {
       const worker = this.#pool.get(workerId);
@@ -485,9 +505,11 @@ export class Raylet {
       perJob.set(jobId, seen);
       const isKept = seen <= keep && !this.#endedJobs.has(jobId);
       if (worker === undefined || isKept || performance.now() - worker.idleSinceMs < IDLE_WORKER_MS) continue;
-      worker.idleSinceMs = performance.now();
+      // Not lent any more from here on; it comes back if it stays.
+      this.#machine.withdraw(workerId);
       worker.link?.send([Local.exit, false]);
     }
+    if (this.#machine.pending().length > 0) this.#leases.feed({ kind: "tick" });
   }
 
   #reclaim(pid: number, tries: number): void {

@@ -243,7 +243,10 @@ export class TaskExecutor {
     const blocked = this.#active === 0 && this.#running.size > 0;
     if (blocked === this.#toldBlocked) return;
     this.#toldBlocked = blocked;
-    this.#runtime.connected.link.channel.send([Local.blocked, blocked]);
+    let runningFor = "";
+    if (!blocked)
+      for (const job of this.#running.keys()) if (job.waits === 0) runningFor = job.channel.peer.processId;
+    this.#runtime.connected.link.channel.send([Local.blocked, blocked, runningFor]);
   }
 
   /** Names the process for `ps` and listings after what it runs. */

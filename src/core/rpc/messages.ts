@@ -15,7 +15,7 @@ export const Local = {
   refused: 13,
   /** worker -> raylet: [kind]. The job's entry module has been evaluated up to init(); tasks may come. */
   ready: 14,
-  /** worker -> raylet: [kind, blocked]. Whether all tasks it has started wait in get/wait. */
+  /** worker -> raylet: [kind, blocked, processId]. Whether all tasks it has started wait in get/wait; else whose task goes on. */
   blocked: 15,
   /** client -> raylet: [kind, requestId, key, EndpointTuple[]]. Bring the object into this node's store. */
   pull: 16,

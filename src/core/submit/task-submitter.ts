@@ -19,6 +19,8 @@ import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.
 
 /** Failed tasks remembered for `tsray list tasks`. */
 const FAILED_KEPT_MAX = 1000;
+/** A worker that does not answer a cancel for this long is ended, where force was asked for. */
+const FORCE_ANSWER_MS = 500;
 
 export interface TaskSubmitterParts
   extends Omit<LeasesParts, "onWorkerLost" | "dispatch" | "fail" | "objects"> {
@@ -312,7 +314,19 @@ export class TaskSubmitter {
       this.#calls.fail(task, payload);
       lease.channel.send([Peer.cancel, task.seq, recursive]);
     }
-    if (force && lease !== undefined) this.#leases.kill(lease);
+    if (force && lease !== undefined) this.#forceOut(task, lease);
+  }
+
+  /** Ends the worker that runs the task. One that is only queued there is dropped by the worker, if that can still answer. */
+  #forceOut(task: TaskRecord, lease: Lease): void {
+    const [oldest] = lease.inFlight;
+    if (oldest === task) {
+      this.#leases.kill(lease);
+      return;
+    }
+    setTimeout(() => {
+      if (task.lease === lease) this.#leases.kill(lease);
+    }, FORCE_ANSWER_MS).unref();
   }
 
   #onConsumed(task: TaskRecord, consumed: number): void {

@@ -31,7 +31,14 @@ function tell(effect: LeaseEffect): string {
 class Story {
   readonly machine: LeaseMachine;
   constructor(total: Resources = { CPU: 2 * CPU }, gpuIds: string[] = [], workersPerJobMax = 4) {
-    this.machine = new LeaseMachine({ nodeId: "n1", total, gpuIds, workersPerJobMax });
+    this.machine = new LeaseMachine({
+      nodeId: "n1",
+      total,
+      gpuIds,
+      workersPerJobMax,
+      lendBlockedFrom: workersPerJobMax,
+      startingMax: 64,
+    });
   }
   step(event: LeaseEvent): string[] {
     const effects = this.machine.step(event);
@@ -56,7 +63,7 @@ class Story {
     return this.step({ kind: "demand", demand });
   }
   worker(workerId: string, jobId = "j"): string[] {
-    return this.step({ kind: "workerIdle", workerId, jobId });
+    return this.step({ kind: "workerIdle", workerId, jobId, wasReady: false });
   }
   node(nodeId: string, free: number, total = free): string[] {
     const node = { nodeId, address: nodeId, total: { CPU: total * CPU }, available: { CPU: free * CPU } };
@@ -102,16 +109,53 @@ describe("transcripts", () => {
       expect.stringContaining("pending child/1"),
       "reclaim n1-1 from o",
     ]);
-    expect(story.step({ kind: "workerBlocked", workerId: "w1", blocked: true })).toEqual([
+    expect(story.step({ kind: "workerBlocked", workerId: "w1", blocked: true, runningFor: "" })).toEqual([
       expect.stringContaining("pending child/1"),
       "start 1 for j",
     ]);
     expect(story.worker("w2")).toEqual(["grant child/1 n1-2 on w2"]);
-    expect(story.step({ kind: "workerBlocked", workerId: "w1", blocked: false })).toEqual([]);
+    expect(story.step({ kind: "workerBlocked", workerId: "w1", blocked: false, runningFor: "" })).toEqual([]);
     expect(story.machine.available).toEqual({ CPU: -CPU });
     story.step({ kind: "leaseReturned", leaseId: "n1-2" });
     story.step({ kind: "leaseReturned", leaseId: "n1-1" });
     expect(story.machine.available).toEqual({ CPU });
+  });
+
+  // A worker that waits in get was lent again to a task of its own that needs no CPU: that one runs, not the first.
+  test("what a lent worker runs is charged, not what waits beside it", () => {
+    const story = new Story({ CPU }, [], 1);
+    story.demand("driver#1", 1);
+    story.worker("w1");
+    story.step({ kind: "workerBlocked", workerId: "w1", blocked: true, runningFor: "" });
+    expect(story.demand("w1#2", 1, { resources: {} })).toEqual(["grant w1#2/1 n1-2 on w1"]);
+    story.step({ kind: "workerBlocked", workerId: "w1", blocked: true, runningFor: "" });
+    story.step({ kind: "workerBlocked", workerId: "w1", blocked: false, runningFor: "w1" });
+    expect(story.machine.available).toEqual({ CPU });
+    story.step({ kind: "workerBlocked", workerId: "w1", blocked: true, runningFor: "" });
+    story.step({ kind: "workerBlocked", workerId: "w1", blocked: false, runningFor: "driver" });
+    expect(story.machine.available).toEqual({ CPU: 0 });
+  });
+
+  test("hard affinity waits a little for a node nobody has heard of, and not for a dead one", () => {
+    const story = new Story();
+    const strategy = { kind: "NODE_AFFINITY", nodeId: "n9", soft: false };
+    expect(story.demand("o", 1, { strategy })).toEqual([expect.stringContaining("pending o/1")]);
+    expect(story.step({ kind: "tick" })).toEqual([]);
+    expect(story.step({ kind: "tick" })).toEqual([expect.stringContaining("unschedulable o/1")]);
+    story.node("n9", 1);
+    story.step({ kind: "nodeGone", nodeId: "n9" });
+    expect(story.demand("o", 1, { strategy })).toEqual([expect.stringContaining("unschedulable o/1")]);
+  });
+
+  test("a worker that is asked to leave is not lent until it says that it stays", () => {
+    const story = new Story();
+    story.worker("w1");
+    story.machine.withdraw("w1");
+    expect(story.demand("o", 1)).toEqual([expect.stringContaining("pending o/1"), "start 1 for j"]);
+    story.machine.noteStarting("j", 1);
+    expect(story.step({ kind: "workerIdle", workerId: "w1", jobId: "j", wasReady: true })).toEqual([
+      "grant o/1 n1-1 on w1",
+    ]);
   });
 
   test("an owner's end returns its leases; a worker's end gives its resources back", () => {
@@ -119,7 +163,7 @@ describe("transcripts", () => {
     story.demand("o", 2);
     story.worker("w1");
     story.worker("w2");
-    story.step({ kind: "workerGone", workerId: "w1", jobId: "j" });
+    story.step({ kind: "workerGone", workerId: "w1", jobId: "j", wasReady: true });
     expect(story.machine.available).toEqual({ CPU });
     story.step({ kind: "ownerGone", owner: "o" });
     expect(story.machine.available).toEqual({ CPU: 2 * CPU });
@@ -223,6 +267,8 @@ function live(seed: number, steps: number): void {
     total: { CPU: 4 * CPU, GPU: 2 * CPU, gold: 2 * CPU },
     gpuIds: ["0", "1"],
     workersPerJobMax: 6,
+    lendBlockedFrom: 6,
+    startingMax: 6,
   });
   const story: string[] = [];
   const granted: { leaseId: string; workerId: string }[] = [];
@@ -275,16 +321,16 @@ function live(seed: number, steps: number): void {
       case 3: {
         const id = `w${nextWorker++}`;
         workers.push({ id, jobId });
-        return { kind: "workerIdle", workerId: id, jobId };
+        return { kind: "workerIdle", workerId: id, jobId, wasReady: false };
       }
       case 4:
         if (worker !== undefined && random() < 0.7)
-          return { kind: "workerBlocked", workerId: worker.id, blocked: random() < 0.5 };
+          return { kind: "workerBlocked", workerId: worker.id, blocked: random() < 0.5, runningFor: "" };
         return { kind: "ownerGone", owner };
       case 5: {
-        if (worker === undefined) return { kind: "workerGone", workerId: "unknown", jobId };
+        if (worker === undefined) return { kind: "workerGone", workerId: "unknown", jobId, wasReady: false };
         workers.splice(workers.indexOf(worker), 1);
-        return { kind: "workerGone", workerId: worker.id, jobId: worker.jobId };
+        return { kind: "workerGone", workerId: worker.id, jobId: worker.jobId, wasReady: true };
       }
       case 6: {
         const at = int(granted.length);

@@ -33,12 +33,32 @@ export interface DemandStatement {
 export type LeaseEvent =
   | { readonly kind: "demand"; readonly demand: DemandStatement }
   | { readonly kind: "ownerGone"; readonly owner: string }
-  | { readonly kind: "workerIdle"; readonly workerId: string; readonly jobId: string }
-  | { readonly kind: "workerBlocked"; readonly workerId: string; readonly blocked: boolean }
-  | { readonly kind: "workerGone"; readonly workerId: string; readonly jobId: string }
+  | {
+      readonly kind: "workerIdle";
+      readonly workerId: string;
+      readonly jobId: string;
+      /** false when it has just started; true when it was withdrawn and comes back. */
+      readonly wasReady: boolean;
+    }
+  | {
+      readonly kind: "workerBlocked";
+      readonly workerId: string;
+      readonly blocked: boolean;
+      /** Process whose task goes on there, when one does. */
+      readonly runningFor: string;
+    }
+  | {
+      readonly kind: "workerGone";
+      readonly workerId: string;
+      readonly jobId: string;
+      /** Whether it had been ready: else it ends one of those that are starting. */
+      readonly wasReady: boolean;
+    }
   | { readonly kind: "leaseReturned"; readonly leaseId: string }
   | { readonly kind: "nodeView"; readonly node: NodeView }
   | { readonly kind: "nodeGone"; readonly nodeId: string }
+  /** A second or so has passed: demand for a node that nobody has heard of is given up after some of them. */
+  | { readonly kind: "tick" }
   | { readonly kind: "jobEnded"; readonly jobId: string }
   | { readonly kind: "workersFail"; readonly jobId: string; readonly reason: string };
 
@@ -75,6 +95,10 @@ export type LeaseEffect =
 interface Demand extends DemandStatement {
   count: number;
   reason: string;
+  /** Ticks since it was stated. */
+  ticks: number;
+  /** It would run here if there were a worker. */
+  awaitsWorker: boolean;
 }
 
 interface LeaseState {
@@ -97,6 +121,9 @@ interface WorkerState {
   readonly leases: Set<string>;
 }
 
+/** A node may join after a task has been pinned to it; the news of it takes less than this. */
+const UNHEARD_OF_TICKS = 2;
+
 /** What one demand comes to in one round. */
 type Verdict = "granted" | "redirected" | "waits" | "settled";
 
@@ -105,13 +132,18 @@ export class LeaseMachine {
   readonly total: Resources;
   readonly available: Record<string, number>;
   readonly #gpus: GpuSlots;
-  /** Task workers of one job beyond which blocked workers are lent again instead of starting more. */
+  /** Task workers of one job at most. */
   readonly #workersPerJobMax: number;
+  /** From so many task workers of a job on, blocked ones are lent again rather than more started. */
+  readonly #lendBlockedFrom: number;
+  /** Workers of a job that start at the same time. */
+  readonly #startingMax: number;
   readonly #demands = new Map<string, Demand>();
   readonly #leases = new Map<string, LeaseState>();
   readonly #workers = new Map<string, WorkerState>();
   readonly #starting = new Map<string, number>();
   readonly #nodes = new Map<string, NodeView & { available: Record<string, number> }>();
+  readonly #deadNodes = new Set<string>();
   readonly #leasesPerClass = new Map<string, number>();
   #spreadCursor = 0;
   #nextLease = 1;
@@ -121,12 +153,16 @@ export class LeaseMachine {
     total: Resources;
     gpuIds: readonly string[];
     workersPerJobMax: number;
+    lendBlockedFrom: number;
+    startingMax: number;
   }) {
     this.#nodeId = options.nodeId;
     this.total = options.total;
     this.available = { ...options.total };
     this.#gpus = new GpuSlots(options.gpuIds);
     this.#workersPerJobMax = options.workersPerJobMax;
+    this.#lendBlockedFrom = options.lendBlockedFrom;
+    this.#startingMax = options.startingMax;
   }
 
   step(event: LeaseEvent): LeaseEffect[] {
@@ -142,20 +178,17 @@ export class LeaseMachine {
         break;
       case "workerIdle":
         if (!this.#workers.has(event.workerId)) {
-          this.#started(event.jobId);
-          this.#workers.set(event.workerId, {
-            id: event.workerId,
-            jobId: event.jobId,
-            blocked: false,
-            leases: new Set(),
-          });
+          const { workerId: id, jobId } = event;
+          if (!event.wasReady) this.#started(jobId);
+          this.#workers.set(id, { id, jobId, blocked: false, leases: new Set() });
         }
         break;
       case "workerBlocked":
-        this.#setBlocked(event.workerId, event.blocked);
+        this.#setBlocked(event.workerId, event.blocked, event.runningFor);
         break;
       case "workerGone":
-        this.#workerGone(event.workerId, event.jobId);
+        if (!event.wasReady) this.#started(event.jobId);
+        this.#workerGone(event.workerId);
         break;
       case "leaseReturned": {
         const lease = this.#leases.get(event.leaseId);
@@ -167,6 +200,10 @@ export class LeaseMachine {
         break;
       case "nodeGone":
         this.#nodes.delete(event.nodeId);
+        this.#deadNodes.add(event.nodeId);
+        break;
+      case "tick":
+        for (const demand of this.#demands.values()) demand.ticks += 1;
         break;
       case "workersFail":
         for (const [key, { owner, classId, jobId }] of this.#demands) {
@@ -215,6 +252,11 @@ export class LeaseMachine {
     const worker = this.#idleWorker(jobId);
     if (worker) this.#workers.delete(worker.id);
     return worker?.id;
+  }
+
+  /** Takes an idle worker out: it is asked to leave. Comes back with `workerIdle`, or ends with `workerGone`. */
+  withdraw(workerId: string): void {
+    if (this.#workers.get(workerId)?.leases.size === 0) this.#workers.delete(workerId);
   }
 
   idleWorkers(): { workerId: string; jobId: string }[] {
@@ -269,7 +311,13 @@ export class LeaseMachine {
   #state(statement: DemandStatement): void {
     const key = `${statement.owner}/${statement.classId}`;
     if (statement.count === 0) this.#demands.delete(key);
-    else this.#demands.set(key, { ...statement, reason: this.#demands.get(key)?.reason ?? "" });
+    else
+      this.#demands.set(key, {
+        ...statement,
+        reason: this.#demands.get(key)?.reason ?? "",
+        ticks: this.#demands.get(key)?.ticks ?? 0,
+        awaitsWorker: false,
+      });
   }
 
   #started(jobId: string): void {
@@ -278,7 +326,7 @@ export class LeaseMachine {
     else this.#starting.delete(jobId);
   }
 
-  #setBlocked(workerId: string, blocked: boolean): void {
+  #setBlocked(workerId: string, blocked: boolean, runningFor: string): void {
     const worker = this.#workers.get(workerId);
     if (worker === undefined || worker.blocked === blocked || worker.leases.size === 0) return;
     worker.blocked = blocked;
@@ -287,7 +335,8 @@ export class LeaseMachine {
       for (const lease of leases) if (!lease.cpuReleased) this.#releaseCpu(lease);
     } else {
       // One task goes on: the CPUs may be overdrawn until others are done.
-      const lease = leases.find((each) => each.cpuReleased);
+      const released = leases.filter((each) => each.cpuReleased);
+      const lease = released.find(({ owner }) => owner.startsWith(`${runningFor}#`)) ?? released[0];
       if (lease === undefined || leases.some((each) => !each.cpuReleased)) return;
       lease.cpuReleased = false;
       subtract(this.available, onlyCpu(lease.resources));
@@ -299,12 +348,9 @@ export class LeaseMachine {
     add(this.available, onlyCpu(lease.resources));
   }
 
-  #workerGone(workerId: string, jobId: string): void {
+  #workerGone(workerId: string): void {
     const worker = this.#workers.get(workerId);
-    if (worker === undefined) {
-      this.#started(jobId);
-      return;
-    }
+    if (worker === undefined) return;
     for (const leaseId of [...worker.leases]) {
       const lease = this.#leases.get(leaseId);
       if (lease) this.#release(lease);
@@ -360,6 +406,10 @@ export class LeaseMachine {
     const pinnedHere = strategy.kind === "NODE_AFFINITY" && strategy.nodeId === this.#nodeId;
     if (strategy.kind === "NODE_AFFINITY" && !demand.redirected) {
       const wanted = pinnedHere ? self : this.#nodes.get(strategy.nodeId);
+      const isUnheardOf = wanted === undefined && !this.#deadNodes.has(strategy.nodeId);
+      if (isUnheardOf && !strategy.soft && demand.ticks < UNHEARD_OF_TICKS) {
+        return this.#wait(demand, `waiting to hear of node ${strategy.nodeId}`, effects);
+      }
       const possible = wanted !== undefined && fits(resources, wanted.total);
       if (possible && !pinnedHere) return this.#redirect(demand, wanted, demand.count, effects);
       if (!possible && !strategy.soft) {
@@ -436,7 +486,11 @@ export class LeaseMachine {
       );
     }
     const worker = this.#idleWorker(jobId) ?? this.#blockedWorker(jobId);
-    if (worker === undefined) return this.#wait(demand, "waiting for a worker to start", effects);
+    if (worker === undefined) {
+      const verdict = this.#wait(demand, "waiting for a worker to start", effects);
+      demand.awaitsWorker = true;
+      return verdict;
+    }
     const gpuIds = this.#gpus.take(resources.GPU ?? 0);
     if (gpuIds === undefined) return this.#wait(demand, "waiting for a GPU with enough of it free", effects);
     const leaseId = `${this.#nodeId}-${this.#nextLease++}`;
@@ -460,6 +514,7 @@ export class LeaseMachine {
   }
 
   #wait(demand: Demand, reason: string, effects: LeaseEffect[]): Verdict {
+    demand.awaitsWorker = false;
     if (reason !== demand.reason) {
       demand.reason = reason;
       effects.push({ kind: "pending", owner: demand.owner, classId: demand.classId, reason });
@@ -494,15 +549,16 @@ export class LeaseMachine {
         worker.blocked && [...worker.leases].every((id) => this.#leases.get(id)?.cpuReleased === true);
       if (idle && (best === undefined || worker.leases.size < best.leases.size)) best = worker;
     }
-    return count >= this.#workersPerJobMax ? best : undefined;
+    return count >= this.#lendBlockedFrom ? best : undefined;
   }
 
   #planWorkers(demand: Demand, planned: Record<string, number>, wanted: Map<string, number>): void {
+    if (!demand.awaitsWorker) return;
     let count = 0;
     for (const worker of this.#workers.values()) if (worker.jobId === demand.jobId) count += 1;
     for (let n = demand.count; n > 0 && fits(demand.resources, planned); n--) {
       const already = wanted.get(demand.jobId) ?? 0;
-      if (count + already >= this.#workersPerJobMax) return;
+      if (count + already >= this.#workersPerJobMax || already >= this.#startingMax) return;
       subtract(planned, demand.resources);
       wanted.set(demand.jobId, already + 1);
     }

@@ -65,6 +65,7 @@ export class LeaseService {
         const worker = this.#parts.pool.get(this.#parts.machine.workerOf(leaseId) ?? "");
         if (worker !== undefined && (workerFailed || exitWorker)) worker.process.kill();
         // A failed worker's lease stays until its end is known, so that the owner is told how it ended.
+        if (worker !== undefined) worker.idleSinceMs = performance.now();
         if (!workerFailed) this.feed({ kind: "leaseReturned", leaseId });
         else if (worker === undefined)
           this.#say(
@@ -97,7 +98,12 @@ export class LeaseService {
     for (const { leaseId, owner } of this.#parts.machine.leasesOf(worker.workerId)) {
       this.#say(owner, workerGone(leaseId, worker.workerId, worker.process.pid, end));
     }
-    this.feed({ kind: "workerGone", workerId: worker.workerId, jobId: worker.job.jobId });
+    this.feed({
+      kind: "workerGone",
+      workerId: worker.workerId,
+      jobId: worker.job.jobId,
+      wasReady: worker.ready,
+    });
   }
 
   /** Whether a process of another node asks for leases of this job. */
