@@ -1,11 +1,12 @@
 // The end-to-end tests of tasks, actors and objects once more with the native addon hidden: everything must work over
-// plain files and a watchdog thread.
+// plain files and a thread that watches the raylet.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const files = [
   "test/e2e/tasks.test.ts",
+  "test/e2e/task-failure.test.ts",
   "test/e2e/objects.test.ts",
   "test/e2e/actors.test.ts",
   "test/e2e/no-addon.test.ts",

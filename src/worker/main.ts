@@ -4,7 +4,7 @@
  */
 // The public API as user code will get it: this process's one instance.
 import "../index.ts";
-import { readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { Endpoint } from "../core/base/endpoint.ts";
@@ -32,6 +32,8 @@ import { TaskExecutor } from "./task-executor.ts";
 
 const BOOT_FD = 3;
 const SIGKILL = 9;
+/** How often a worker without the addon looks for its raylet. */
+const WATCH_MS = 250;
 const BOOT_BYTES_MAX = 4 * 1024 * 1024;
 
 function readBoot(): WorkerBoot {
@@ -42,6 +44,7 @@ function readBoot(): WorkerBoot {
     if (n === 0) process.exit(1);
     text += chunk.toString("utf8", 0, n);
   }
+  closeSync(BOOT_FD);
   return JSON.parse(text) as WorkerBoot;
 }
 
@@ -52,10 +55,13 @@ function dieWithRaylet(rayletPid: number): void {
     if (!addon.setParentDeathSignal(SIGKILL, rayletPid)) process.exit(1);
     return;
   }
-  // Without the addon a thread waits for the end of the pipe from the raylet.
-  const watch = `const { readSync } = require("node:fs");
-    try { while (readSync(${BOOT_FD}, Buffer.alloc(64)) > 0); } catch {}
-    process.kill(process.pid, "SIGKILL");`;
+  // Without the addon a thread looks for it. It sleeps in Atomics.wait, which the end of this process can interrupt; a
+  // blocking read could not be, and would keep a crashing process from ending.
+  const watch = `const cell = new Int32Array(new SharedArrayBuffer(4));
+    for (;;) {
+      if (process.ppid !== ${rayletPid}) process.kill(process.pid, "SIGKILL");
+      Atomics.wait(cell, 0, 0, ${WATCH_MS});
+    }`;
   new Worker(watch, { eval: true, execArgv: [], stdout: false, stderr: false }).unref();
 }
 

@@ -51,8 +51,7 @@ export class WorkerProcess {
     this.pid = this.#child.pid ?? 0;
     const config = this.#child.stdio[3] as Writable;
     config.on("error", () => {});
-    // Kept open: its end tells a worker without the addon that the raylet is gone.
-    config.write(`${JSON.stringify(boot)}\n`);
+    config.end(`${JSON.stringify(boot)}\n`);
 
     const onLine = (line: OutputLine) => {
       log.write(line);
