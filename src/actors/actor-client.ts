@@ -25,6 +25,8 @@ import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import type { ActorMeta } from "./meta.ts";
 
 const WATCH_WAIT_MS = 10_000;
+/** An actor that cannot be placed for this long is worth a line to the user. */
+const PENDING_WARNING_MS = 10_000;
 const WATCH_GRACE_MS = 5000;
 const RETRY_MS = 100;
 /** After its connection broke, an actor that the head takes for alive is dialled again after this long. */
@@ -76,6 +78,8 @@ export interface ActorClientParts {
   /** Outstanding calls by number, for answers; also keeps clients with outstanding calls alive. */
   readonly outstanding: Map<number, ActorCall>;
   readonly onBusy: (delta: 1 | -1) => void;
+  /** One line for the user. */
+  readonly warn: (line: string) => void;
 }
 
 type State = "creating" | "unknown" | "alive" | "dead";
@@ -352,6 +356,8 @@ export class ActorClient {
 
   async #watchUntilKnown(): Promise<void> {
     let silentSinceMs = 0;
+    let hasWarned = false;
+    const sinceMs = performance.now();
     while (
       this.#state === "unknown" &&
       (this.#queue.length > 0 || this.#inFlight.size > 0 || this.#waiters.length > 0)
@@ -364,6 +370,13 @@ export class ActorClient {
           .call((head, unary) => unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS));
         silentSinceMs = 0;
         this.apply(info);
+        const waitedMs = performance.now() - sinceMs;
+        if (info.state === "PENDING" && waitedMs >= PENDING_WARNING_MS && !hasWarned) {
+          hasWarned = true;
+          this.#parts.warn(
+            `actor ${this.#label()} has waited ${Math.floor(waitedMs / 1000)} s: ${info.pendingReason}`,
+          );
+        }
         if (info.state === "RESTARTING" || info.state === "PENDING" || info.state === "STARTING")
           this.#judgeLost();
         // It lives, and only the connection broke.

@@ -409,6 +409,7 @@ export class Runtime implements RuntimePort {
     const parts = {
       outstanding: this.#outstanding,
       onBusy: this.#onBusy,
+      warn: this.#warn,
       channelTo: (endpoint: Endpoint) => this.channelTo(endpoint),
       head: () => this.connected.head,
     };

@@ -112,7 +112,7 @@ export class Leases {
   /** Gives work to leases: one task to each idle one first, then as much as keeps them busy. */
   pump(cls: SchedulingClass, only?: Lease): void {
     const { queue } = cls;
-    if (only === undefined || queue.length === 0) {
+    if (only === undefined) {
       for (const lease of cls.leases) {
         if (queue.length === 0) break;
         if (lease.inFlight.size === 0 && !lease.returning) this.#push(queue.shift() as TaskRecord, lease);

@@ -17,6 +17,8 @@ export class FunctionState {
   readonly record: RegisteredTask;
   /** How long a call takes, in microseconds; undefined until one has been measured. */
   estimateMicros: number | undefined;
+  /** The user has been told that its tasks wait for arguments. */
+  hasWarned = false;
 
   constructor(record: RegisteredTask) {
     this.record = record;
@@ -34,6 +36,8 @@ export class TaskRecord extends CallRecord {
   lease: Lease | undefined;
   /** It was in a queue at a worker that crashed, so it may be what crashed it. */
   suspect = false;
+  /** When it began to wait for arguments. */
+  waitingSinceMs = 0;
   /** When it was first seen at the head of its queue without a lease; 0 = not yet. */
   queuedAtMs = 0;
 

@@ -19,6 +19,8 @@ import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.
 
 /** Failed tasks remembered for `tsray list tasks`. */
 const FAILED_KEPT_MAX = 1000;
+/** A task that waits for arguments this long is worth a line to the user. */
+const ARGUMENTS_WARNING_MS = 10_000;
 /** A worker that does not answer a cancel for this long is ended, where force was asked for. */
 const FORCE_ANSWER_MS = 500;
 
@@ -50,6 +52,7 @@ export class TaskSubmitter {
   readonly #functionIndexes = new WeakMap<Channel, Map<FunctionState, number>>();
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
   readonly #failed: TaskRow[] = [];
+  #argumentsTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: TaskSubmitterParts) {
     this.#parts = parts;
@@ -143,6 +146,7 @@ export class TaskSubmitter {
 
   /** Ends every session; leases go back with them, and what is outstanding fails with `error`. */
   close(error: Payload): void {
+    clearTimeout(this.#argumentsTimer);
     this.#leases.close();
     for (const task of [...this.#tasks.values()]) this.#fail(task, error);
   }
@@ -199,7 +203,26 @@ export class TaskSubmitter {
     this.#tasks.set(task.seq, task);
     this.#parts.onBusy(1);
     this.#calls.whenArgumentsReady(task, () => this.#enqueue(task));
+    if (task.state !== "waiting") return;
+    task.waitingSinceMs = performance.now();
+    this.#argumentsTimer ??= setTimeout(this.#warnOfArguments, ARGUMENTS_WARNING_MS).unref();
   }
+
+  /** Says once per function what its tasks wait for. */
+  #warnOfArguments = (): void => {
+    this.#argumentsTimer = undefined;
+    let isAnyWaiting = false;
+    for (const task of this.#tasks.values()) {
+      if (task.state !== "waiting" || task.fn.hasWarned) continue;
+      isAnyWaiting = true;
+      if (performance.now() - task.waitingSinceMs < ARGUMENTS_WARNING_MS) continue;
+      task.fn.hasWarned = true;
+      this.#parts.warn(
+        `task ${task.name} has waited ${ARGUMENTS_WARNING_MS / 1000} s for its arguments: ${describeMissing(task)}`,
+      );
+    }
+    if (isAnyWaiting) this.#argumentsTimer = setTimeout(this.#warnOfArguments, ARGUMENTS_WARNING_MS).unref();
+  };
 
   #enqueue(task: TaskRecord): void {
     const failed = this.#calls.failedArgument(task);
@@ -380,6 +403,13 @@ export class TaskSubmitter {
       count: 1,
     };
   }
+}
+
+function describeMissing(task: TaskRecord): string {
+  const missing = (task.waitFor ?? []).filter((entry) => entry.payload === undefined);
+  const makers = missing.flatMap(({ task: maker }) => (maker instanceof TaskRecord ? [maker.name] : []));
+  const by = makers.length === 0 ? "" : `, made by ${[...new Set(makers)].slice(0, 3).join(", ")}`;
+  return `${missing.length} of ${task.waitFor?.length ?? 0} refs have no value yet${by}`;
 }
 
 function crashError(task: TaskRecord, lease: Lease, loss: WorkerLoss): Error {
