@@ -1,7 +1,7 @@
 /** The public door of tsray. Everything a user or a library of ours needs comes through here. */
 
 export { Actor, method, remote } from "./core/api/remote.ts";
-export { nodeAffinity, placement } from "./core/api/strategies.ts";
+export { nodeAffinity, placement, placementGroup } from "./core/api/strategies.ts";
 export type {
   ActorFactory,
   ActorHandle,

@@ -85,7 +85,8 @@ export interface ActorClientParts {
 type State = "creating" | "unknown" | "alive" | "dead";
 
 export class ActorClient {
-  readonly meta: ActorMeta;
+  /** What is known of its class; of an actor that is looked for by name, little until it is found. */
+  meta: ActorMeta;
   readonly #parts: ActorClientParts;
   /** Another id than asked for when `getIfExists` found an actor. */
   actorId: string;
@@ -121,6 +122,9 @@ export class ActorClient {
   get #isUnknown(): boolean {
     return this.#state === "unknown";
   }
+
+  /** Looked for by name and not found yet: its id is unknown, so its handle cannot be passed on. */
+  isSought = false;
 
   get isCreating(): boolean {
     return this.#state === "creating";
@@ -170,6 +174,7 @@ export class ActorClient {
 
   /** The head has answered the creation. */
   created(info: ActorInfo): void {
+    this.isSought = false;
     this.actorId = info.actorId;
     this.#state = "unknown";
     for (const resolve of this.#onKnown.splice(0)) resolve();

@@ -6,7 +6,7 @@ import { ObjectRef } from "../core/ownership/object-ref.ts";
 import { ObjectRefGenerator } from "../core/ownership/object-ref-generator.ts";
 import type { Submitted } from "../core/submit/calls.ts";
 import type { ActorCallOptions, ActorClient } from "./actor-client.ts";
-import { type MethodMeta, namesOf } from "./meta.ts";
+import { METHOD_UNKNOWN, type MethodMeta, namesOf } from "./meta.ts";
 
 /** Makes a call of a method; the runtime puts its own in front, which waits until the process is connected. */
 export type CallActor = (
@@ -49,6 +49,26 @@ export function makeHandle(client: ActorClient, call: CallActor): object {
     });
   }
   return handle;
+}
+
+/**
+ * The handle of an actor that is looked for: it can be called at once, and awaiting it gives the handle of the actor that
+ * was found (a handle proper must not be awaitable, or passing it through async functions would wait).
+ */
+export function makePendingHandle(client: ActorClient, call: CallActor, found: Promise<object>): object {
+  const methods = new Map<string, object>();
+  return new Proxy(makeHandle(client, call), {
+    get: (handle, key) => {
+      if (key === "then" || key === "catch" || key === "finally") return found[key].bind(found);
+      if (typeof key === "symbol" || key in handle) return Reflect.get(handle, key) as unknown;
+      let method = methods.get(key);
+      if (method === undefined) {
+        method = makeMethod(client, key, METHOD_UNKNOWN, optionsOf(client, METHOD_UNKNOWN), call);
+        methods.set(key, method);
+      }
+      return method;
+    },
+  });
 }
 
 /** The actor behind a handle, if it is one. */

@@ -21,6 +21,19 @@ export interface ActorMeta {
   readonly ordered: boolean;
 }
 
+/** Of an actor that is yet to be found: its methods are taken as plain ones. */
+export function metaUnknown(name: string): ActorMeta {
+  return { className: `named ${name}`, methods: {}, maxTaskRetries: 0, maxPendingCalls: -1, ordered: true };
+}
+
+export const METHOD_UNKNOWN: MethodMeta = {
+  streams: false,
+  numReturns: 1,
+  maxTaskRetries: null,
+  retryExceptions: false,
+  generatorBackpressure: null,
+};
+
 export function metaOf(record: RegisteredClass, options: ResolvedActorOptions): ActorMeta {
   const methods: Record<string, MethodMeta> = {};
   for (const [name, { options: method }] of methodsOf(record.fn)) {

@@ -14,6 +14,7 @@ import {
 import { add, fromUnits } from "../core/base/resources.ts";
 import { unpackPlain } from "../core/rpc/frames.ts";
 import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import type { Runtime } from "./runtime.ts";
 import { getState, runtimeForCall } from "./state.ts";
 
@@ -112,7 +113,13 @@ export function getRuntimeContext(): RuntimeContext {
 }
 
 /** See {@link GetActorFn}. */
-export const getActor: GetActorFn = (async (name: string, options?: GetActorOptions) => {
+export const getActor: GetActorFn = ((name: string, options?: GetActorOptions) =>
+  runtimeForCall().pendingHandle(String(name), findActor(name, options))) as GetActorFn;
+
+async function findActor(
+  name: string,
+  options: GetActorOptions | undefined,
+): Promise<{ info: ActorInfo; meta: ActorMeta }> {
   if (typeof name !== "string" || name === "")
     throw new InvalidOptionError(`getActor() takes the name of an actor, got ${String(name)}`);
   const { namespace, timeout, signal } = resolveGetActorOptions(options);
@@ -126,7 +133,7 @@ export const getActor: GetActorFn = (async (name: string, options?: GetActorOpti
       unary(service, service.findActor, { name, namespace: where }, CALL_TIMEOUT_MS),
     );
     if (found && actor !== undefined) {
-      return runtime.handleOf({ ...actor, found: true }, unpackPlain(actor.handleMeta) as ActorMeta);
+      return { info: { ...actor, found: true }, meta: unpackPlain(actor.handleMeta) as ActorMeta };
     }
     // With a timeout, an actor that is yet to be created is waited for.
     if (performance.now() >= untilMs) break;
@@ -136,7 +143,7 @@ export const getActor: GetActorFn = (async (name: string, options?: GetActorOpti
     `there is no live actor named ${JSON.stringify(name)} in namespace ${JSON.stringify(where)}`,
     { actorId: "", maybeExecuted: false },
   );
-}) as GetActorFn;
+}
 
 /** Ends an actor's process now; running and queued calls fail with ActorDiedError. @throws InvalidOptionError */
 export function kill(handle: AnyActorHandle, options?: KillOptions): void {

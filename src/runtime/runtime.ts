@@ -4,8 +4,8 @@
  */
 
 import { type ActorCall, type ActorCallOptions, ActorClient } from "../actors/actor-client.ts";
-import { makeHandle, resultOf } from "../actors/handle.ts";
-import { type ActorMeta, metaOf } from "../actors/meta.ts";
+import { makeHandle, makePendingHandle, resultOf } from "../actors/handle.ts";
+import { type ActorMeta, metaOf, metaUnknown } from "../actors/meta.ts";
 import type { RuntimePort } from "../core/api/runtime-port.ts";
 import { currentCall } from "../core/base/call-context.ts";
 import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
@@ -265,6 +265,26 @@ export class Runtime implements RuntimePort {
     return makeHandle(client, (...call) => this.#callActor(...call));
   }
 
+  /** A handle for an actor that is being looked for. Calls made on it meanwhile are sent when it is found. */
+  pendingHandle(name: string, search: Promise<{ info: ActorInfo; meta: ActorMeta }>): object {
+    const client = this.#newClient(newActorId(), metaUnknown(name), "creating");
+    client.isSought = true;
+    const found = search.then(
+      ({ info, meta }) => {
+        client.meta = meta;
+        client.created(info);
+        return this.handleOf(info, meta);
+      },
+      (error: Error) => {
+        client.refused(error);
+        throw error;
+      },
+    );
+    // Nobody may be waiting for it: the calls made on the handle fail with the same error.
+    found.catch(() => {});
+    return makePendingHandle(client, (...call) => this.#callActor(...call), found);
+  }
+
   /** In an actor: a handle on itself, as far as this process knows its class. */
   ownHandle(actorId: string): object | undefined {
     const client = this.#self?.actorId === actorId ? this.#self : undefined;
@@ -446,6 +466,12 @@ export class Runtime implements RuntimePort {
   }
 
   #exportHandle(client: ActorClient): unknown {
+    if (client.isSought) {
+      throw new TsrayError(
+        "SerializationError",
+        `the handle of actor ${client.meta.className} was passed on before it was found: await getActor() first`,
+      );
+    }
     const entry = client.handleEntry;
     return [client.actorId, client.meta, entry === undefined ? null : this.references.export(entry)];
   }

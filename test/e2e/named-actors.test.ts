@@ -39,6 +39,20 @@ describe("named actors", () => {
     kill(third);
   });
 
+  // Goal: what getActor returns works at once, and tells of a missing actor. Method: calls on it without awaiting it.
+  test("a named actor can be called while it is looked for", async () => {
+    const counter = Counter.options({ name: "sought" }).remote(7);
+    await ready(counter);
+    const sought = getActor<typeof Counter>("sought");
+    expect(await get([sought.increment.remote(1), sought.increment.remote(1)])).toEqual([8, 9]);
+    await ready(sought);
+    const missing = getActor<typeof Counter>("never made");
+    await expect(get(missing.value.remote())).rejects.toThrow(/no live actor named "never made"/);
+    expect(() => findAndIncrement.remote(getActor("sought") as never)).toThrow(/await getActor\(\) first/);
+    kill(sought);
+    await until(async () => (await getActor("sought").catch((e: unknown) => e)) instanceof ActorDiedError);
+  });
+
   test("tasks find actors by name, and a name is free at its actor's death", async () => {
     const counter = Counter.options({ name: "found" }).remote(0);
     await ready(counter);

@@ -158,8 +158,12 @@ class Box<T extends string> {
 exactly<ObjectRef<string>>()(remote(Box).remote("a").open.remote());
 
 // Named actors, by instance type or by class.
-exactly<Promise<ActorHandle<Counter>>>()(getActor<Counter>("global", { namespace: "team" }));
-exactly<Promise<ActorHandle<Counter>>>()(getActor<typeof Counter>("global"));
+exactly<Promise<ActorHandle<Counter>> & ActorHandle<Counter>>()(
+  getActor<Counter>("global", { namespace: "team" }),
+);
+exactly<ActorHandle<Counter>>()(await getActor<Counter>("global"));
+exactly<ObjectRef<number>>()(getActor<Counter>("global").increment.remote(1));
+exactly<Promise<ActorHandle<Counter>> & ActorHandle<Counter>>()(getActor<typeof Counter>("global"));
 const unknown = await getActor("global");
 exactly<ActorHandle<unknown>>()(unknown);
 // @ts-expect-error nothing is known of its methods

@@ -33,3 +33,18 @@ export function placement(
 ): never {
   throw new PlacementGroupError("placement(): placement groups are not supported in this version");
 }
+
+/**
+ * Reserves resources on several nodes at once. Not supported in this version.
+ * @throws PlacementGroupError (rejection) always
+ */
+export async function placementGroup(
+  _bundles: readonly Readonly<Record<string, number>>[],
+  _options?: {
+    readonly strategy?: "PACK" | "SPREAD" | "STRICT_PACK" | "STRICT_SPREAD";
+    readonly name?: string;
+    readonly lifetime?: "detached";
+  },
+): Promise<never> {
+  throw new PlacementGroupError("placementGroup(): placement groups are not supported in this version");
+}

@@ -289,9 +289,14 @@ export type PutFn = <T>(value: T) => ObjectRef<T>;
 
 /**
  * Type of `getActor`: the handle of a live named actor. `T` is its class's instance type, or `typeof` the class.
- * @throws (rejects) ActorDiedError when there is none of that name
+ * What it returns can be called at once, and awaited: then it rejects where there is no such actor. (Generator methods
+ * and methods with `numReturns` are known once it has been awaited.)
+ * @throws (rejects) ActorDiedError when there is none of that name; the calls made on the handle reject with it too
  */
-export type GetActorFn = <T = unknown>(name: string, options?: GetActorOptions) => Promise<HandleOf<T>>;
+export type GetActorFn = <T = unknown>(
+  name: string,
+  options?: GetActorOptions,
+) => Promise<HandleOf<T>> & HandleOf<T>;
 
 /** The handle type for an instance type or a class type. */
 export type HandleOf<T> = T extends abstract new (
