@@ -223,6 +223,7 @@ export class Invoker {
   #send(job: CallJob, startedMs: number, result: unknown, flags: number): void {
     const micros = Math.max(1, Math.round((performance.now() - startedMs) * 1000));
     job.finished = true;
+    if (this.#runtime.references.isHolding) this.#runtime.objects.noteCallEnded();
     job.channel.send([Peer.done, job.seq, micros, result, flags]);
   }
 }

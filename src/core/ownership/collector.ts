@@ -12,19 +12,27 @@ const LIMIT_BYTES_MAX = 256 * 1024 * 1024;
 /** Less than this is left to the heap's own collections. */
 const IDLE_BYTES_MIN = 1024 * 1024;
 const IDLE_MS = 250;
-/** A ref of another process that is no longer used here keeps its object alive for about this long. */
-const BORROW_MS = 1000;
+/**
+ * What is no longer used here keeps its object alive for about this long; where nothing happens, twice as long after
+ * each look.
+ */
+const HOLDING_MS = 1000;
+const HOLDING_MS_MAX = 30_000;
 /** A collection that takes longer than this is made half as often. */
 const SLOW_MS = 50;
 
 export class Collector {
   readonly #limitMax: number;
+  readonly #isHolding: () => boolean;
+  #holdingMs = HOLDING_MS;
   #limit: number;
   #bytes = 0;
   #isScheduled = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(storeBytes: number) {
+  /** @param isHolding whether an object lives, here or elsewhere, for the sake of something in this process */
+  constructor(storeBytes: number, isHolding: () => boolean) {
+    this.#isHolding = isHolding;
     this.#limit = Math.min(LIMIT_BYTES_MAX, Math.max(LIMIT_BYTES_MIN, storeBytes * SHARE));
     this.#limitMax = Math.max(this.#limit, storeBytes / 4);
   }
@@ -38,9 +46,10 @@ export class Collector {
     }
   }
 
-  /** A ref of another process arrived, or one of ours came back: an object lives until the entry is collected here. */
-  noteHeldElsewhere(): void {
-    this.#timer ??= setTimeout(() => this.#collect(), BORROW_MS).unref();
+  /** Something that may have held an object is over: a call, a ref that arrived, a borrower that let go. */
+  noteChange(): void {
+    this.#holdingMs = HOLDING_MS;
+    this.#lookLater();
   }
 
   /** Collects when the code that runs now has returned: what it still has on its stack would be kept. */
@@ -58,6 +67,12 @@ export class Collector {
     const startedMs = performance.now();
     collectGarbage();
     if (performance.now() - startedMs > SLOW_MS) this.#limit = Math.min(this.#limit * 2, this.#limitMax);
+    this.#holdingMs = Math.min(this.#holdingMs * 2, HOLDING_MS_MAX);
+    this.#lookLater();
+  }
+
+  #lookLater(): void {
+    if (this.#isHolding()) this.#timer ??= setTimeout(() => this.#collect(), this.#holdingMs).unref();
   }
 }
 

@@ -48,8 +48,8 @@ export class ObjectAccess {
 
   constructor(parts: ObjectAccessParts) {
     this.#parts = parts;
-    this.#collector = new Collector(parts.store.stats().capacityBytes);
-    parts.references.onHeldElsewhere = () => this.#collector.noteHeldElsewhere();
+    this.#collector = new Collector(parts.store.stats().capacityBytes, () => parts.references.isHolding);
+    parts.references.onChange = () => this.#collector.noteChange();
   }
 
   /**
@@ -179,6 +179,11 @@ export class ObjectAccess {
   lostError(entry: ObjectEntry, reason: string): ObjectLostError {
     const objectId = objectIdOf(entry.owner.processId, entry.seq);
     return new ObjectLostError(`object ${objectId} is lost: ${reason}`, { objectId });
+  }
+
+  /** A call that may have held objects is over. */
+  noteCallEnded(): void {
+    this.#collector.noteChange();
   }
 
   /** Drops the local copy here and has the raylet drop the others. */

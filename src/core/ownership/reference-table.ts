@@ -40,7 +40,7 @@ export class ReferenceTable {
   readonly self: Endpoint;
   readonly #effects: ReferenceEffects;
   /** Told when a foreign ref arrives, and when the last borrower of an own one lets go: garbage may matter to others. */
-  onHeldElsewhere: () => void = () => {};
+  onChange: () => void = () => {};
   #selfTuple: readonly unknown[] | undefined;
   #nextSeq = 1;
   /** Owned entries that others may ask for. */
@@ -66,6 +66,11 @@ export class ReferenceTable {
   /** An object of this process under a number chosen beforehand (items of generators). */
   ownedAt(seq: number): ObjectEntry {
     return new ObjectEntry(this.self, seq, true);
+  }
+
+  /** Whether an object lives for the sake of something in this process: refs to others' objects, or watched ones of its own. */
+  get isHolding(): boolean {
+    return this.#borrowed.size > 0 || this.#owned.size > 0;
   }
 
   /** How many objects of this process others hold. */
@@ -123,7 +128,7 @@ export class ReferenceTable {
     const entry = new ObjectEntry(owner, seq, false);
     this.#borrowed.set(id, new WeakRef(entry));
     this.watch(entry);
-    this.onHeldElsewhere();
+    this.onChange();
     entry.registered = this.#borrow(owner, seq).then(() => {
       entry.registered = undefined;
     });
@@ -187,7 +192,7 @@ export class ReferenceTable {
     else lent.borrowers.delete(from);
     if (lent.borrowers.size > 0) return;
     this.#lent.delete(seq);
-    this.onHeldElsewhere();
+    this.onChange();
   }
 
   /** Tells the owner, together with all other refs of it that arrived in this turn. */

@@ -10,7 +10,12 @@ import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type JobConfigRecord, type Payload, PayloadKind, Peer } from "../rpc/messages.ts";
-import type { LeaseAnswer, LeaseGrant, LeaseUnschedulable } from "../wire/gen/tsray/v1/raylet.ts";
+import type {
+  LeaseAnswer,
+  LeaseGrant,
+  LeaseRedirect,
+  LeaseUnschedulable,
+} from "../wire/gen/tsray/v1/raylet.ts";
 import { LeaseSession } from "./lease-session.ts";
 import { Lease, SchedulingClass, type TaskRecord } from "./records.ts";
 
@@ -183,7 +188,11 @@ export class Leases {
     const wanted = Math.min(cls.queue.length, DEMAND_MAX);
     const home = this.#parts.raylet;
     let elsewhere = 0;
-    for (const [session, count] of cls.asked) if (session.address !== home.address) elsewhere += count;
+    for (const [session, count] of cls.asked) {
+      // What is waited for elsewhere as well is not asked for less here.
+      if (session.address !== home.address) elsewhere += count - (cls.patientAt.has(session) ? 1 : 0);
+    }
+    if (wanted === 0) for (const session of cls.patientAt) this.#demand(cls, session, 0, true);
     const here = Math.max(0, wanted - elsewhere);
     const asked = this.#sessions.get(home.address);
     if (here > 0 || (asked !== undefined && (cls.asked.get(asked) ?? 0) > 0)) {
@@ -208,8 +217,11 @@ export class Leases {
     const nowMs = performance.now();
     if (told !== undefined && count > 0 && count < asked && nowMs - told.atMs < DEMAND_DECREASE_MS) return;
     this.#toldDemand.set(key, { count, atMs: nowMs });
-    if (count === 0) cls.asked.delete(session);
-    else cls.asked.set(session, count);
+    const patient = cls.patientAt.has(session);
+    if (count === 0) {
+      cls.asked.delete(session);
+      cls.patientAt.delete(session);
+    } else cls.asked.set(session, count);
     const { options } = cls;
     const head = cls.queue.peek();
     session.demand({
@@ -221,6 +233,7 @@ export class Leases {
       functionName: head?.name ?? "",
       localityNodeId: head === undefined || redirected ? "" : this.#localityOf(head),
       backlog: cls.queue.length,
+      patient,
     });
   }
 
@@ -261,6 +274,10 @@ export class Leases {
         this.#onGrant(session, answer.value);
         break;
       case "redirect": {
+        if (answer.value.patient) {
+          this.#waitThereToo(answer.value);
+          break;
+        }
         const cls = this.#answered(session, answer.value.classId, answer.value.count);
         if (cls === undefined) return;
         const to = this.#session(answer.value.rayletAddress, answer.value.nodeId);
@@ -307,13 +324,26 @@ export class Leases {
     }
   }
 
+  /** Nobody has room: one lease is waited for at that raylet as well, beside what is asked of the first. */
+  #waitThereToo({ classId, rayletAddress, nodeId }: LeaseRedirect): void {
+    const cls = this.#classesById.get(classId);
+    if (cls === undefined || cls.queue.length === 0 || rayletAddress === this.#parts.raylet.address) return;
+    const there = this.#session(rayletAddress, nodeId);
+    if (cls.patientAt.has(there)) return;
+    cls.patientAt.add(there);
+    this.#demand(cls, there, (cls.asked.get(there) ?? 0) + 1, true);
+  }
+
   /** Subtracts an answer from what is outstanding. */
   #answered(session: LeaseSession, classId: number, count: number): SchedulingClass | undefined {
     const cls = this.#classesById.get(classId);
     if (cls === undefined) return undefined;
     const left = (cls.asked.get(session) ?? 0) - count;
     if (left > 0) cls.asked.set(session, left);
-    else cls.asked.delete(session);
+    else {
+      cls.asked.delete(session);
+      cls.patientAt.delete(session);
+    }
     return cls;
   }
 
@@ -346,6 +376,7 @@ export class Leases {
     if (!this.#deadNodes.has(session.nodeId)) this.#deadNodes.set(session.nodeId, reason);
     for (const cls of this.#classes.values()) {
       cls.asked.delete(session);
+      cls.patientAt.delete(session);
       this.#toldDemand.delete(`${cls.id}@${session.address}`);
     }
     for (const lease of [...this.#leases.values()]) if (lease.session === session) this.#onLeaseLost(lease);

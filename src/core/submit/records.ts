@@ -71,6 +71,8 @@ export class SchedulingClass {
   readonly leases = new Set<Lease>();
   /** Leases asked for and not answered yet, per raylet. */
   readonly asked = new Map<LeaseSession, number>();
+  /** Raylets where one lease is waited for beside what is asked of this node's raylet. */
+  readonly patientAt = new Set<LeaseSession>();
   /** Why the raylet says tasks of this class wait. */
   pendingReason = "";
   warned = false;

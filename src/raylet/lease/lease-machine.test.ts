@@ -14,7 +14,7 @@ function tell(effect: LeaseEffect): string {
       return `grant ${effect.owner}/${effect.classId} ${effect.leaseId} on ${effect.workerId}${gpus}`;
     }
     case "redirect":
-      return `redirect ${effect.owner}/${effect.classId} x${effect.count} to ${effect.node.nodeId}`;
+      return `${effect.patient ? "wait too" : "redirect"} ${effect.owner}/${effect.classId} x${effect.count} to ${effect.node.nodeId}`;
     case "reject":
       return `reject ${effect.owner}/${effect.classId} x${effect.count}`;
     case "pending":
@@ -57,6 +57,7 @@ class Story {
       strategy: ANYWHERE,
       count,
       redirected: false,
+      patient: false,
       localityNodeId: "",
       ...more,
     };
@@ -184,10 +185,23 @@ describe("transcripts", () => {
     story.node("n2", 2);
     expect(story.demand("o", 3)).toEqual([
       "redirect o/1 x2 to n2",
+      "wait too o/1 x1 to n2",
       expect.stringContaining("pending o/1: waiting for"),
     ]);
     expect(story.node("n2", 1, 2)).toEqual(["redirect o/1 x1 to n2"]);
     expect(story.demand("p", 4, { redirected: true })).toEqual(["reject p/1 x4"]);
+  });
+
+  // Leases are asked back only where they are held: a demand of another node must be able to wait there.
+  test("a patient demand is not rejected, and has better served owners give back", () => {
+    const story = new Story({ CPU });
+    story.demand("greedy", 5);
+    story.worker("w1");
+    expect(story.demand("far", 1, { redirected: true, patient: true })).toEqual([
+      expect.stringContaining("pending far/1"),
+      "reclaim n1-1 from greedy",
+    ]);
+    expect(story.step({ kind: "leaseReturned", leaseId: "n1-1" })).toContain("grant far/1 n1-2 on w1");
   });
 
   test("SPREAD redirects round the nodes, with one answer per node", () => {
@@ -314,6 +328,7 @@ function live(seed: number, steps: number): void {
             },
             count: int(6),
             redirected: random() < 0.2,
+            patient: random() < 0.1,
             localityNodeId: random() < 0.2 ? `n${1 + int(3)}` : "",
           },
         };

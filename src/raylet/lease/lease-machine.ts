@@ -27,6 +27,8 @@ export interface DemandStatement {
   readonly strategy: Strategy;
   readonly count: number;
   readonly redirected: boolean;
+  /** Redirected, and to wait here although there is no room now. */
+  readonly patient: boolean;
   readonly localityNodeId: string;
 }
 
@@ -78,6 +80,8 @@ export type LeaseEffect =
       readonly classId: number;
       readonly count: number;
       readonly node: NodeView;
+      /** To wait there as well, not instead. */
+      readonly patient: boolean;
     }
   | { readonly kind: "reject"; readonly owner: string; readonly classId: number; readonly count: number }
   | { readonly kind: "pending"; readonly owner: string; readonly classId: number; readonly reason: string }
@@ -99,6 +103,10 @@ interface Demand extends DemandStatement {
   ticks: number;
   /** It would run here if there were a worker. */
   awaitsWorker: boolean;
+  /** Nodes to which part of it was sent to wait. */
+  readonly patientAt: Set<string>;
+  /** When it was last served, in rounds: who waited longest comes first among equals. */
+  servedAt: number;
 }
 
 interface LeaseState {
@@ -124,6 +132,9 @@ interface WorkerState {
 /** A node may join after a task has been pinned to it; the news of it takes less than this. */
 const UNHEARD_OF_TICKS = 2;
 
+/** Nodes at which a demand waits at the same time, beside here. */
+const PATIENT_NODES_MAX = 4;
+
 /** What one demand comes to in one round. */
 type Verdict = "granted" | "redirected" | "waits" | "settled";
 
@@ -146,6 +157,7 @@ export class LeaseMachine {
   readonly #deadNodes = new Set<string>();
   readonly #leasesPerClass = new Map<string, number>();
   #spreadCursor = 0;
+  #served = 0;
   #nextLease = 1;
 
   constructor(options: {
@@ -203,7 +215,10 @@ export class LeaseMachine {
         this.#deadNodes.add(event.nodeId);
         break;
       case "tick":
-        for (const demand of this.#demands.values()) demand.ticks += 1;
+        for (const demand of this.#demands.values()) {
+          demand.ticks += 1;
+          demand.patientAt.clear();
+        }
         break;
       case "workersFail":
         for (const [key, { owner, classId, jobId }] of this.#demands) {
@@ -310,13 +325,16 @@ export class LeaseMachine {
 
   #state(statement: DemandStatement): void {
     const key = `${statement.owner}/${statement.classId}`;
+    const before = this.#demands.get(key);
     if (statement.count === 0) this.#demands.delete(key);
     else
       this.#demands.set(key, {
         ...statement,
-        reason: this.#demands.get(key)?.reason ?? "",
-        ticks: this.#demands.get(key)?.ticks ?? 0,
+        reason: before?.reason ?? "",
+        ticks: before?.ticks ?? 0,
         awaitsWorker: false,
+        patientAt: before?.patientAt ?? new Set(),
+        servedAt: before?.servedAt ?? 0,
       });
   }
 
@@ -382,13 +400,18 @@ export class LeaseMachine {
       progress = false;
       // Fewest leases first: no owner starves another.
       const order = [...this.#demands.entries()].sort(
-        ([a], [b]) => (this.#leasesPerClass.get(a) ?? 0) - (this.#leasesPerClass.get(b) ?? 0),
+        ([a, demandA], [b, demandB]) =>
+          (this.#leasesPerClass.get(a) ?? 0) - (this.#leasesPerClass.get(b) ?? 0) ||
+          demandA.servedAt - demandB.servedAt,
       );
       for (const [key, demand] of order) {
         if (demand.count === 0) continue;
         const verdict = this.#place(key, demand, effects);
         if (verdict === "granted") Object.assign(planned, this.available);
-        if (verdict === "granted" || verdict === "redirected") progress = true;
+        if (verdict === "granted" || verdict === "redirected") {
+          progress = true;
+          demand.servedAt = ++this.#served;
+        }
         if (demand.count === 0) this.#demands.delete(key);
       }
     }
@@ -430,15 +453,34 @@ export class LeaseMachine {
       if (possible) return this.#placeHere(key, demand, effects);
     }
     if (demand.redirected) {
-      if (fits(resources, this.available) || pinnedHere) return this.#placeHere(key, demand, effects);
+      if (fits(resources, this.available) || pinnedHere || demand.patient) {
+        return this.#placeHere(key, demand, effects);
+      }
       effects.push({ kind: "reject", owner: demand.owner, classId: demand.classId, count: demand.count });
       demand.count = 0;
       return "settled";
     }
     const node = this.#choose(demand, self);
-    if (node === undefined) return this.#wait(demand, this.#whyNowhere(demand, self), effects);
+    if (node === undefined) {
+      this.#waitElsewhereToo(demand, effects);
+      return this.#wait(demand, this.#whyNowhere(demand, self), effects);
+    }
     if (node.nodeId === this.#nodeId) return this.#placeHere(key, demand, effects);
     return this.#redirect(demand, node, 1, effects);
+  }
+
+  /**
+   * No node has room. Only the raylets that hold the leases can ask for some of them back, so the owner is told to wait
+   * there for one lease each, beside waiting here; what comes first is used, and the rest withdrawn.
+   */
+  #waitElsewhereToo(demand: Demand, effects: LeaseEffect[]): void {
+    const { owner, classId, resources, patientAt } = demand;
+    for (const node of this.#nodes.values()) {
+      if (patientAt.size >= PATIENT_NODES_MAX) return;
+      if (patientAt.has(node.nodeId) || !fits(resources, node.total)) continue;
+      patientAt.add(node.nodeId);
+      effects.push({ kind: "redirect", owner, classId, count: 1, node, patient: true });
+    }
   }
 
   #choose(demand: Demand, self: NodeView): NodeView | undefined {
@@ -463,6 +505,7 @@ export class LeaseMachine {
     const at = effects.findIndex(
       (effect) =>
         effect.kind === "redirect" &&
+        !effect.patient &&
         effect.owner === owner &&
         effect.classId === classId &&
         effect.node.nodeId === node.nodeId,
@@ -471,7 +514,7 @@ export class LeaseMachine {
     if (earlier?.kind === "redirect") {
       effects[at] = { ...earlier, count: earlier.count + count };
     } else {
-      effects.push({ kind: "redirect", owner, classId, count, node });
+      effects.push({ kind: "redirect", owner, classId, count, node, patient: false });
     }
     return "redirected";
   }

@@ -138,7 +138,7 @@ export class LeaseService {
     // What an ended job's driver still asks for is not wanted any more; its detached actors go on.
     const isDrivers = session.ownerId.startsWith(`${session.job.driverProcessId}#`);
     if (isDrivers && this.#parts.isJobOver(session.job.jobId)) return;
-    const { classId, resources, strategy, count, redirected, localityNodeId } = demand;
+    const { classId, resources, strategy, count, redirected, patient, localityNodeId } = demand;
     this.feed({
       kind: "demand",
       demand: {
@@ -149,6 +149,7 @@ export class LeaseService {
         strategy: strategy ?? { kind: "DEFAULT", nodeId: "", soft: false },
         count,
         redirected,
+        patient,
         localityNodeId,
       },
     });
@@ -174,10 +175,10 @@ export class LeaseService {
         break;
       }
       case "redirect": {
-        const { classId, count, node } = effect;
+        const { classId, count, node, patient } = effect;
         this.#say(effect.owner, {
           $case: "redirect",
-          value: { classId, count, nodeId: node.nodeId, rayletAddress: node.address },
+          value: { classId, count, nodeId: node.nodeId, rayletAddress: node.address, patient },
         });
         break;
       }

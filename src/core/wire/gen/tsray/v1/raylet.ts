@@ -60,6 +60,8 @@ export interface LeaseDemand {
   localityNodeId: string;
   /** tasks behind these leases, for reports */
   backlog: number;
+  /** redirected, and to wait there: no node has room now */
+  patient: boolean;
 }
 
 export interface LeaseReturn {
@@ -96,6 +98,8 @@ export interface LeaseRedirect {
   count: number;
   nodeId: string;
   rayletAddress: string;
+  /** the demand should wait there (LeaseDemand.patient) */
+  patient: boolean;
 }
 
 /** Redirected demand that this raylet cannot serve after all: ask the first raylet again. */
@@ -337,6 +341,7 @@ function createBaseLeaseDemand(): LeaseDemand {
     functionName: "",
     localityNodeId: "",
     backlog: 0,
+    patient: false,
   };
 }
 
@@ -365,6 +370,9 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
     }
     if (message.backlog !== 0) {
       writer.uint32(64).int64(message.backlog);
+    }
+    if (message.patient !== false) {
+      writer.uint32(72).bool(message.patient);
     }
     return writer;
   },
@@ -446,6 +454,14 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
             message.backlog = longToNumber(reader.int64());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.patient = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -475,6 +491,7 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
     message.functionName = object.functionName ?? "";
     message.localityNodeId = object.localityNodeId ?? "";
     message.backlog = object.backlog ?? 0;
+    message.patient = object.patient ?? false;
     return message;
   },
 };
@@ -832,7 +849,7 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
 };
 
 function createBaseLeaseRedirect(): LeaseRedirect {
-  return { classId: 0, count: 0, nodeId: "", rayletAddress: "" };
+  return { classId: 0, count: 0, nodeId: "", rayletAddress: "", patient: false };
 }
 
 export const LeaseRedirect: MessageFns<LeaseRedirect> = {
@@ -848,6 +865,9 @@ export const LeaseRedirect: MessageFns<LeaseRedirect> = {
     }
     if (message.rayletAddress !== "") {
       writer.uint32(34).string(message.rayletAddress);
+    }
+    if (message.patient !== false) {
+      writer.uint32(40).bool(message.patient);
     }
     return writer;
   },
@@ -897,6 +917,14 @@ export const LeaseRedirect: MessageFns<LeaseRedirect> = {
             message.rayletAddress = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.patient = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -918,6 +946,7 @@ export const LeaseRedirect: MessageFns<LeaseRedirect> = {
     message.count = object.count ?? 0;
     message.nodeId = object.nodeId ?? "";
     message.rayletAddress = object.rayletAddress ?? "";
+    message.patient = object.patient ?? false;
     return message;
   },
 };
