@@ -233,7 +233,6 @@ class HeadSession implements RayletHeadLink {
       pending: [],
       storeUsedBytes: 0,
       logs: [],
-      idleJobIds: [],
       endedProcessIds: [],
       ...part,
     };

@@ -230,9 +230,7 @@ export class Leases {
       strategy: { kind: options.strategy.kind, nodeId: options.strategy.nodeId, soft: options.strategy.soft },
       count,
       redirected,
-      functionName: head?.name ?? "",
       localityNodeId: head === undefined || redirected ? "" : this.#localityOf(head),
-      backlog: cls.queue.length,
       patient,
     });
   }

@@ -41,7 +41,6 @@ export interface NodeReport {
   storeUsedBytes: number;
   /** worker output on its way to drivers */
   logs: LogBatch[];
-  idleJobIds: string[];
   /** workers of this node that ended since the last report; repeats are no-ops */
   endedProcessIds: string[];
 }
@@ -323,7 +322,6 @@ function createBaseNodeReport(): NodeReport {
     pending: [],
     storeUsedBytes: 0,
     logs: [],
-    idleJobIds: [],
     endedProcessIds: [],
   };
 }
@@ -348,11 +346,8 @@ export const NodeReport: MessageFns<NodeReport> = {
     for (const v of message.logs) {
       LogBatch.encode(v!, writer.uint32(50).fork()).join();
     }
-    for (const v of message.idleJobIds) {
-      writer.uint32(58).string(v!);
-    }
     for (const v of message.endedProcessIds) {
-      writer.uint32(66).string(v!);
+      writer.uint32(58).string(v!);
     }
     return writer;
   },
@@ -423,14 +418,6 @@ export const NodeReport: MessageFns<NodeReport> = {
               break;
             }
 
-            message.idleJobIds.push(reader.string());
-            continue;
-          }
-          case 8: {
-            if (tag !== 66) {
-              break;
-            }
-
             message.endedProcessIds.push(reader.string());
             continue;
           }
@@ -463,7 +450,6 @@ export const NodeReport: MessageFns<NodeReport> = {
     message.pending = object.pending?.map((e) => PendingDemand.fromPartial(e)) || [];
     message.storeUsedBytes = object.storeUsedBytes ?? 0;
     message.logs = object.logs?.map((e) => LogBatch.fromPartial(e)) || [];
-    message.idleJobIds = object.idleJobIds?.map((e) => e) || [];
     message.endedProcessIds = object.endedProcessIds?.map((e) => e) || [];
     return message;
   },
@@ -3614,7 +3600,10 @@ export const HeadServiceService = {
     responseSerialize: (value: WorkerList): Buffer => Buffer.from(WorkerList.encode(value).finish()),
     responseDeserialize: (value: Buffer): WorkerList => WorkerList.decode(value),
   },
-  /** Internal key-value store of the cluster. Puts are idempotent; `expected_revision` > 0 makes a put conditional. */
+  /**
+   * Internal key-value store of the cluster. Unconditional puts are idempotent; `expected_revision`
+   * makes a put conditional, and a repeat of one that was stored is answered with stored = false.
+   */
   kvGet: {
     path: "/tsray.v1.HeadService/KvGet" as const,
     requestStream: false as const,
@@ -3693,7 +3682,10 @@ export interface HeadServiceServer extends UntypedServiceImplementation {
   /** Asks every live raylet; nodes that do not answer within a second are named in `unreachable`. */
   listTasks: handleUnaryCall<Empty, TaskList>;
   listWorkers: handleUnaryCall<Empty, WorkerList>;
-  /** Internal key-value store of the cluster. Puts are idempotent; `expected_revision` > 0 makes a put conditional. */
+  /**
+   * Internal key-value store of the cluster. Unconditional puts are idempotent; `expected_revision`
+   * makes a put conditional, and a repeat of one that was stored is answered with stored = false.
+   */
   kvGet: handleUnaryCall<KvGetRequest, KvGetReply>;
   kvPut: handleUnaryCall<KvPutRequest, KvPutReply>;
   kvDelete: handleUnaryCall<KvGetRequest, Empty>;
@@ -3858,7 +3850,10 @@ export interface HeadServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: WorkerList) => void,
   ): ClientUnaryCall;
-  /** Internal key-value store of the cluster. Puts are idempotent; `expected_revision` > 0 makes a put conditional. */
+  /**
+   * Internal key-value store of the cluster. Unconditional puts are idempotent; `expected_revision`
+   * makes a put conditional, and a repeat of one that was stored is answered with stored = false.
+   */
   kvGet(request: KvGetRequest, callback: (error: ServiceError | null, response: KvGetReply) => void): ClientUnaryCall;
   kvGet(
     request: KvGetRequest,

@@ -54,14 +54,10 @@ export interface LeaseDemand {
   count: number;
   /** sent here by another raylet: grant or reject, never redirect again */
   redirected: boolean;
-  /** for messages and listings */
-  functionName: string;
-  /** node that holds most of the arguments' bytes; empty = none */
-  localityNodeId: string;
-  /** tasks behind these leases, for reports */
-  backlog: number;
   /** redirected, and to wait there: no node has room now */
   patient: boolean;
+  /** node that holds most of the arguments' bytes; empty = none */
+  localityNodeId: string;
 }
 
 export interface LeaseReturn {
@@ -338,10 +334,8 @@ function createBaseLeaseDemand(): LeaseDemand {
     strategy: undefined,
     count: 0,
     redirected: false,
-    functionName: "",
-    localityNodeId: "",
-    backlog: 0,
     patient: false,
+    localityNodeId: "",
   };
 }
 
@@ -362,17 +356,11 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
     if (message.redirected !== false) {
       writer.uint32(40).bool(message.redirected);
     }
-    if (message.functionName !== "") {
-      writer.uint32(50).string(message.functionName);
+    if (message.patient !== false) {
+      writer.uint32(48).bool(message.patient);
     }
     if (message.localityNodeId !== "") {
       writer.uint32(58).string(message.localityNodeId);
-    }
-    if (message.backlog !== 0) {
-      writer.uint32(64).int64(message.backlog);
-    }
-    if (message.patient !== false) {
-      writer.uint32(72).bool(message.patient);
     }
     return writer;
   },
@@ -431,11 +419,11 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
             continue;
           }
           case 6: {
-            if (tag !== 50) {
+            if (tag !== 48) {
               break;
             }
 
-            message.functionName = reader.string();
+            message.patient = reader.bool();
             continue;
           }
           case 7: {
@@ -444,22 +432,6 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
             }
 
             message.localityNodeId = reader.string();
-            continue;
-          }
-          case 8: {
-            if (tag !== 64) {
-              break;
-            }
-
-            message.backlog = longToNumber(reader.int64());
-            continue;
-          }
-          case 9: {
-            if (tag !== 72) {
-              break;
-            }
-
-            message.patient = reader.bool();
             continue;
           }
         }
@@ -488,10 +460,8 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
       : undefined;
     message.count = object.count ?? 0;
     message.redirected = object.redirected ?? false;
-    message.functionName = object.functionName ?? "";
-    message.localityNodeId = object.localityNodeId ?? "";
-    message.backlog = object.backlog ?? 0;
     message.patient = object.patient ?? false;
+    message.localityNodeId = object.localityNodeId ?? "";
     return message;
   },
 };
