@@ -20,6 +20,7 @@ import { getState, runtimeForCall } from "./state.ts";
 
 const CALL_TIMEOUT_MS = 10_000;
 const POLL_MS = 100;
+const REGISTERED_POLL_MS = 5;
 
 /** A node of the cluster, as `nodes()` gives it. Amounts are whole numbers and fractions. */
 export interface NodeView {
@@ -184,9 +185,17 @@ async function connectedRuntime(): Promise<Runtime> {
   return runtime;
 }
 
+/** The head's table of nodes, once this process's own node is in it: right after `init` it may be on its way there. */
 async function listNodes(): Promise<{ nodes: NodeInfo[] }> {
   const runtime = await connectedRuntime();
-  return runtime.connected.head.call((head, unary) => unary(head, head.listNodes, {}, CALL_TIMEOUT_MS));
+  const { head, welcome } = runtime.connected;
+  const untilMs = performance.now() + CALL_TIMEOUT_MS;
+  for (;;) {
+    const list = await head.call((service, unary) => unary(service, service.listNodes, {}, CALL_TIMEOUT_MS));
+    const isOwnListed = list.nodes.some(({ nodeId }) => nodeId === welcome.nodeId);
+    if (isOwnListed || performance.now() > untilMs) return list;
+    await new Promise((resolve) => setTimeout(resolve, REGISTERED_POLL_MS));
+  }
 }
 
 async function sumOver(amounts: (node: NodeInfo) => Record<string, number>): Promise<Record<string, number>> {
