@@ -126,10 +126,6 @@ export class ActorClient {
   /** Looked for by name and not found yet: its id is unknown, so its handle cannot be passed on. */
   isSought = false;
 
-  get isCreating(): boolean {
-    return this.#state === "creating";
-  }
-
   /** @throws PendingCallsLimitError, SerializationError, InvalidOptionError */
   call(method: string, args: readonly unknown[], options: ActorCallOptions, promised?: Promised): Submitted {
     const { calls, outstanding, onBusy } = this.#parts;

@@ -1,4 +1,4 @@
-// Goal: without the native addon everything works, over files and with a watchdog thread, and one line says so.
+// Goal: without the native addon everything works, over files and with a thread that watches the raylet, and one line says so.
 // Method: scripts that hide the addon from themselves and from all processes they start.
 import { existsSync } from "node:fs";
 import { expect, test } from "vitest";

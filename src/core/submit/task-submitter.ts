@@ -13,7 +13,6 @@ import type { Channel } from "../rpc/channel.ts";
 import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.ts";
 import { fillArguments } from "./arguments.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
-import type { GeneratorState } from "./generator-state.ts";
 import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
 import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.ts";
 
@@ -107,12 +106,6 @@ export class TaskSubmitter {
   /** Cancels the task behind an object. No-op when it is done, or was no task's. */
   cancel(entry: ObjectEntry, force: boolean, recursive: boolean): void {
     if (entry.task instanceof TaskRecord) this.#cancelTask(entry.task, force, recursive, "it was cancelled");
-  }
-
-  cancelGenerator(source: GeneratorState, force: boolean, recursive: boolean): void {
-    for (const task of this.#tasks.values()) {
-      if (task.generator === source) this.#cancelTask(task, force, recursive, "it was cancelled");
-    }
   }
 
   /** Cancels what the given task of this process has submitted. */
