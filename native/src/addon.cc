@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include <cmath>
+#include <unordered_map>
 
 #include "arena.h"
 #include "process.h"
@@ -21,32 +22,56 @@ constexpr uint64_t kCopyBytesMax = 64 * 1024;
 
 class ArenaWrap;
 
-/** What belongs to one environment (main thread or worker thread). */
-struct EnvState {
-  Napi::FunctionReference arenaClass;
-  /** Handed from create/open to the constructor; empty when a user calls `new Arena()`. */
-  std::shared_ptr<Arena> next;
-};
+struct View;
+/** Views of one environment that have not been given back, by their first byte. */
+using Views = std::unordered_map<const void*, View*>;
 
-/** One mapped object in the hands of JavaScript; keeps the arena open until it is collected. */
+/** One mapped object in the hands of JavaScript; keeps the arena open until it is released or collected. */
 struct View {
   std::shared_ptr<Arena> arena;
+  std::shared_ptr<Views> all;  // shared: at the end of an environment nobody says who goes first
+  const void* bytes;
   void* map;
   size_t mapBytes;
   uint32_t pin;
   uint32_t block;
-
-  void release() {
-    munmap(map, mapBytes);
-    arena->unpin(pin, block);
-  }
 };
 
-void finalizeView(napi_env, void*, void* hint) {
+/** What belongs to one environment (main thread or worker thread). */
+struct EnvState {
+  Napi::FunctionReference arenaClass;
+  Napi::FunctionReference weakClass;
+  /** Handed from create/open to the constructor; empty when a user calls `new Arena()`. */
+  std::shared_ptr<Arena> next;
+  std::shared_ptr<Views> views = std::make_shared<Views>();
+};
+
+/**
+ * V8 counts the bytes of every ArrayBuffer as memory that a collection may free, and collects more often for it. Views
+ * are shared memory that the heap has no part in, and core/ownership/collector.ts looks after them: take them out.
+ */
+void discount(napi_env env, int64_t bytes) {
+  int64_t total;
+  napi_adjust_external_memory(env, bytes, &total);
+}
+
+void giveBack(napi_env env, View* view) {
+  view->all->erase(view->bytes);
+  munmap(view->map, view->mapBytes);
+  view->map = nullptr;
+  view->arena->unpin(view->pin, view->block);
+  view->arena.reset();
+  discount(env, static_cast<int64_t>(view->mapBytes));
+}
+
+void finalizeView(napi_env env, void*, void* hint) {
   View* view = static_cast<View*>(hint);
-  view->release();
+  if (view->map != nullptr) giveBack(env, view);
   delete view;
 }
+
+/** Memory of a half-made object keeps the arena mapped. */
+void finalizeMemory(napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Arena>*>(hint); }
 
 void throwType(Napi::Env env, const char* message) { Napi::TypeError::New(env, message).ThrowAsJavaScriptException(); }
 
@@ -63,6 +88,9 @@ Napi::Value throwErrno(Napi::Env env, int error, const char* what, const std::st
   const char* code = error == ENOENT    ? "ENOENT"
                      : error == EEXIST  ? "EEXIST"
                      : error == ENOSPC  ? "ENOSPC"
+                     : error == EDQUOT  ? "EDQUOT"
+                     : error == EROFS   ? "EROFS"
+                     : error == ENAMETOOLONG ? "ENAMETOOLONG"
                      : error == EACCES  ? "EACCES"
                      : error == EPERM   ? "EPERM"
                      : error == ELOOP   ? "ELOOP"
@@ -188,6 +216,45 @@ class Prefault : public Napi::AsyncWorker {
   bool done_ = false;
 };
 
+/** Writes objects out on a thread of the pool. */
+class SpillDown : public Napi::AsyncWorker {
+ public:
+  SpillDown(Napi::Env env, std::shared_ptr<Arena> arena, uint64_t usedBytes)
+      : Napi::AsyncWorker(env), deferred_(env), arena_(std::move(arena)), usedBytes_(usedBytes) {}
+  void Execute() override { done_ = arena_->spillDownTo(usedBytes_); }
+  void OnOK() override { deferred_.Resolve(Napi::Boolean::New(Env(), done_)); }
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::shared_ptr<Arena> arena_;
+  uint64_t usedBytes_;
+  bool done_ = false;
+};
+
+/** Unlike JavaScript's WeakRef it does not keep its target alive until the end of the job in which it was made. */
+class WeakWrap : public Napi::ObjectWrap<WeakWrap> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Weak", {InstanceMethod<&WeakWrap::isAlive>("isAlive")});
+  }
+
+  explicit WeakWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<WeakWrap>(info) {
+    if (!info[0].IsObject()) {
+      throwType(info.Env(), "a weak reference takes an object");
+      return;
+    }
+    target_ = Napi::Weak(info[0].As<Napi::Object>());
+  }
+
+ private:
+  Napi::Value isAlive(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), !target_.IsEmpty() && !target_.Value().IsEmpty());
+  }
+
+  Napi::ObjectReference target_;
+};
+
 class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -198,18 +265,21 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
                            InstanceMethod<&ArenaWrap::put>("put"),
                            InstanceMethod<&ArenaWrap::createObject>("create"),
                            InstanceMethod<&ArenaWrap::writeAt>("writeAt"),
+                           InstanceMethod<&ArenaWrap::memory>("memory"),
                            InstanceMethod<&ArenaWrap::seal>("seal"),
                            InstanceMethod<&ArenaWrap::abort>("abort"),
                            InstanceMethod<&ArenaWrap::contains>("contains"),
                            InstanceMethod<&ArenaWrap::size>("size"),
                            InstanceMethod<&ArenaWrap::get>("get"),
                            InstanceMethod<&ArenaWrap::readChunk>("readChunk"),
+                           StaticMethod<&ArenaWrap::release>("release"),
                            InstanceMethod<&ArenaWrap::remove>("delete"),
                            InstanceMethod<&ArenaWrap::reclaim>("reclaim"),
                            InstanceMethod<&ArenaWrap::stats>("stats"),
                            InstanceMethod<&ArenaWrap::list>("list"),
                            InstanceMethod<&ArenaWrap::check>("check"),
                            InstanceMethod<&ArenaWrap::prefault>("prefault"),
+                           InstanceMethod<&ArenaWrap::spillDownTo>("spillDownTo"),
                            InstanceMethod<&ArenaWrap::close>("close"),
                        });
   }
@@ -249,8 +319,16 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
       throwRange(env, "capacityBytes must be from 4096 to 2 ** 46");
       return env.Undefined();
     }
+    std::string spillDir;
+    if (!info[2].IsUndefined()) {
+      if (info[2].IsString()) spillDir = info[2].As<Napi::String>().Utf8Value();
+      if (spillDir.empty() || spillDir[0] != '/' || spillDir.find('\0') != std::string::npos) {
+        throwType(env, "spillDir must be an absolute path without NUL");
+        return env.Undefined();
+      }
+    }
     std::shared_ptr<Arena> arena;
-    const int error = Arena::create(path.c_str(), capacityBytes, &arena);
+    const int error = Arena::create(path.c_str(), capacityBytes, spillDir.c_str(), &arena);
     return error == 0 ? wrap(env, std::move(arena)) : throwErrno(env, error, "cannot create arena", path);
   }
 
@@ -318,20 +396,60 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     if (found != Found::ok) return answerCreating(env, found);
     if (offset > place.size || length > place.size - offset) {
       throwRange(env, "bytes must lie inside the object's size");
-    } else {
-      arena_->write(place, offset, bytes, length);
+    } else if (!arena_->write(place, offset, bytes, length)) {
+      return throwErrno(env, errno, "cannot write", "an object on disk");
     }
     return env.Undefined();
   }
 
-  Napi::Value seal(const Napi::CallbackInfo& info) {
+  /** The bytes of a half-made object, until it is sealed or aborted. */
+  Napi::Value memory(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
     uint8_t key[kKeyBytes];
-    return begin(info, key) ? answerCreating(info.Env(), arena_->seal(key)) : info.Env().Undefined();
+    if (!begin(info, key)) return env.Undefined();
+    Place place;
+    const Found found = arena_->findCreating(key, &place);
+    if (found != Found::ok) return answerCreating(env, found);
+    uint8_t* const bytes = arena_->memoryOf(place);
+    if (bytes == nullptr || place.size == 0) return env.Null();
+    const auto lent = lent_.find(place.block);
+    if (lent != lent_.end()) return lent->second.Value();
+    auto* holder = new std::shared_ptr<Arena>(arena_);
+    napi_value buffer = nullptr;
+    if (napi_create_external_buffer(env, place.size, bytes, finalizeMemory, holder, &buffer) != napi_ok) {
+      delete holder;
+      return env.IsExceptionPending() ? env.Undefined() : env.Null();
+    }
+    lent_[place.block] = Napi::Persistent(Napi::Value(env, buffer).As<Napi::Object>());
+    return Napi::Value(env, buffer);
   }
 
-  Napi::Value abort(const Napi::CallbackInfo& info) {
+  /** Before anybody else may see, or have, the memory of a half-made object, JavaScript lets go of it. */
+  void takeBack(uint32_t block) {
+    const auto lent = lent_.find(block);
+    if (lent == lent_.end()) return;
+    detach(lent->second.Value().Env(), lent->second.Value());
+    lent_.erase(lent);
+  }
+
+  static bool detach(napi_env env, napi_value typed) {
+    napi_value buffer = nullptr;
+    return napi_get_typedarray_info(env, typed, nullptr, nullptr, nullptr, &buffer, nullptr) == napi_ok &&
+           napi_detach_arraybuffer(env, buffer) == napi_ok;
+  }
+
+  Napi::Value seal(const Napi::CallbackInfo& info) { return endCreating(info, true); }
+
+  Napi::Value abort(const Napi::CallbackInfo& info) { return endCreating(info, false); }
+
+  Napi::Value endCreating(const Napi::CallbackInfo& info, bool whole) {
     uint8_t key[kKeyBytes];
-    return begin(info, key) ? answerCreating(info.Env(), arena_->abort(key)) : info.Env().Undefined();
+    if (!begin(info, key)) return info.Env().Undefined();
+    Place place;
+    const Found found = arena_->findCreating(key, &place);
+    if (found != Found::ok) return answerCreating(info.Env(), found);
+    takeBack(place.block);
+    return answerCreating(info.Env(), whole ? arena_->seal(key) : arena_->abort(key));
   }
 
   static Napi::Value answerCreating(Napi::Env env, Found found) {
@@ -391,19 +509,51 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     if (found == Found::damaged) return throwDamaged(env);
     if (found == Found::missing) return env.Null();
     if (pin == 0) return copy(env, key, 0, place.size);
-    View* view = new View{arena_, nullptr, 0, pin, place.block};
+    const std::shared_ptr<Views> views = env.GetInstanceData<EnvState>()->views;
+    View* view = new View{arena_, views, nullptr, nullptr, 0, pin, place.block};
     uint8_t* bytes = arena_->mapPrivate(place, &view->map, &view->mapBytes);
     napi_value buffer = nullptr;
+    bool whole = true;
     if (bytes != nullptr) {
-      if (napi_create_external_buffer(env, place.size, bytes, finalizeView, view, &buffer) == napi_ok) {
+      view->bytes = bytes;
+      whole = !place.onDisk || arena_->checkReadBack(key, place, bytes);
+      if (whole && napi_create_external_buffer(env, place.size, bytes, finalizeView, view, &buffer) == napi_ok) {
+        (*views)[bytes] = view;
+        discount(env, -static_cast<int64_t>(view->mapBytes));
         return Napi::Value(env, buffer);
       }
       munmap(view->map, view->mapBytes);
     }
-    const Napi::Value copied = env.IsExceptionPending() ? env.Undefined() : copy(env, key, 0, place.size);
+    Napi::Value copied = env.Null();
+    if (env.IsExceptionPending()) {
+      copied = env.Undefined();
+    } else if (whole) {
+      copied = copy(env, key, 0, place.size);
+    }
     arena_->unpin(pin, place.block);
     delete view;
     return copied;
+  }
+
+  /** Gives back, at once, what `get` mapped; the ArrayBuffer is empty from then on. False: it is no such view. */
+  static Napi::Value release(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const uint8_t* bytes = nullptr;
+    size_t length = 0;
+    if (!readBytes(env, info[0], "view must be a Uint8Array", &bytes, &length)) return env.Undefined();
+    napi_value buffer = nullptr;
+    void* start = nullptr;
+    size_t total = 0;
+    napi_get_typedarray_info(env, info[0], nullptr, nullptr, nullptr, &buffer, nullptr);
+    napi_get_arraybuffer_info(env, buffer, &start, &total);
+    const std::shared_ptr<Views> views = env.GetInstanceData<EnvState>()->views;
+    const auto found = start == nullptr ? views->end() : views->find(start);
+    if (found == views->end()) return Napi::Boolean::New(env, false);
+    View* view = found->second;
+    // Nothing may point into the mapping when it goes.
+    if (napi_detach_arraybuffer(env, buffer) != napi_ok) return Napi::Boolean::New(env, false);
+    giveBack(env, view);
+    return Napi::Boolean::New(env, true);
   }
 
   /** Copies without the mutex into a Buffer of its own, and again if the bytes were given away meanwhile. */
@@ -423,8 +573,23 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
         if (!env.IsExceptionPending()) throwRange(env, "no memory for a Buffer of this length");
         return env.Undefined();
       }
+      if (place.onDisk) return copyFromDisk(env, key, offset, length, static_cast<uint8_t*>(to), buffer);
       if (arena_->readAt(place, offset, static_cast<uint8_t*>(to), length)) return Napi::Value(env, buffer);
     }
+  }
+
+  /** On disk only a pin keeps an object where it is. */
+  Napi::Value copyFromDisk(Napi::Env env, const uint8_t* key, uint64_t offset, uint64_t length, uint8_t* to,
+                           napi_value buffer) {
+    Place place;
+    uint32_t pin = 0;
+    const Found found = arena_->pin(key, &pin, &place);
+    if (found == Found::damaged) return throwDamaged(env);
+    if (found == Found::missing || pin == 0) return env.Null();
+    bool good = place.onDisk && offset + length <= place.size && arena_->readDisk(place, offset, to, length);
+    if (good && length == place.size) good = arena_->checkReadBack(key, place, to);
+    arena_->unpin(pin, place.block);
+    return good ? Napi::Value(env, buffer) : env.Null();
   }
 
   Napi::Value remove(const Napi::CallbackInfo& info) {
@@ -456,9 +621,17 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     const Napi::Object out = Napi::Object::New(env);
     setNumber(out, "capacityBytes", stats.capacityBytes);
     setNumber(out, "usedBytes", stats.usedBytes);
+    setNumber(out, "evictableBytes", stats.evictableBytes);
     setNumber(out, "objects", stats.objects);
     setNumber(out, "pinnedObjects", stats.pinnedObjects);
     setNumber(out, "evictions", stats.evictions);
+    setNumber(out, "spilledBytes", stats.spilledBytes);
+    setNumber(out, "spilledObjects", stats.spilledObjects);
+    setNumber(out, "spillFiles", stats.spillFiles);
+    setNumber(out, "spilledBytesTotal", stats.spilledBytesTotal);
+    setNumber(out, "readBackBytesTotal", stats.readBackBytesTotal);
+    setNumber(out, "damagedObjects", stats.damagedObjects);
+    out.Set("spillError", Napi::String::New(env, stats.spillErrno == 0 ? "" : strerror(stats.spillErrno)));
     return out;
   }
 
@@ -486,6 +659,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
                                             : listed.state == kSealed ? "sealed"
                                                                       : "deleting"));
     out.Set("secondary", Napi::Boolean::New(env, listed.secondary));
+    out.Set("where", Napi::String::New(env, listed.onDisk ? "disk" : "memory"));
     setNumber(out, "pins", listed.pins);
     return out;
   }
@@ -514,14 +688,33 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     return promise;
   }
 
+  Napi::Value spillDownTo(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    uint64_t usedBytes = 0;
+    if (!isOpen(env) || !readInteger(env, info[0], "usedBytes must be a whole number of bytes", &usedBytes)) {
+      return env.Undefined();
+    }
+    SpillDown* work = new SpillDown(env, arena_, usedBytes);
+    const Napi::Promise promise = work->promise();
+    work->Queue();
+    return promise;
+  }
+
   Napi::Value close(const Napi::CallbackInfo& info) {
+    while (!lent_.empty()) takeBack(lent_.begin()->first);
     if (arena_ != nullptr) arena_->abortAll();
     arena_.reset();
     return info.Env().Undefined();
   }
 
   std::shared_ptr<Arena> arena_;
+  /** Buffers over half-made objects, by block. */
+  std::unordered_map<uint32_t, Napi::ObjectReference> lent_;
 };
+
+Napi::Value weakRef(const Napi::CallbackInfo& info) {
+  return info.Env().GetInstanceData<EnvState>()->weakClass.New({info[0]});
+}
 
 Napi::Value setParentDeathSignalJs(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -545,7 +738,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(state);
   const Napi::Function arenaClass = ArenaWrap::define(env);
   state->arenaClass = Napi::Persistent(arenaClass);
+  state->weakClass = Napi::Persistent(WeakWrap::define(env));
   exports.Set("Arena", arenaClass);
+  exports.Set("weakRef", Napi::Function::New<weakRef>(env, "weakRef"));
   exports.Set("setParentDeathSignal", Napi::Function::New<setParentDeathSignalJs>(env, "setParentDeathSignal"));
   return exports;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "copy.h"
 #include "process.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -19,8 +20,8 @@ namespace tsray {
 
 namespace {
 
-/** Other processes read this word without the mutex, or find it after a crash: it must change last, and at once. */
-void publish(uint32_t* word, uint32_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+/** Fewer bytes than this are not worth a thread that populates them. */
+constexpr uint64_t kPopulateAloneBytes = 8 * 1024 * 1024;
 
 uint64_t blockBytes(uint64_t size) { return size == 0 ? kAlignBytes : Layout::up(size, kAlignBytes); }
 
@@ -51,6 +52,7 @@ Arena::Arena(int fd, uint8_t* base, const Layout& layout)
       layout_(layout),
       header_(reinterpret_cast<Header*>(base)),
       attachments_(reinterpret_cast<Attachment*>(base + layout.attachments)),
+      spillFiles_(reinterpret_cast<SpillFile*>(base + layout.spillFiles)),
       blocks_(reinterpret_cast<Block*>(base + layout.blocks)),
       pins_(reinterpret_cast<Pin*>(base + layout.pins)),
       buckets_(reinterpret_cast<uint32_t*>(base + layout.buckets)),
@@ -83,16 +85,18 @@ int Arena::map(int fd, const Layout& layout, std::shared_ptr<Arena>* out) {
   return 0;
 }
 
-int Arena::create(const char* path, uint64_t capacityBytes, std::shared_ptr<Arena>* out) {
+int Arena::create(const char* path, uint64_t capacityBytes, const char* spillDir, std::shared_ptr<Arena>* out) {
   const Layout layout(capacityBytes);
+  if (strlen(spillDir) >= kSpillDirBytesMax) return ENAMETOOLONG;
   const int fd = ::open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return errno;
   // Sparse: the tables and the data get their pages as they are first used.
   int error = ftruncate(fd, static_cast<off_t>(layout.fileBytes)) == 0 ? 0 : errno;
-  if (error == 0) error = reserve(fd, 0, layout.blocks);
+  if (error == 0) error = reserve(fd, 0, layout.spillFiles);
   if (error != 0) close(fd);
   if (error == 0) error = map(fd, layout, out);
   if (error == 0) error = (*out)->format();
+  if (error == 0) strcpy((*out)->header_->spillDir, spillDir);
   if (error == 0 && !(*out)->attach()) error = EUSERS;
   if (error != 0) {
     out->reset();
@@ -174,7 +178,11 @@ Arena::Lock::Lock(Arena* arena) : arena_(arena) {
 }
 
 Arena::Lock::~Lock() {
-  if (ok_) pthread_mutex_unlock(&arena_->header_->mutex);
+  if (!ok_) return;
+  std::vector<DiskWork> work;
+  work.swap(arena_->later_);
+  pthread_mutex_unlock(&arena_->header_->mutex);
+  if (!work.empty()) arena_->doDiskWork(work);
 }
 
 // ---------------------------------------------------------------------------------------------- memory behind the file
@@ -187,23 +195,30 @@ bool Arena::makePresent(uint64_t offset, uint64_t bytes) {
     if (present_[segment].load(std::memory_order_acquire) != 0) continue;
     uint64_t end = segment + 1;
     while (end <= last && present_[end].load(std::memory_order_acquire) == 0) end++;
-    const uint64_t from = segment * kSegmentBytes;
-    const uint64_t until = std::min(end * kSegmentBytes, layout_.capacityBytes);
-    // Takes the pages from the file system (or fails, where touching them would be a SIGBUS) and maps them in one go.
-    int error;
-    do {
-      error = madvise(data_ + from, until - from, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
-    } while (error == EINTR || error == EAGAIN);
-    if (error == EINVAL) error = commit(layout_.data + from, until - from);  // Linux before 5.14
-    if (error != 0) return false;
+    const uint64_t start = segment * kSegmentBytes;
+    const uint64_t bytes = std::min(end * kSegmentBytes, layout_.capacityBytes) - start;
+    const bool good = inParallel(bytes, kPopulateAloneBytes, kSegmentBytes, [this, start](uint64_t from, uint64_t until) {
+      return populate(start + from, until - from);
+    });
+    if (!good) return false;
     for (; segment < end; segment++) present_[segment].store(1, std::memory_order_release);
   }
   return true;
 }
 
+/** Takes the pages from the file system (or fails, where touching them would be a SIGBUS) and maps them in one go. */
+bool Arena::populate(uint64_t offset, uint64_t bytes) const {
+  int error;
+  do {
+    error = madvise(data_ + offset, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+  } while (error == EINTR || error == EAGAIN);
+  if (error == EINVAL) error = commit(layout_.data + offset, bytes);  // Linux before 5.14
+  return error == 0;
+}
+
 bool Arena::prefault(uint64_t offset, uint64_t bytes) {
   if (bytes == 0 || offset >= layout_.capacityBytes) return true;
-  return makePresent(offset, std::min(bytes, layout_.capacityBytes - offset));
+  return commit(layout_.data + offset, std::min(bytes, layout_.capacityBytes - offset)) == 0;
 }
 
 // ---------------------------------------------------------------------------------------------- index of keys
@@ -294,12 +309,19 @@ uint32_t Arena::allocate(const uint8_t* key, uint64_t size, bool secondary) {
       block.size = size;
       block.secondary = secondary ? 1 : 0;
       block.creator = attachment_;
+      block.file = block.onDisk = block.spiller = 0;
       block.pins = block.prev = block.next = block.left = block.right = 0;
       carve(gap, entry, bytes);
       return entry;
     }
     if (!makeRoom(bytes, &swept)) return 0;
   }
+}
+
+Place Arena::placeOf(uint32_t index) const {
+  const Block& block = blocks_[index];
+  return {index,      block.generation, block.offset,     block.size, block.onDisk != 0,
+          block.file, block.fileOffset, block.crc};
 }
 
 void Arena::carve(uint32_t gap, uint32_t block, uint64_t bytes) {
@@ -321,7 +343,7 @@ void Arena::carve(uint32_t gap, uint32_t block, uint64_t bytes) {
   header_->usedBytes += bytes;
   header_->objects++;
   indexInsert(block);
-  if (header_->objects > header_->bucketCount) indexGrow();
+  if (header_->objects + header_->spilledObjects > header_->bucketCount) indexGrow();
   crashPoint();
 }
 
@@ -330,22 +352,36 @@ bool Arena::makeRoom(uint64_t bytes, bool* swept) {
     *swept = true;
     if (dropDead()) return true;
   }
-  const uint64_t reachable = layout_.capacityBytes - header_->usedBytes + header_->evictableBytes;
-  if (header_->lruHead == 0 || reachable < bytes) return false;
+  const uint64_t reachable = layout_.capacityBytes - header_->usedBytes + header_->lruBytes[1];
+  if (header_->lruHead[1] == 0 || reachable < bytes) return false;
   header_->evictions++;
-  drop(header_->lruHead);
+  drop(header_->lruHead[1]);
   return true;
 }
 
 /** Gives the bytes of an object back; it is in no list and has no pins. */
 void Arena::release(uint32_t index) {
   Block& block = blocks_[index];
-  header_->usedBytes -= block.bytes;
-  header_->objects--;
   __atomic_store_n(&block.generation, block.generation + 1, __ATOMIC_SEQ_CST);
   crashPoint();
   publish(&block.state, kUnused);
   crashPoint();
+  if (block.onDisk != 0) {
+    header_->spilledBytes -= block.size;
+    header_->spilledObjects--;
+    dropFromFile(block.file, block.fileOffset, block.size);
+    giveEntry(index);
+  } else {
+    header_->usedBytes -= block.bytes;
+    header_->objects--;
+    releaseData(index);
+  }
+  crashPoint();
+}
+
+/** Makes a gap of the bytes that an entry in no use names, and of its neighbours. */
+void Arena::releaseData(uint32_t entry) {
+  Block& block = blocks_[entry];
   const uint32_t low = gaps_.before(block.offset);
   if (low != 0 && blocks_[low].offset + blocks_[low].bytes == block.offset) {
     gaps_.remove(low);
@@ -362,14 +398,13 @@ void Arena::release(uint32_t index) {
   }
   publish(&block.state, kFree);
   crashPoint();
-  gaps_.insert(index);
-  crashPoint();
+  gaps_.insert(entry);
 }
 
 /** Takes an object out of the index, and frees it now or when its last pin goes. */
 void Arena::drop(uint32_t index) {
   Block& block = blocks_[index];
-  if (evictable(block)) lruRemove(index);
+  if (leavable(block)) lruRemove(index);
   indexRemove(index);
   crashPoint();
   if (block.pins != 0) {
@@ -380,67 +415,83 @@ void Arena::drop(uint32_t index) {
   crashPoint();
 }
 
-// ---------------------------------------------------------------------------------------------- eviction order
+// ---------------------------------------------------------------------------------------------- order of leaving
 
-bool Arena::evictable(const Block& block) const {
-  return block.state == kSealed && block.secondary != 0 && block.pins == 0;
+bool Arena::leavable(const Block& block) const {
+  return block.state == kSealed && block.pins == 0 && block.onDisk == 0;
 }
 
 void Arena::lruAppend(uint32_t index) {
   Block& block = blocks_[index];
-  block.prev = header_->lruTail;
+  const uint32_t list = block.secondary;
+  block.prev = header_->lruTail[list];
   block.next = 0;
-  (block.prev != 0 ? blocks_[block.prev].next : header_->lruHead) = index;
-  header_->lruTail = index;
-  header_->evictableBytes += block.bytes;
+  (block.prev != 0 ? blocks_[block.prev].next : header_->lruHead[list]) = index;
+  header_->lruTail[list] = index;
+  header_->lruBytes[list] += block.bytes;
 }
 
 void Arena::lruRemove(uint32_t index) {
   Block& block = blocks_[index];
-  (block.prev != 0 ? blocks_[block.prev].next : header_->lruHead) = block.next;
-  (block.next != 0 ? blocks_[block.next].prev : header_->lruTail) = block.prev;
+  const uint32_t list = block.secondary;
+  (block.prev != 0 ? blocks_[block.prev].next : header_->lruHead[list]) = block.next;
+  (block.next != 0 ? blocks_[block.next].prev : header_->lruTail[list]) = block.prev;
   block.prev = block.next = 0;
-  header_->evictableBytes -= block.bytes;
+  header_->lruBytes[list] -= block.bytes;
 }
 
 // ---------------------------------------------------------------------------------------------- objects
 
 Put Arena::create(const uint8_t* key, uint64_t size, bool secondary, Place* out) {
-  uint32_t block;
-  {
-    Lock lock(this);
-    if (!lock.ok()) return Put::damaged;
-    const uint32_t found = lookup(key);
-    if (found != 0) {
-      // A creator that died without being reclaimed must not hold its key forever.
-      const bool abandoned = blocks_[found].state == kCreating && blocks_[found].creator != attachment_ &&
-                             !mayBeAlive(static_cast<pid_t>(attachments_[blocks_[found].creator].pid));
-      if (!abandoned) return Put::exists;
-      drop(found);
+  uint32_t block = 0;
+  for (;;) {
+    {
+      Lock lock(this);
+      if (!lock.ok()) return Put::damaged;
+      const uint32_t found = lookup(key);
+      if (found != 0) {
+        // A creator that died without being reclaimed must not hold its key forever.
+        const bool abandoned = blocks_[found].state == kCreating && blocks_[found].creator != attachment_ &&
+                               !mayBeAlive(static_cast<pid_t>(attachments_[blocks_[found].creator].pid));
+        if (!abandoned) return Put::exists;
+        drop(found);
+      }
+      block = allocate(key, size, secondary);
+      if (block != 0) *out = placeOf(block);
     }
-    block = allocate(key, size, secondary);
-    if (block == 0) return Put::full;
-    *out = {block, blocks_[block].generation, blocks_[block].offset, size};
+    if (block != 0) break;
+    if (!spillFor(size)) return createOnDisk(key, size, secondary, out);
   }
   std::atomic_thread_fence(std::memory_order_seq_cst);  // generation of the former object before bytes of the new one
   crashPoint();
   if (makePresent(out->offset, blockBytes(size))) return Put::ok;
-  Lock lock(this);
-  if (!lock.ok()) return Put::damaged;
-  drop(block);
-  return Put::full;
+  {
+    Lock lock(this);
+    if (!lock.ok()) return Put::damaged;
+    drop(block);
+  }
+  return createOnDisk(key, size, secondary, out);
 }
 
 Put Arena::put(const uint8_t* key, uint64_t size, const std::vector<Part>& parts, bool secondary) {
   Place place;
   const Put created = create(key, size, secondary, &place);
   if (created != Put::ok) return created;
+  if (place.onDisk) {
+    // What nobody writes in a file reads as zeros.
+    for (const Part& part : parts) {
+      if (writeDisk(place, part.offset, part.bytes, part.length)) continue;
+      abort(key);
+      return Put::full;
+    }
+    return seal(key) == Found::ok ? Put::ok : Put::damaged;
+  }
   uint8_t* const to = data_ + place.offset;
   uint64_t at = 0;
   for (const Part& part : parts) {
     if (part.length == 0) continue;
     memset(to + at, 0, part.offset - at);
-    memcpy(to + part.offset, part.bytes, part.length);
+    copyLarge(to + part.offset, part.bytes, part.length);
     at = part.offset + part.length;
   }
   memset(to + at, 0, size - at);
@@ -458,7 +509,7 @@ void Arena::sealBlock(uint32_t block) {
   crashPoint();
   publish(&blocks_[block].state, kSealed);
   crashPoint();
-  if (evictable(blocks_[block])) lruAppend(block);
+  if (leavable(blocks_[block])) lruAppend(block);
   crashPoint();
 }
 
@@ -473,19 +524,30 @@ Found Arena::findCreating(const uint8_t* key, Place* out) {
   if (!lock.ok()) return Found::damaged;
   const uint32_t block = creatingByMe(key);
   if (block == 0) return Found::missing;
-  *out = {block, blocks_[block].generation, blocks_[block].offset, blocks_[block].size};
+  *out = placeOf(block);
   return Found::ok;
 }
 
-void Arena::write(const Place& place, uint64_t offset, const uint8_t* bytes, size_t length) {
+bool Arena::write(const Place& place, uint64_t offset, const uint8_t* bytes, size_t length) {
+  if (place.onDisk) return writeDisk(place, offset, bytes, length);
   if (length != 0) memcpy(data_ + place.offset + offset, bytes, length);
+  return true;
 }
 
 Found Arena::seal(const uint8_t* key) {
+  Place place;
+  const Found found = findCreating(key, &place);
+  if (found != Found::ok) return found;
+  uint32_t crc = 0;
+  if (place.onDisk && !crcOnDisk(place, &crc)) {
+    abort(key);
+    return Found::missing;
+  }
   Lock lock(this);
   if (!lock.ok()) return Found::damaged;
   const uint32_t block = creatingByMe(key);
   if (block == 0) return Found::missing;
+  blocks_[block].crc = crc;
   sealBlock(block);
   return Found::ok;
 }
@@ -513,14 +575,14 @@ Found Arena::find(const uint8_t* key, bool use, Place* out) {
   const uint32_t index = lookup(key);
   if (index == 0 || blocks_[index].state != kSealed) return Found::missing;
   Block& block = blocks_[index];
-  if (use && block.secondary != 0) {
+  if (use) {
     block.lastUse = ++header_->tick;
-    if (evictable(block)) {
+    if (leavable(block)) {
       lruRemove(index);
       lruAppend(index);
     }
   }
-  *out = {index, block.generation, block.offset, block.size};
+  *out = placeOf(index);
   return Found::ok;
 }
 
@@ -548,7 +610,7 @@ Found Arena::pin(const uint8_t* key, uint32_t* pin, Place* out) {
   if (index == 0 || blocks_[index].state != kSealed) return Found::missing;
   Block& block = blocks_[index];
   block.lastUse = ++header_->tick;
-  *out = {index, block.generation, block.offset, block.size};
+  *out = placeOf(index);
   *pin = pinBlock(index);
   return Found::ok;
 }
@@ -574,7 +636,7 @@ uint32_t Arena::pinBlock(uint32_t index) {
     }
     header_->pinsUsed = pin + 1;
   }
-  if (evictable(block)) lruRemove(index);
+  if (leavable(block)) lruRemove(index);
   if (block.pins == 0) header_->pinnedObjects++;
   crashPoint();
   pins_[pin].block = index;
@@ -612,7 +674,7 @@ void Arena::forgetPin(uint32_t pin) {
   crashPoint();
   if (block.state == kDeleting) {
     release(index);
-  } else if (evictable(block)) {
+  } else if (leavable(block)) {
     lruAppend(index);
   }
   crashPoint();
@@ -620,11 +682,14 @@ void Arena::forgetPin(uint32_t pin) {
 
 uint8_t* Arena::mapPrivate(const Place& place, void** map, size_t* mapBytes) const {
   static const uint64_t pageBytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t start = layout_.data + place.offset;
+  const int fd = place.onDisk ? openSpillFile(place.file, O_RDONLY) : fd_;
+  if (fd < 0) return nullptr;
+  const uint64_t start = place.onDisk ? place.fileOffset : layout_.data + place.offset;
   const uint64_t skip = start % pageBytes;
   *mapBytes = Layout::up(skip + place.size, pageBytes);
-  *map = mmap(nullptr, *mapBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd_,
+  *map = mmap(nullptr, *mapBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd,
               static_cast<off_t>(start - skip));
+  if (place.onDisk) close(fd);
   return *map == MAP_FAILED ? nullptr : static_cast<uint8_t*>(*map) + skip;
 }
 
@@ -634,6 +699,12 @@ uint8_t* Arena::mapPrivate(const Place& place, void** map, size_t* mapBytes) con
 void Arena::dropAttachment(uint32_t attachment) {
   for (uint32_t i = 1; i < header_->blocksUsed; i++) {
     if (blocks_[i].state == kCreating && blocks_[i].creator == attachment) drop(i);
+    if (isObject(blocks_[i].state) && blocks_[i].spiller == attachment) stopSpilling(i);
+  }
+  for (uint32_t i = 1; header_->spillTableReady != 0 && i < kSpillFilesMax; i++) {
+    if (spillFiles_[i].state != kFileLeaving || spillFiles_[i].remover != attachment) continue;
+    spillFiles_[i].remover = attachment_;
+    later_.push_back({-1, i, 0, 0});
   }
   for (uint32_t i = 1; i < header_->pinsUsed; i++) {
     if (pins_[i].count == 0 || pins_[i].attachment != attachment) continue;
@@ -681,7 +752,10 @@ bool Arena::reclaim(pid_t pid, bool* damaged) {
 bool Arena::stats(Stats* out) {
   Lock lock(this);
   if (!lock.ok()) return false;
-  *out = {layout_.capacityBytes, header_->usedBytes, header_->objects, header_->pinnedObjects, header_->evictions};
+  *out = {layout_.capacityBytes,   header_->usedBytes,      header_->lruBytes[1], header_->objects,
+          header_->pinnedObjects,  header_->evictions,      header_->spilledBytes, header_->spilledObjects,
+          header_->spillFiles,     header_->spilledBytesTotal, header_->readBackBytesTotal,
+          header_->damagedObjects, header_->spillErrno};
   return true;
 }
 
@@ -692,7 +766,7 @@ bool Arena::list(size_t limit, std::vector<Listed>* out) {
   for (uint32_t i = 1; i < header_->blocksUsed && out->size() < limit; i++) {
     const Block& block = blocks_[i];
     if (!isObject(block.state)) continue;
-    Listed listed{{}, block.size, block.state, block.secondary != 0, 0};
+    Listed listed{{}, block.size, block.state, block.secondary != 0, block.onDisk != 0, 0};
     memcpy(listed.key, block.key, kKeyBytes);
     for (uint32_t p = block.pins; p != 0; p = pins_[p].next) listed.pins += pins_[p].count;
     out->push_back(listed);

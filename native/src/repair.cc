@@ -8,10 +8,15 @@
 namespace tsray {
 
 bool Arena::validObject(const Block& block) const {
-  return isObject(block.state) && block.offset % kAlignBytes == 0 && block.bytes % kAlignBytes == 0 &&
+  if (!isObject(block.state) || block.creator >= kAttachmentsMax || block.secondary > 1) return false;
+  if (block.onDisk != 0 || block.spiller != 0) {
+    const bool placed = header_->spillTableReady != 0 && block.file != 0 && block.file < kSpillFilesMax &&
+                        spillFiles_[block.file].state == kFileInUse && block.spiller < kAttachmentsMax;
+    if (!placed || block.onDisk != 0) return placed;
+  }
+  return block.offset % kAlignBytes == 0 && block.bytes % kAlignBytes == 0 &&
          block.bytes != 0 && block.bytes <= layout_.capacityBytes &&
-         block.offset <= layout_.capacityBytes - block.bytes && block.size <= block.bytes &&
-         block.creator < kAttachmentsMax;
+         block.offset <= layout_.capacityBytes - block.bytes && block.size <= block.bytes;
 }
 
 // May itself be cut short by a crash: it only reads the truth, or takes out of it what nobody can reach, so that the
@@ -44,14 +49,20 @@ void Arena::repair() {
   }
 
   // Unused entries, counters, gaps between the objects.
-  header_->usedBytes = header_->evictableBytes = header_->objects = header_->pinnedObjects = 0;
-  header_->freeRoot = header_->unusedHead = header_->lruHead = header_->lruTail = 0;
-  std::vector<uint32_t> kept, evictables;
+  header_->usedBytes = header_->objects = header_->pinnedObjects = 0;
+  header_->spilledBytes = header_->spilledObjects = 0;
+  header_->freeRoot = header_->unusedHead = header_->spilling = 0;
+  for (int list = 0; list < 2; list++) {
+    header_->lruHead[list] = header_->lruTail[list] = 0;
+    header_->lruBytes[list] = 0;
+  }
+  for (uint32_t i = 1; header_->spillTableReady != 0 && i < kSpillFilesMax; i++) spillFiles_[i].objects = 0;
+  std::vector<uint32_t> leavables;
   uint64_t at = 0;
   std::vector<std::pair<uint64_t, uint64_t>> gaps;
   for (const uint32_t i : objects) {
     Block& block = blocks_[i];
-    if (block.offset < at || (block.state == kDeleting && block.pins == 0)) {
+    if ((block.onDisk == 0 && block.offset < at) || (block.state == kDeleting && block.pins == 0)) {
       block.generation++;
       block.state = kUnused;
       for (uint32_t p = block.pins; p != 0;) {
@@ -64,14 +75,28 @@ void Arena::repair() {
       block.pins = 0;
       continue;
     }
+    if (block.pins != 0) header_->pinnedObjects++;
+    if (block.onDisk != 0) {
+      block.spiller = 0;
+      block.offset = block.bytes = 0;
+      spillFiles_[block.file].objects++;
+      header_->spilledBytes += block.size;
+      header_->spilledObjects++;
+      continue;
+    }
+    if (block.spiller != 0) {
+      spillFiles_[block.file].objects++;
+      header_->spilling++;
+    } else {
+      block.file = 0;
+    }
     if (block.offset > at) gaps.emplace_back(at, block.offset - at);
     at = block.offset + block.bytes;
-    kept.push_back(i);
     header_->usedBytes += block.bytes;
     header_->objects++;
-    if (block.pins != 0) header_->pinnedObjects++;
-    if (evictable(block)) evictables.push_back(i);
+    if (leavable(block)) leavables.push_back(i);
   }
+  repairSpillFiles();
   if (at < layout_.capacityBytes) gaps.emplace_back(at, layout_.capacityBytes - at);
   for (uint32_t i = header_->blocksUsed - 1; i >= 1; i--) {
     if (blocks_[i].state == kUnused) giveEntry(i);
@@ -81,12 +106,13 @@ void Arena::repair() {
     if (entry == 0) break;  // no memory for the table: that gap is lost until a neighbour is freed
     blocks_[entry].offset = offset;
     blocks_[entry].bytes = bytes;
+    blocks_[entry].file = blocks_[entry].onDisk = blocks_[entry].spiller = 0;
     blocks_[entry].state = kFree;
     gaps_.insert(entry);
   }
-  std::sort(evictables.begin(), evictables.end(),
+  std::sort(leavables.begin(), leavables.end(),
             [this](uint32_t a, uint32_t b) { return blocks_[a].lastUse < blocks_[b].lastUse; });
-  for (const uint32_t i : evictables) lruAppend(i);
+  for (const uint32_t i : leavables) lruAppend(i);
 
   uint32_t buckets = kBucketsAtStart;
   while (buckets * 2 <= header_->bucketsCommitted && buckets < header_->bucketCount) buckets *= 2;
@@ -94,11 +120,28 @@ void Arena::repair() {
   indexRebuild();
 }
 
+/** After the objects in each file have been counted: empty files leave. */
+void Arena::repairSpillFiles() {
+  header_->spillFiles = 0;
+  if (header_->spillTableReady == 0) return;
+  for (uint32_t i = 1; i < kSpillFilesMax; i++) {
+    SpillFile& file = spillFiles_[i];
+    if (file.state == kFileInUse && file.objects == 0) {
+      if (header_->spillFile == i) header_->spillFile = 0;
+      file.remover = attachment_;
+      file.state = kFileLeaving;
+      later_.push_back({-1, i, 0, 0});
+    }
+    if (file.state == kFileInUse) header_->spillFiles++;
+  }
+}
+
 std::string Arena::check() {
   Lock lock(this);
   if (!lock.ok()) return "the mutex cannot be recovered";
-  uint64_t used = 0, objects = 0, pinned = 0, evictableBytes = 0, unused = 0, evictables = 0, gapCount = 0;
-  std::vector<uint32_t> tiles;
+  uint64_t used = 0, objects = 0, pinned = 0, unused = 0, gapCount = 0, spilled = 0, spilledBytes = 0, spilling = 0;
+  uint64_t leavables[2] = {0, 0}, leavableBytes[2] = {0, 0};
+  std::vector<uint32_t> tiles, inFile(kSpillFilesMax);
   for (uint32_t i = 1; i < header_->blocksUsed; i++) {
     const Block& block = blocks_[i];
     const std::string name = "block " + std::to_string(i);
@@ -106,19 +149,33 @@ std::string Arena::check() {
       unused++;
       continue;
     }
-    tiles.push_back(i);
+    if (block.onDisk == 0 || !isObject(block.state)) tiles.push_back(i);
     if (block.state == kFree) {
       gapCount++;
       if (gaps_.after(block.offset) != i) return name + " is a gap that the free tree does not find";
       continue;
     }
     if (!validObject(block)) return name + " is no valid object";
-    used += block.bytes;
-    objects++;
     if (block.pins != 0) pinned++;
-    if (evictable(block)) {
-      evictables++;
-      evictableBytes += block.bytes;
+    if (block.onDisk != 0) {
+      if (block.spiller != 0) return name + " is on disk and being written there";
+      inFile[block.file]++;
+      spilled++;
+      spilledBytes += block.size;
+    } else {
+      used += block.bytes;
+      objects++;
+      if (block.spiller != 0) {
+        inFile[block.file]++;
+        spilling++;
+        if (block.pins == 0) return name + " is being written out unpinned";
+      } else if (block.file != 0) {
+        return name + " in memory names a spill file";
+      }
+    }
+    if (leavable(block)) {
+      leavables[block.secondary]++;
+      leavableBytes[block.secondary] += block.bytes;
     }
     if ((block.state == kDeleting) == (lookup(block.key) == i)) return name + " is wrongly indexed";
     if (block.state == kDeleting && block.pins == 0) return name + " is deleted, unpinned and still there";
@@ -145,20 +202,36 @@ std::string Arena::check() {
   if (unused != 0) return std::to_string(unused) + " unused entries are lost";
   uint64_t indexed = 0;
   for (uint32_t b = 0; b < header_->bucketCount; b++) {
-    for (uint32_t i = buckets_[b]; i != 0 && indexed <= objects; i = blocks_[i].hashNext) {
+    for (uint32_t i = buckets_[b]; i != 0 && indexed <= objects + spilled; i = blocks_[i].hashNext) {
       if (blocks_[i].state != kCreating && blocks_[i].state != kSealed) return "the index holds a dead block";
       indexed++;
     }
   }
-  if (indexed > objects) return "the index holds " + std::to_string(indexed) + " objects";
-  for (uint32_t i = header_->lruHead; i != 0; i = blocks_[i].next) {
-    if (!evictable(blocks_[i]) || evictables-- == 0) return "the eviction list holds a block that cannot be evicted";
+  if (indexed > objects + spilled) return "the index holds " + std::to_string(indexed) + " objects";
+  for (int list = 0; list < 2; list++) {
+    const std::string name = list == 0 ? "the list of what may be spilled" : "the list of what may be evicted";
+    for (uint32_t i = header_->lruHead[list]; i != 0; i = blocks_[i].next) {
+      const bool belongs = leavable(blocks_[i]) && blocks_[i].secondary == static_cast<uint32_t>(list);
+      if (!belongs || leavables[list]-- == 0) return name + " holds a block that does not belong there";
+    }
+    if (leavables[list] != 0) return name + " lacks " + std::to_string(leavables[list]);
+    if (leavableBytes[list] != header_->lruBytes[list]) return name + " counts its bytes wrongly";
   }
-  if (evictables != 0) return "the eviction list lacks " + std::to_string(evictables);
+  uint64_t files = 0;
+  for (uint32_t i = 1; header_->spillTableReady != 0 && i < kSpillFilesMax; i++) {
+    const SpillFile& file = spillFiles_[i];
+    const std::string name = "spill file " + std::to_string(i);
+    if (file.state == kFileInUse) files++;
+    if (file.state == kFileInUse && file.objects == 0) return name + " is empty and still there";
+    if (inFile[i] != (file.state == kFileInUse ? file.objects : 0)) return name + " counts its objects wrongly";
+  }
+  if (files != header_->spillFiles) return "spillFiles is off";
+  if (spilled != header_->spilledObjects) return "spilledObjects is off";
+  if (spilledBytes != header_->spilledBytes) return "spilledBytes is off";
+  if (spilling != header_->spilling) return "spilling is off";
   if (used != header_->usedBytes) return "usedBytes is off";
   if (objects != header_->objects) return "objects is off";
   if (pinned != header_->pinnedObjects) return "pinnedObjects is off";
-  if (evictableBytes != header_->evictableBytes) return "evictableBytes is off";
   return "";
 }
 

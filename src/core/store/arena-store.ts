@@ -21,21 +21,26 @@ export class ArenaStore implements ObjectStore {
   readonly kind = "arena";
   readonly #path: string;
   readonly #arena: NativeArena;
+  readonly #releaseView: NativeAddon["Arena"]["release"];
   #closed = false;
 
-  private constructor(path: string, arena: NativeArena) {
+  private constructor(addon: NativeAddon, path: string, arena: NativeArena) {
     this.#path = path;
     this.#arena = arena;
+    this.#releaseView = addon.Arena.release;
   }
 
-  /** Makes the arena's file. Throws an Error with a `code` (EEXIST, ENOSPC, ...) when that fails. */
-  static create(addon: NativeAddon, path: string, capacityBytes: number): ArenaStore {
-    return new ArenaStore(path, addon.Arena.create(path, capacityBytes));
+  /**
+   * Makes the arena's file. Throws an Error with a `code` (EEXIST, ENOSPC, ...) when that fails.
+   * @param spillDir absolute path of a directory that nobody else uses; undefined = nothing is written to disk
+   */
+  static create(addon: NativeAddon, path: string, capacityBytes: number, spillDir?: string): ArenaStore {
+    return new ArenaStore(addon, path, addon.Arena.create(path, capacityBytes, spillDir));
   }
 
   /** Opens an arena of this node. Throws an Error with a `code` (ENOENT, EBADMSG, ...) when that fails. */
   static open(addon: NativeAddon, path: string): ArenaStore {
-    return new ArenaStore(path, addon.Arena.open(path));
+    return new ArenaStore(addon, path, addon.Arena.open(path));
   }
 
   put(
@@ -51,14 +56,14 @@ export class ArenaStore implements ObjectStore {
       parts.push(bytes);
     }
     const code = this.#open().put(key, size, offsets, parts, options.secondary ?? false);
-    if (code === -1) throw this.#full(size);
+    if (code === -1) throw this.full(size);
     return code === 1;
   }
 
   create(key: Uint8Array, size: number, options: StorePutOptions = {}): ObjectWriter | undefined {
     const code = this.#open().create(key, size, options.secondary ?? false);
-    if (code === -1) throw this.#full(size);
-    return code === 1 ? new ArenaWriter(this, this.#arena, Uint8Array.from(key)) : undefined;
+    if (code === -1) throw this.full(size);
+    return code === 1 ? new ArenaWriter(this, this.#arena, Uint8Array.from(key), size) : undefined;
   }
 
   contains(key: Uint8Array): boolean {
@@ -72,6 +77,10 @@ export class ArenaStore implements ObjectStore {
 
   get(key: Uint8Array): Buffer | undefined {
     return this.#open().get(key) ?? undefined;
+  }
+
+  release(view: Uint8Array): boolean {
+    return this.#releaseView(view);
   }
 
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined {
@@ -94,15 +103,19 @@ export class ArenaStore implements ObjectStore {
     return this.#open().list(limit);
   }
 
-  async prefault(bytes: number): Promise<number> {
-    const wanted = Math.min(bytes, this.stats().capacityBytes);
-    let done = 0;
-    while (done < wanted && !this.#closed) {
-      const step = Math.min(PREFAULT_STEP_BYTES, wanted - done);
-      if (!(await this.#arena.prefault(done, step))) break;
-      done += step;
+  async prefault(fromBytes: number, untilBytes: number): Promise<number> {
+    const until = Math.min(untilBytes, this.stats().capacityBytes);
+    let at = fromBytes;
+    while (at < until && !this.#closed) {
+      const step = Math.min(PREFAULT_STEP_BYTES, until - at);
+      if (!(await this.#arena.prefault(at, step))) break;
+      at += step;
     }
-    return done;
+    return at;
+  }
+
+  spillDownTo(usedBytes: number): Promise<boolean> {
+    return this.#open().spillDownTo(usedBytes);
   }
 
   /** Null, or which invariant of the shared tables is broken. */
@@ -124,11 +137,17 @@ export class ArenaStore implements ObjectStore {
     return this.#arena;
   }
 
-  #full(size: number): ObjectStoreFullError {
-    const { capacityBytes, usedBytes, objects, pinnedObjects } = this.stats();
+  /** @internal */
+  full(size: number): ObjectStoreFullError {
+    const { capacityBytes, usedBytes, objects, pinnedObjects, spilledBytes, spillError } = this.stats();
+    const disk =
+      spillError === ""
+        ? ""
+        : `; nothing can be spilled to disk (${spillError}), where ${spilledBytes} bytes lie already`;
     return new ObjectStoreFullError(
       `object of ${size} bytes does not fit the store ${this.#path}: ${usedBytes} of ${capacityBytes} bytes are used by ` +
-        `${objects} objects (${pinnedObjects} pinned)${fileSystemNote(this.#path, size)}`,
+        `${objects} objects (${pinnedObjects} pinned)${fileSystemNote(this.#path, size)}${disk}. ` +
+        "Drop refs that are no longer needed, or give the node more (--object-store-memory, --spill-dir)",
     );
   }
 }
@@ -148,17 +167,29 @@ class ArenaWriter implements ObjectWriter {
   readonly #store: ArenaStore;
   readonly #arena: NativeArena;
   readonly #key: Uint8Array;
+  readonly #size: number;
   #ended = false;
 
-  constructor(store: ArenaStore, arena: NativeArena, key: Uint8Array) {
+  constructor(store: ArenaStore, arena: NativeArena, key: Uint8Array, size: number) {
     this.#store = store;
     this.#arena = arena;
     this.#key = key;
+    this.#size = size;
+  }
+
+  get memory(): Buffer | undefined {
+    this.#assertWritable();
+    return this.#arena.memory(this.#key) ?? undefined;
   }
 
   write(offset: number, bytes: Uint8Array): void {
     this.#assertWritable();
-    this.#arena.writeAt(this.#key, offset, bytes);
+    try {
+      this.#arena.writeAt(this.#key, offset, bytes);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+      throw this.#store.full(this.#size);
+    }
   }
 
   seal(): void {

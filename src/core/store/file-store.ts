@@ -3,20 +3,24 @@
  * (in /dev/shm, so memory all the same). A reader gets a copy instead of a mapping; everything else is alike.
  *
  * Names in the directory:
- *   <hex>            a sealed object; mode 0600 primary, 0400 secondary; mtime = last use of a secondary copy
+ *   <hex>            a sealed object; mode 0600 primary, 0400 secondary; mtime = last use
  *   <hex>.creating   a symbolic link to `part-<pid>-<n>`, made with the exclusiveness of symlink(2): one creator per key,
  *                    and its pid is readable when it dies
  *   part-<pid>-<n>   the bytes of an object being made; renamed to <hex> = sealed, in one step
+ *   <hex>.moving     a symbolic link like it: the one process that copies the object to disk
  *   capacity         the capacity in bytes, for those that attach
+ *   spill            a symbolic link to the spill directory, where there is one: <hex> and part-... are there as here
  *
  * Capacity is kept approximately: each process adds its own writes to its last scan of the directory, and scans again
  * after an eighth of the capacity or when it seems full. N writers may overshoot by up to N eighths.
  */
 import {
   closeSync,
+  copyFileSync,
   existsSync,
   fstatSync,
   ftruncateSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -33,7 +37,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { NotInitializedError, ObjectStoreFullError } from "../base/errors.ts";
 import {
   type ObjectStore,
@@ -49,6 +53,7 @@ const PRIMARY_MODE = 0o600;
 const SECONDARY_MODE = 0o400;
 /** A process scans the directory again after having written this share of the capacity. */
 const RESCAN_SHARE = 1 / 8;
+const SPILL_LINK = "spill";
 
 interface FileObject {
   readonly key: string;
@@ -63,32 +68,47 @@ interface Scan {
   readonly usedBytes: number;
 }
 
+/** Where a new object will lie. */
+interface Room {
+  readonly directory: string;
+  readonly isDisk: boolean;
+}
+
 export class FileStore implements ObjectStore {
   readonly kind = "files";
   readonly #directory: string;
   readonly #capacityBytes: number;
+  readonly #spillDir: string | undefined;
   readonly #writers = new Set<FileWriter>();
   #usedBytes = 0;
   #writtenSinceScanBytes = Number.POSITIVE_INFINITY;
   #parts = 0;
   #evictions = 0;
+  #spilledBytesTotal = 0;
+  #readBackBytesTotal = 0;
+  #spillError = "";
   #closed = false;
 
-  private constructor(directory: string, capacityBytes: number) {
+  private constructor(directory: string, capacityBytes: number, spillDir: string | undefined) {
     this.#directory = directory;
     this.#capacityBytes = capacityBytes;
+    this.#spillDir = spillDir;
   }
 
   /** Makes the directory, mode 0700. Throws when it exists. */
-  static create(directory: string, capacityBytes: number): FileStore {
+  static create(directory: string, capacityBytes: number, spillDir?: string): FileStore {
     mkdirSync(directory, { mode: 0o700 });
+    if (spillDir !== undefined) symlinkSync(spillDir, join(directory, SPILL_LINK));
     writeFileSync(join(directory, "capacity"), String(capacityBytes), { mode: 0o600 });
-    return new FileStore(directory, capacityBytes);
+    return new FileStore(directory, capacityBytes, spillDir);
   }
 
   /** Uses the directory that another process made. Throws ENOENT when it is gone. */
   static open(directory: string): FileStore {
-    return new FileStore(directory, Number(readFileSync(join(directory, "capacity"), "utf8")));
+    const capacityBytes = Number(readFileSync(join(directory, "capacity"), "utf8"));
+    const link = join(directory, SPILL_LINK);
+    const hasSpillDir = lstatSync(link, { throwIfNoEntry: false }) !== undefined;
+    return new FileStore(directory, capacityBytes, hasSpillDir ? readlinkSync(link) : undefined);
   }
 
   put(
@@ -113,38 +133,58 @@ export class FileStore implements ObjectStore {
   create(key: Uint8Array, size: number, options: StorePutOptions = {}): ObjectWriter | undefined {
     const hex = this.#name(key);
     checkWhole("size", size);
-    const sealed = join(this.#directory, hex);
-    const claim = `${sealed}.creating`;
-    const part = join(this.#directory, `part-${process.pid}-${this.#nextPart()}`);
-    if (!this.#claim(claim, part, sealed)) return undefined;
+    const claim = join(this.#directory, `${hex}.creating`);
+    const partName = `part-${process.pid}-${this.#nextPart()}`;
+    if (!this.#claim(claim, join(this.#directory, partName), hex)) return undefined;
+    let part = "";
+    let isDisk = false;
     try {
-      this.#makeRoom(size);
+      const room = this.#makeRoom(size);
+      const { directory } = room;
+      isDisk = room.isDisk;
+      part = join(directory, partName);
+      if (isDisk) {
+        // The claim names the part, wherever it is; a dead creator's claim leads to it.
+        const renamed = `${claim}-${partName}`;
+        symlinkSync(part, renamed);
+        renameSync(renamed, claim);
+      }
       const secondary = options.secondary ?? false;
       const fd = openSized(part, size, secondary ? SECONDARY_MODE : PRIMARY_MODE);
-      const writer = new FileWriter({ fd, size, part, claim, sealed }, (bytes) => {
+      const files = { fd, size, part, claim, sealed: join(directory, hex), isDisk };
+      const writer = new FileWriter(files, (bytes, error) => {
         this.#writers.delete(writer);
-        this.#account(bytes);
+        if (!room.isDisk) this.#account(bytes);
+        else if (error !== undefined) this.#spillError = error.message;
       });
       this.#writers.add(writer);
-      this.#account(size);
+      if (isDisk) this.#spillError = "";
+      else this.#account(size);
       return writer;
     } catch (error) {
-      rmSync(part, { force: true });
+      if (part !== "") rmSync(part, { force: true });
       rmSync(claim, { force: true });
-      throw isFull(error) ? this.#full(size) : error;
+      if (isDisk) this.#spillError = (error as Error).message;
+      throw isDisk || isFull(error) ? this.#full(size) : error;
     }
   }
 
   contains(key: Uint8Array): boolean {
-    return existsSync(join(this.#directory, this.#name(key)));
+    return this.#find(this.#name(key)) !== undefined;
   }
 
   sizeOf(key: Uint8Array): number | undefined {
-    return statSync(join(this.#directory, this.#name(key)), { throwIfNoEntry: false })?.size;
+    const path = this.#find(this.#name(key));
+    return path === undefined ? undefined : statSync(path, { throwIfNoEntry: false })?.size;
   }
 
   get(key: Uint8Array): Buffer | undefined {
     return this.#read(key, (size) => ({ offset: 0, length: size }));
+  }
+
+  /** Readers hold copies. */
+  release(): boolean {
+    return false;
   }
 
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined {
@@ -164,10 +204,13 @@ export class FileStore implements ObjectStore {
     this.#assertOpen();
     if (!Number.isSafeInteger(pid) || pid < 1) throw new RangeError("pid must be a whole number above 0");
     if (isAlive(pid)) return false;
-    for (const name of readdirSync(this.#directory)) {
-      const path = join(this.#directory, name);
-      if (name.endsWith(".creating") && creatorOf(path) === pid) rmSync(path, { force: true });
-      if (name.startsWith(`part-${pid}-`)) rmSync(path, { force: true });
+    for (const directory of this.#directories().filter((path) => existsSync(path))) {
+      for (const name of readdirSync(directory)) {
+        const path = join(directory, name);
+        const isClaim = name.endsWith(".creating") || name.endsWith(".moving");
+        if (isClaim && creatorOf(path) === pid) rmSync(path, { force: true });
+        if (name.startsWith(`part-${pid}-`)) rmSync(path, { force: true });
+      }
     }
     this.#writtenSinceScanBytes = Number.POSITIVE_INFINITY;
     return true;
@@ -176,12 +219,21 @@ export class FileStore implements ObjectStore {
   stats(): StoreStats {
     this.#assertOpen();
     const { sealed, creating, usedBytes } = this.#scan();
+    const spilled = this.#spilled();
     return {
       capacityBytes: this.#capacityBytes,
       usedBytes,
+      evictableBytes: bytesOf(sealed.filter((object) => object.secondary)),
       objects: sealed.length + creating.length,
       pinnedObjects: 0,
       evictions: this.#evictions,
+      spilledBytes: bytesOf(spilled),
+      spilledObjects: spilled.length,
+      spillFiles: spilled.length,
+      spilledBytesTotal: this.#spilledBytesTotal,
+      readBackBytesTotal: this.#readBackBytesTotal,
+      damagedObjects: 0,
+      spillError: this.#spillError,
     };
   }
 
@@ -189,22 +241,33 @@ export class FileStore implements ObjectStore {
     this.#assertOpen();
     checkWhole("limit", limit);
     const { sealed, creating } = this.#scan();
-    const entries: StoreEntry[] = sealed.map(({ key, size, secondary }) => ({
+    const entry = ({ key, size, secondary }: FileObject, where: StoreEntry["where"]): StoreEntry => ({
       key,
       size,
       state: "sealed",
       secondary,
+      where,
       pins: 0,
-    }));
+    });
+    const entries = [
+      ...sealed.map((object) => entry(object, "memory")),
+      ...this.#spilled().map((object) => entry(object, "disk")),
+    ];
     for (const { key, size, part } of creating) {
-      const secondary = isSecondary(statSync(join(this.#directory, part), { throwIfNoEntry: false }));
-      entries.push({ key, size, state: "creating", secondary, pins: 0 });
+      const secondary = isSecondary(statSync(part, { throwIfNoEntry: false }));
+      const where = part.startsWith(`${this.#directory}/`) ? "memory" : "disk";
+      entries.push({ key, size, state: "creating", secondary, where, pins: 0 });
     }
     return entries.slice(0, limit);
   }
 
-  async prefault(): Promise<number> {
-    return 0;
+  async prefault(fromBytes: number): Promise<number> {
+    return fromBytes;
+  }
+
+  async spillDownTo(usedBytes: number): Promise<boolean> {
+    this.#assertOpen();
+    return this.#spillUntil((scan) => scan.usedBytes <= usedBytes);
   }
 
   close(): void {
@@ -231,9 +294,9 @@ export class FileStore implements ObjectStore {
   }
 
   /** Becomes the one creator of the key. False: it is sealed, or somebody alive is making it. */
-  #claim(claim: string, part: string, sealed: string): boolean {
+  #claim(claim: string, part: string, hex: string): boolean {
     for (;;) {
-      if (existsSync(sealed)) return false;
+      if (this.#find(hex) !== undefined) return false;
       try {
         symlinkSync(part, claim);
       } catch (error) {
@@ -244,10 +307,21 @@ export class FileStore implements ObjectStore {
         this.#dropClaim(claim);
         continue;
       }
-      if (!existsSync(sealed)) return true;
+      if (this.#find(hex) === undefined) return true;
       unlinkSync(claim); // sealed between the look and the claim
       return false;
     }
+  }
+
+  #directories(): string[] {
+    return this.#spillDir === undefined ? [this.#directory] : [this.#directory, this.#spillDir];
+  }
+
+  /** Path of a sealed object. An object is moved by making it there before it goes here: look here first. */
+  #find(hex: string): string | undefined {
+    return this.#directories()
+      .map((directory) => join(directory, hex))
+      .find((path) => existsSync(path));
   }
 
   #dropClaim(claim: string): void {
@@ -259,19 +333,91 @@ export class FileStore implements ObjectStore {
     rmSync(claim, { force: true });
   }
 
-  /** Makes sure, as far as this process can see, that `size` more bytes fit; evicts the oldest secondary copies. */
-  #makeRoom(size: number): void {
+  /**
+   * Makes sure, as far as this process can see, that `size` more bytes fit: evicts the oldest secondary copies, then
+   * moves the oldest primary ones to disk. Where that is not enough the object is made on disk itself.
+   */
+  #makeRoom(size: number): Room {
+    const memory = { directory: this.#directory, isDisk: false };
     const mustScan = this.#writtenSinceScanBytes > this.#capacityBytes * RESCAN_SHARE;
-    if (!mustScan && this.#usedBytes + size <= this.#capacityBytes) return;
+    if (!mustScan && this.#usedBytes + size <= this.#capacityBytes) return memory;
     const { sealed, usedBytes } = this.#scan();
-    if (usedBytes + size <= this.#capacityBytes) return;
+    const fits = () => this.#usedBytes + size <= this.#capacityBytes;
+    if (fits()) return memory;
     const evictable = sealed.filter((object) => object.secondary);
-    const evictableBytes = evictable.reduce((sum, object) => sum + object.size, 0);
-    if (usedBytes - evictableBytes + size > this.#capacityBytes) throw this.#full(size);
-    for (const { key } of evictable.sort((a, b) => a.lastUseMs - b.lastUseMs)) {
-      if (this.#usedBytes + size <= this.#capacityBytes) return;
-      if (this.#unlinkSealed(key)) this.#evictions += 1;
+    const movable = this.#spillDir === undefined ? [] : sealed.filter((object) => !object.secondary);
+    if (usedBytes - bytesOf(evictable) - bytesOf(movable) + size <= this.#capacityBytes) {
+      for (const { key } of evictable.sort((a, b) => a.lastUseMs - b.lastUseMs)) {
+        if (fits()) return memory;
+        if (this.#unlinkSealed(key)) this.#evictions += 1;
+      }
+      if (fits() || this.#spillUntil(fits)) return memory;
     }
+    if (this.#spillDir === undefined) throw this.#full(size);
+    return { directory: this.#spillDir, isDisk: true };
+  }
+
+  /** Moves primary copies to disk, the oldest first. False: `enough` is not reached. */
+  #spillUntil(enough: (scan: Scan) => boolean): boolean {
+    const scan = this.#scan();
+    const movable = scan.sealed.filter((object) => !object.secondary);
+    for (const { key, size } of movable.sort((a, b) => a.lastUseMs - b.lastUseMs)) {
+      if (enough({ ...scan, usedBytes: this.#usedBytes })) return true;
+      if (!this.#moveToDisk(key, size)) break;
+    }
+    return enough({ ...scan, usedBytes: this.#usedBytes });
+  }
+
+  /** False: the disk does not take it. */
+  #moveToDisk(hex: string, size: number): boolean {
+    if (this.#spillDir === undefined) return false;
+    const from = join(this.#directory, hex);
+    const part = join(this.#spillDir, `part-${process.pid}-${this.#nextPart()}`);
+    const claim = `${from}.moving`;
+    if (!this.#claimMove(claim, part)) return true;
+    try {
+      const { ino } = statSync(from);
+      copyFileSync(from, part);
+      renameSync(part, join(this.#spillDir, hex));
+      this.#spillError = "";
+      // Deleted while it was copied: that must win.
+      const isSame = statSync(from, { throwIfNoEntry: false })?.ino === ino;
+      if (isSame && this.#unlink(from)) this.#spilledBytesTotal += size;
+      else unlinkIfThere(join(this.#spillDir, hex));
+      return true;
+    } catch (error) {
+      rmSync(part, { force: true });
+      if (codeOf(error) === "ENOENT" && existsSync(this.#spillDir)) return true; // it was deleted before the copy
+      this.#spillError = (error as Error).message;
+      return false;
+    } finally {
+      rmSync(claim, { force: true });
+    }
+  }
+
+  /** Becomes the one process that moves this object. */
+  #claimMove(claim: string, part: string): boolean {
+    try {
+      symlinkSync(part, claim);
+      return true;
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST") throw error;
+      const mover = creatorOf(claim);
+      if (mover !== undefined && !isAlive(mover)) this.#dropClaim(claim);
+      return false;
+    }
+  }
+
+  #spilled(): FileObject[] {
+    if (this.#spillDir === undefined) return [];
+    const objects: FileObject[] = [];
+    if (!existsSync(this.#spillDir)) return objects; // stats().spillError says so when it is needed
+    for (const name of readdirSync(this.#spillDir)) {
+      const stats = statSync(join(this.#spillDir, name), { throwIfNoEntry: false });
+      if (stats === undefined || name.startsWith("part-")) continue;
+      objects.push({ key: name, size: stats.size, secondary: isSecondary(stats), lastUseMs: stats.mtimeMs });
+    }
+    return objects;
   }
 
   #scan(): Scan {
@@ -279,14 +425,16 @@ export class FileStore implements ObjectStore {
     const creating: { key: string; part: string; size: number }[] = [];
     let usedBytes = 0;
     for (const name of readdirSync(this.#directory)) {
-      if (name === "capacity" || name.startsWith("part-")) continue;
+      if (name === "capacity" || name === SPILL_LINK || name.startsWith("part-")) continue;
+      if (name.includes(".creating-") || name.endsWith(".moving")) continue;
       const stats = statSync(join(this.#directory, name), { throwIfNoEntry: false }); // follows the link to the part
       if (stats === undefined) continue;
-      usedBytes += stats.size;
       if (name.endsWith(".creating")) {
         const part = readPart(join(this.#directory, name));
+        if (part?.startsWith(`${this.#directory}/`)) usedBytes += stats.size;
         if (part !== undefined) creating.push({ key: name.slice(0, -9), part, size: stats.size });
       } else {
+        usedBytes += stats.size;
         const { size, mtimeMs } = stats;
         sealed.push({ key: name, size, secondary: isSecondary(stats), lastUseMs: mtimeMs });
       }
@@ -302,40 +450,45 @@ export class FileStore implements ObjectStore {
   }
 
   #unlinkSealed(hex: string): boolean {
-    const path = join(this.#directory, hex);
+    const inMemory = this.#unlink(join(this.#directory, hex));
+    const onDisk = this.#spillDir !== undefined && unlinkIfThere(join(this.#spillDir, hex));
+    return inMemory || onDisk;
+  }
+
+  /** Of an object in memory. */
+  #unlink(path: string): boolean {
     const stats = statSync(path, { throwIfNoEntry: false });
-    if (stats === undefined) return false;
-    try {
-      unlinkSync(path);
-    } catch (error) {
-      if (codeOf(error) === "ENOENT") return false;
-      throw error;
-    }
+    if (stats === undefined || !unlinkIfThere(path)) return false;
     this.#account(-stats.size);
     return true;
   }
 
   #read(key: Uint8Array, range: (size: number) => { offset: number; length: number }): Buffer | undefined {
-    const path = join(this.#directory, this.#name(key));
-    let fd: number;
-    try {
-      fd = openSync(path, "r");
-    } catch (error) {
-      if (codeOf(error) === "ENOENT") return undefined;
-      throw error;
-    }
-    try {
-      const stats = fstatSync(fd);
-      const { offset, length } = range(stats.size);
-      const bytes = Buffer.allocUnsafeSlow(length);
-      for (let done = 0; done < length; ) {
-        done += readSync(fd, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
+    const hex = this.#name(key);
+    for (const directory of this.#directories()) {
+      const path = join(directory, hex);
+      let fd: number;
+      try {
+        fd = openSync(path, "r");
+      } catch (error) {
+        if (codeOf(error) === "ENOENT") continue;
+        throw error;
       }
-      if (isSecondary(stats)) this.#touch(path);
-      return bytes;
-    } finally {
-      closeSync(fd);
+      try {
+        const stats = fstatSync(fd);
+        const { offset, length } = range(stats.size);
+        const bytes = Buffer.allocUnsafeSlow(length);
+        for (let done = 0; done < length; ) {
+          done += readSync(fd, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
+        }
+        if (directory !== this.#directory) this.#readBackBytesTotal += length;
+        else this.#touch(path);
+        return bytes;
+      } finally {
+        closeSync(fd);
+      }
     }
+    return undefined;
   }
 
   #touch(path: string): void {
@@ -350,7 +503,9 @@ export class FileStore implements ObjectStore {
   #full(size: number): ObjectStoreFullError {
     return new ObjectStoreFullError(
       `object of ${size} bytes does not fit the store ${this.#directory}: ` +
-        `${this.#usedBytes} of ${this.#capacityBytes} bytes are used`,
+        `${this.#usedBytes} of ${this.#capacityBytes} bytes are used` +
+        `${this.#spillError === "" ? "" : `; nothing can be spilled to disk (${this.#spillError})`}. ` +
+        "Drop refs that are no longer needed, or give the node more (--object-store-memory, --spill-dir)",
     );
   }
 }
@@ -361,18 +516,25 @@ interface WriterFiles {
   readonly part: string;
   readonly claim: string;
   readonly sealed: string;
+  readonly isDisk: boolean;
 }
 
 class FileWriter implements ObjectWriter {
   readonly #files: WriterFiles;
-  readonly #onEnd: (accountBytes: number) => void;
+  readonly #onEnd: (accountBytes: number, error: Error | undefined) => void;
+  #error: Error | undefined;
   #ended = false;
 
-  /** `onEnd` hears by how many bytes the use of the store changes: 0 when sealed, less than 0 when aborted. */
-  constructor(files: WriterFiles, onEnd: (accountBytes: number) => void) {
+  /**
+   * `onEnd` hears by how many bytes the use of the store changes (0 when sealed, less than 0 when aborted), and what
+   * the file system said against it.
+   */
+  constructor(files: WriterFiles, onEnd: (accountBytes: number, error: Error | undefined) => void) {
     this.#files = files;
     this.#onEnd = onEnd;
   }
+
+  readonly memory = undefined;
 
   write(offset: number, bytes: Uint8Array): void {
     if (this.#ended) throw new Error("the object is already sealed or aborted");
@@ -388,8 +550,10 @@ class FileWriter implements ObjectWriter {
       }
     } catch (error) {
       if (!isFull(error)) throw error;
+      this.#error = error as Error;
       throw new ObjectStoreFullError(
-        `object of ${this.#files.size} bytes does not fit the file system of ${this.#files.part}`,
+        `object of ${this.#files.size} bytes does not fit the file system of ${this.#files.part}` +
+          `${this.#files.isDisk ? `; nothing can be spilled to disk (${(error as Error).message})` : ""}`,
       );
     }
   }
@@ -411,7 +575,7 @@ class FileWriter implements ObjectWriter {
   #end(accountBytes: number): void {
     this.#ended = true;
     closeSync(this.#files.fd);
-    this.#onEnd(accountBytes);
+    this.#onEnd(accountBytes, this.#error);
   }
 }
 
@@ -422,6 +586,21 @@ function openSized(path: string, size: number, mode: number): number {
     return fd;
   } catch (error) {
     closeSync(fd);
+    throw error;
+  }
+}
+
+function bytesOf(objects: readonly FileObject[]): number {
+  return objects.reduce((sum, object) => sum + object.size, 0);
+}
+
+/** False: it was not there. */
+function unlinkIfThere(path: string): boolean {
+  try {
+    unlinkSync(path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
     throw error;
   }
 }
@@ -449,7 +628,7 @@ function isSecondary(stats: Stats | undefined): boolean {
 
 function readPart(claim: string): string | undefined {
   try {
-    return readlinkSync(claim).split("/").at(-1);
+    return readlinkSync(claim);
   } catch (error) {
     if (codeOf(error) === "ENOENT") return undefined;
     throw error;
@@ -459,7 +638,7 @@ function readPart(claim: string): string | undefined {
 /** The pid that a claim names; undefined when the claim is gone. */
 function creatorOf(claim: string): number | undefined {
   const part = readPart(claim);
-  return part === undefined ? undefined : Number(part.split("-")[1]);
+  return part === undefined ? undefined : Number(basename(part).split("-")[1]);
 }
 
 /** Whether the process runs; a zombie has ended. */

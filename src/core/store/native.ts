@@ -15,9 +15,18 @@ export type NativePutCode = 1 | 0 | -1;
 export interface NativeStats {
   readonly capacityBytes: number;
   readonly usedBytes: number;
+  readonly evictableBytes: number;
   readonly objects: number;
   readonly pinnedObjects: number;
   readonly evictions: number;
+  readonly spilledBytes: number;
+  readonly spilledObjects: number;
+  readonly spillFiles: number;
+  readonly spilledBytesTotal: number;
+  readonly readBackBytesTotal: number;
+  readonly damagedObjects: number;
+  /** Why the last attempt to write to the spill directory failed; "" when it did not. */
+  readonly spillError: string;
 }
 
 export interface NativeListed {
@@ -26,6 +35,7 @@ export interface NativeListed {
   readonly size: number;
   readonly state: "creating" | "sealed" | "deleting";
   readonly secondary: boolean;
+  readonly where: "memory" | "disk";
   readonly pins: number;
 }
 
@@ -40,6 +50,8 @@ export interface NativeArena {
   ): NativePutCode;
   create(key: Uint8Array, size: number, secondary: boolean): NativePutCode;
   writeAt(key: Uint8Array, offset: number, bytes: Uint8Array): void;
+  /** The bytes of an object that is being made, until `seal` or `abort` empties the Buffer. Null: it is made on disk. */
+  memory(key: Uint8Array): Buffer | null;
   seal(key: Uint8Array): void;
   abort(key: Uint8Array): void;
   contains(key: Uint8Array): boolean;
@@ -55,14 +67,24 @@ export interface NativeArena {
   check(): string | null;
   /** Makes pages of the data present, on a thread of the pool. False: memory is short. */
   prefault(offset: number, bytes: number): Promise<boolean>;
+  /**
+   * Writes primary copies out, on a thread of the pool, until what cannot be evicted takes at most `usedBytes`.
+   * False: no more can be written out.
+   */
+  spillDownTo(usedBytes: number): Promise<boolean>;
   close(): void;
 }
 
 export interface NativeAddon {
   readonly Arena: {
-    create(path: string, capacityBytes: number): NativeArena;
+    /** @param spillDir absolute path of a directory of its own; undefined = nothing is ever written out */
+    create(path: string, capacityBytes: number, spillDir?: string): NativeArena;
     open(path: string): NativeArena;
+    /** Gives a view of `get` back at once: its ArrayBuffer is empty from then on. False: it is no such view. */
+    release(view: Uint8Array): boolean;
   };
+  /** Unlike WeakRef it does not keep `target` alive until the end of the job, so it tells right after a collection. */
+  weakRef(target: object): { isAlive(): boolean };
   /**
    * Asks the kernel to send this process `signal` (0: none) when the parent thread that started it ends.
    * False: the parent is already gone, or was never `expectedParentPid`.

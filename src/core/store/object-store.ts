@@ -3,6 +3,8 @@
  * all processes of the node without a message to anybody. Serves steps 2, 7 and 8 of the main path.
  *
  * Two kinds behind this one interface: the arena (native, zero-copy) and plain files (no addon, one copy more).
+ * Where memory is short, whoever needs it writes the primary copies that were used longest ago, and that nobody reads,
+ * to the spill directory. They stay sealed and are read, sent and deleted there as they were in memory.
  * All methods are synchronous. After `close` every method throws NotInitializedError; a key that is not a Uint8Array of
  * 16 bytes is a TypeError; a size, offset or range that cannot be is a TypeError or RangeError.
  */
@@ -25,12 +27,25 @@ export interface StoreStats {
   readonly capacityBytes: number;
   /** Bytes taken by objects, rounding included. Of file stores: an estimate between scans of the directory. */
   readonly usedBytes: number;
-  /** Objects that take room: sealed, being made, and deleted ones that are still pinned. */
+  /** Of `usedBytes`, secondary copies that nobody reads: they go when room is needed. */
+  readonly evictableBytes: number;
+  /** Objects that take room in memory: sealed, being made, and deleted ones that are still pinned. */
   readonly objects: number;
   /** Objects of which some process holds a view. Always 0 for files: their readers hold copies. */
   readonly pinnedObjects: number;
   /** Secondary copies evicted so far (of file stores: by this process). */
   readonly evictions: number;
+  /** On disk now: bytes of objects, objects, and the files they share. */
+  readonly spilledBytes: number;
+  readonly spilledObjects: number;
+  readonly spillFiles: number;
+  /** Written to disk so far because memory was short, and read from there. Of file stores: by this process. */
+  readonly spilledBytesTotal: number;
+  readonly readBackBytesTotal: number;
+  /** Copies on disk that did not match their checksum and were dropped. File stores have no checksums. */
+  readonly damagedObjects: number;
+  /** Why the last attempt to write to the spill directory failed; "" when it did not. */
+  readonly spillError: string;
 }
 
 export interface StoreEntry {
@@ -40,13 +55,19 @@ export interface StoreEntry {
   readonly size: number;
   readonly state: "creating" | "sealed" | "deleting";
   readonly secondary: boolean;
+  readonly where: "memory" | "disk";
   /** Views held by all processes together. */
   readonly pins: number;
 }
 
 /** An object being made. Ends with `seal` or `abort`; a process that dies before leaves that to `reclaim`. */
 export interface ObjectWriter {
-  /** Copies `bytes` to `offset`. Bytes that nobody writes are undefined. RangeError outside the size. */
+  /** The object's own memory, to be written to until `seal` or `abort` empties it; undefined where `write` is the only way. */
+  readonly memory: Buffer | undefined;
+  /**
+   * Copies `bytes` to `offset`. Bytes that nobody writes are undefined. RangeError outside the size,
+   * ObjectStoreFullError when the disk does not take it.
+   */
   write(offset: number, bytes: Uint8Array): void;
   /** Makes the object visible and immutable. Nothing may be written after. */
   seal(): void;
@@ -60,7 +81,8 @@ export interface ObjectStore {
   /**
    * Stores one object of `size` bytes. Segments ascend and do not overlap; gaps between them read as zeros.
    * False: an object of that key exists already, sealed or being made by somebody.
-   * Throws ObjectStoreFullError when it does not fit and no secondary copy can make room.
+   * What does not fit into memory beside what is being read is made on disk. Throws ObjectStoreFullError when there is
+   * no room there either.
    */
   put(key: Uint8Array, size: number, segments: readonly StoreSegment[], options?: StorePutOptions): boolean;
 
@@ -80,6 +102,12 @@ export interface ObjectStore {
    */
   get(key: Uint8Array): Buffer | undefined;
 
+  /**
+   * Gives back, at once, the mapping and the pin behind a view that `get` returned: its ArrayBuffer is empty from then
+   * on. False: it is no such view (a copy, or given back already).
+   */
+  release(view: Uint8Array): boolean;
+
   /** A copy of `length` bytes from `offset`, or undefined. RangeError outside the size. */
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined;
 
@@ -98,10 +126,16 @@ export interface ObjectStore {
   list(limit: number): StoreEntry[];
 
   /**
-   * Touches the first `bytes` of the memory in the background, so that first puts need not (a first touch of fresh
-   * memory can be 30 times slower than a reuse). Resolves with the bytes touched; stops early at `close`.
+   * Has the kernel find and clear the memory from `fromBytes` to `untilBytes` in the background, so that first puts need
+   * not wait for it (fresh memory can be 30 times slower than reused). Resolves with where it came to; stops at `close`.
    */
-  prefault(bytes: number): Promise<number>;
+  prefault(fromBytes: number, untilBytes: number): Promise<number>;
+
+  /**
+   * Writes primary copies out in the background until what lasts in memory is at most `usedBytes`.
+   * False: no more can be written out (it is being read, or `stats().spillError` says why).
+   */
+  spillDownTo(usedBytes: number): Promise<boolean>;
 
   /** Detaches this process: half-made objects are dropped, views stay valid. Does nothing the second time. */
   close(): void;

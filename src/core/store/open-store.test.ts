@@ -24,7 +24,7 @@ describe("open store", () => {
     expect(attached.get(key)?.toString()).toBe("abc");
     expect(attached.stats().capacityBytes).toBe(2 ** 20);
     attached.close();
-    expect(await store.prefault(2 ** 20)).toBe(store.kind === "arena" ? 2 ** 20 : 0);
+    expect(await store.prefault(0, 2 ** 20)).toBe(store.kind === "arena" ? 2 ** 20 : 0);
     store.destroy();
     expect(removeStore(path)).toEqual([]);
   });

@@ -2,7 +2,8 @@
  * Makes the node's object store (raylet) and attaches to it (workers, drivers): the arena where the addon loads,
  * plain files elsewhere. The one place that knows both kinds and where their files lie.
  */
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
+import { isAbsolute } from "node:path";
 import { ClusterUnreachableError, InvalidOptionError, ObjectStoreFullError } from "../base/errors.ts";
 import { ArenaStore } from "./arena-store.ts";
 import { FileStore } from "./file-store.ts";
@@ -11,6 +12,8 @@ import type { ObjectStore } from "./object-store.ts";
 
 const CAPACITY_BYTES_MIN = 64 * 1024;
 const CAPACITY_BYTES_MAX = 2 ** 46;
+/** As the arena has room for it. */
+const SPILL_DIR_BYTES_MAX = 500;
 
 /** The store of the process that made it. */
 export type OwnedObjectStore = ObjectStore & {
@@ -22,6 +25,11 @@ export interface CreateStoreOptions {
   /** Where its files begin, such as `/dev/shm/tsray-x7`; a suffix per kind is added. */
   readonly path: string;
   readonly capacityBytes: number;
+  /**
+   * Absolute path of a directory, not there yet, that is made for objects which memory has no room for and removed with
+   * the store. Undefined: a full store is an error.
+   */
+  readonly spillDir?: string | undefined;
 }
 
 export interface AttachStoreOptions {
@@ -31,9 +39,12 @@ export interface AttachStoreOptions {
   readonly kind: ObjectStore["kind"];
 }
 
-/** Makes a store. Throws InvalidOptionError for a capacity out of range, ObjectStoreFullError when no memory is left. */
+/**
+ * Makes a store. Throws InvalidOptionError for a capacity out of range or a spill directory that cannot be made,
+ * ObjectStoreFullError when no memory is left.
+ */
 export function createStore(options: CreateStoreOptions): OwnedObjectStore {
-  const { path, capacityBytes } = options;
+  const { path, capacityBytes, spillDir } = options;
   if (
     !Number.isSafeInteger(capacityBytes) ||
     capacityBytes < CAPACITY_BYTES_MIN ||
@@ -43,12 +54,16 @@ export function createStore(options: CreateStoreOptions): OwnedObjectStore {
       `objectStoreMemory is ${capacityBytes}: it takes ${CAPACITY_BYTES_MIN} to ${CAPACITY_BYTES_MAX} bytes`,
     );
   }
+  if (spillDir !== undefined) makeSpillDir(spillDir);
   const { addon } = loadNative();
   try {
-    if (addon !== null)
-      return owned(ArenaStore.create(addon, arenaPath(path), capacityBytes), arenaPath(path));
-    return owned(FileStore.create(filesPath(path), capacityBytes), filesPath(path));
+    const store =
+      addon !== null
+        ? ArenaStore.create(addon, arenaPath(path), capacityBytes, spillDir)
+        : FileStore.create(filesPath(path), capacityBytes, spillDir);
+    return owned(store, addon !== null ? arenaPath(path) : filesPath(path), spillDir);
   } catch (error) {
+    if (spillDir !== undefined) rmSync(spillDir, { recursive: true, force: true });
     if (codeOf(error) !== "ENOSPC") throw error;
     throw new ObjectStoreFullError(`no room for an object store at ${path}: ${(error as Error).message}`);
   }
@@ -75,13 +90,31 @@ export function attachStore(options: AttachStoreOptions): ObjectStore {
   }
 }
 
-function owned(store: ObjectStore, path: string): OwnedObjectStore {
+function owned(store: ObjectStore, path: string, spillDir: string | undefined): OwnedObjectStore {
   return Object.assign(store, {
     destroy(): void {
       store.close();
       rmSync(path, { recursive: true, force: true });
+      if (spillDir !== undefined) rmSync(spillDir, { recursive: true, force: true });
     },
   });
+}
+
+function makeSpillDir(path: string): void {
+  if (!isAbsolute(path) || Buffer.byteLength(path) > SPILL_DIR_BYTES_MAX) {
+    throw new InvalidOptionError(
+      `spillDir is ${JSON.stringify(path)}: it takes an absolute path of at most ${SPILL_DIR_BYTES_MAX} bytes`,
+    );
+  }
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new InvalidOptionError(
+      `the spill directory ${path} cannot be made: ${(error as Error).message}. Give one that can be written to ` +
+        "(--spill-dir)",
+      { cause: error },
+    );
+  }
 }
 
 function arenaPath(path: string): string {
