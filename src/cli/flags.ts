@@ -1,5 +1,6 @@
 /** What flags of the command line mean: text in, checked values out. @throws UsageError, InvalidOptionError */
 
+import { resolve } from "node:path";
 import { type ResolvedNodeOptions, resolveNodeOptions } from "../core/base/options.ts";
 import { checkToken, readTokenFile } from "../core/base/token.ts";
 import { givenToken } from "../runtime/find-raylet.ts";
@@ -11,6 +12,7 @@ export interface NodeFlags {
   readonly resources?: string;
   readonly labels?: string;
   readonly objectStoreMemory?: string;
+  readonly spillDir?: string;
 }
 
 const PORT_MAX = 65_535;
@@ -28,7 +30,7 @@ const BYTES_PER_UNIT: Readonly<Record<string, number>> = {
 };
 
 export function readNodeFlags(flags: NodeFlags): ResolvedNodeOptions {
-  const { numCpus, numGpus, resources, labels, objectStoreMemory } = flags;
+  const { numCpus, numGpus, resources, labels, objectStoreMemory, spillDir } = flags;
   return resolveNodeOptions({
     numCpus: numCpus === undefined ? undefined : readWhole("--num-cpus", numCpus),
     numGpus: numGpus === undefined ? undefined : readWhole("--num-gpus", numGpus),
@@ -36,7 +38,14 @@ export function readNodeFlags(flags: NodeFlags): ResolvedNodeOptions {
     labels: labels === undefined ? undefined : readLabels(labels),
     objectStoreMemory:
       objectStoreMemory === undefined ? undefined : readBytes("--object-store-memory", objectStoreMemory),
+    spillDir: spillDir === undefined ? undefined : readDirectory("--spill-dir", spillDir),
   });
+}
+
+function readDirectory(flag: string, text: string): string {
+  if (text === "" || text.includes("\0"))
+    throw new UsageError(`${flag} must be a directory, got ${JSON.stringify(text)}`);
+  return resolve(text);
 }
 
 /** The token that the user gives, by file or environment; undefined = none is given. */

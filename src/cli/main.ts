@@ -47,6 +47,7 @@ function makeProgram(): Command {
     .option("--resources <json>", 'custom resources offered, as in {"disk": 2}')
     .option("--labels <k=v,...>", "facts about the node")
     .option("--object-store-memory <size>", "shared memory for objects: bytes, or as in 512MiB, 2GB")
+    .option("--spill-dir <dir>", "where objects go that this memory has no room for")
     .option(
       "--state <where>",
       "head's tables: memory, lmdb or lmdb:DIR; LMDB outlives the head (default: memory)",

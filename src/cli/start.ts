@@ -209,7 +209,10 @@ async function untilJoined(
 
 /** The pid is that of our child until it is waited for, so it is the right one. */
 async function end(daemon: StartedDaemon, graceMs: number): Promise<void> {
-  await endDaemon({ pid: daemon.pid, pidStart: processStart(daemon.pid), storePath: "" }, graceMs);
+  await endDaemon(
+    { pid: daemon.pid, pidStart: processStart(daemon.pid), storePath: "", spillDir: "" },
+    graceMs,
+  );
 }
 
 function explain(error: unknown, { host, head }: Membership): unknown {

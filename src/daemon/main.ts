@@ -9,11 +9,11 @@ import { join } from "node:path";
 import { TsrayError, toErrorRecord } from "../core/base/errors.ts";
 import { UNITS } from "../core/base/resources.ts";
 import type { DaemonConfig, DaemonNews } from "../core/launch/daemon-config.ts";
-import { removeSession } from "../core/launch/session.ts";
+import { removeSession, spillDirOf } from "../core/launch/session.ts";
 import { tsrayVersion } from "../core/launch/version.ts";
 import { Raylet } from "../raylet/raylet.ts";
 import { LogFile } from "../raylet/workers/log-file.ts";
-import { gpuIds, nodeResources, storeBytes } from "./resources.ts";
+import { gpuIds, nodeResources, storeBytes, warmBytes } from "./resources.ts";
 
 const CONFIG_CHARS_MAX = 4 * 1024 * 1024;
 
@@ -122,6 +122,8 @@ async function start(
     labels: config.labels,
     storePath,
     storeBytes: store,
+    spillDir: spillDirOf(sessionDir, nodeId, config.spillDir),
+    warmBytes: warmBytes(store),
     embeddedJob: config.embeddedJob,
     log,
     onOver: (reason) => void end(reason),

@@ -28,6 +28,7 @@ import { Clients } from "./clients.ts";
 import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { LeaseMachine } from "./lease/lease-machine.ts";
 import { LeaseService } from "./lease/lease-service.ts";
+import { StoreKeeper } from "./store-keeper.ts";
 import { Transfers } from "./transfer/transfers.ts";
 import { jobFromWire } from "./wire.ts";
 import type { OutputLine } from "./workers/output.ts";
@@ -57,6 +58,9 @@ export interface RayletOptions {
   readonly labels: Readonly<Record<string, string>>;
   readonly storePath: string;
   readonly storeBytes: number;
+  readonly spillDir: string;
+  /** Of the store, kept ready ahead of use. */
+  readonly warmBytes: number;
   /** Job of the driver that this daemon is embedded in: its workers start at once, and the daemon goes with it. */
   readonly embeddedJob: JobConfigRecord | undefined;
   readonly log: (line: string) => void;
@@ -72,6 +76,7 @@ export class Raylet {
   readonly #actors: Actors;
   readonly #clients = new Clients();
   readonly #store: OwnedObjectStore;
+  readonly #keeper: StoreKeeper;
   readonly #transfers: Transfers;
   readonly #peers: Peers;
   readonly #jobs = new Map<string, JobConfigRecord>();
@@ -101,7 +106,17 @@ export class Raylet {
       lendBlockedFrom: Math.max(4, 2 * cpuCount),
       startingMax: Math.max(2, cpuCount),
     });
-    this.#store = createStore({ path: options.storePath, capacityBytes: options.storeBytes });
+    this.#store = createStore({
+      path: options.storePath,
+      capacityBytes: options.storeBytes,
+      spillDir: options.spillDir,
+    });
+    this.#keeper = new StoreKeeper({
+      store: this.#store,
+      warmBytes: options.warmBytes,
+      askForRoom: () => this.#clients.broadcast([Local.collectGarbage]),
+      log: options.log,
+    });
     const unixPath = join(sessionDir, "raylet.sock");
     this.#pool = new WorkerPool({
       nodeId,
@@ -213,11 +228,12 @@ export class Raylet {
     for (const welcome of this.#waiting) welcome();
     this.#waiting = [];
     await this.#head.registered;
+    this.#keeper.start();
   }
 
   writeRecord(headAddress: string, kind: Pick<NodeRecord, "embedded" | "standing" | "tokenGiven">): void {
     const { embedded, standing, tokenGiven } = kind;
-    const { nodeId, sessionDir, isHead, storePath } = this.#options;
+    const { nodeId, sessionDir, isHead, storePath, spillDir } = this.#options;
     const record: NodeRecord = {
       nodeId,
       pid: process.pid,
@@ -228,6 +244,7 @@ export class Raylet {
       standing,
       unixPath: join(sessionDir, "raylet.sock"),
       storePath,
+      spillDir,
       tokenGiven,
     };
     writeNodeRecord(sessionDir, record);
@@ -241,6 +258,7 @@ export class Raylet {
 
   async #close(): Promise<void> {
     clearInterval(this.#idleTimer);
+    this.#keeper.close();
     this.#leases.close();
     const ends = [...this.#pool.all()].map((worker) => worker.process.over);
     this.#pool.close();

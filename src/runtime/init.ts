@@ -219,6 +219,7 @@ async function startEmbedded(
     resources: options.resources,
     labels: options.labels,
     objectStoreMemory: options.objectStoreMemory,
+    spillDir: options.spillDir,
     embedded: true,
     lifeline: true,
     standing: false,

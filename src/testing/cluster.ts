@@ -61,6 +61,7 @@ interface Daemon {
   readonly sessionDir: string;
   readonly pidStart: string;
   readonly storePath: string;
+  readonly spillDir: string;
 }
 
 export class Cluster implements AsyncDisposable {
@@ -251,20 +252,21 @@ export class Cluster implements AsyncDisposable {
     try {
       const joined = await inTime(daemon.joined, `node ${nodeId} did not join the test cluster`);
       this.#address = joined.headAddress;
-      const { storePath } = readNodeRecord(sessionDir, nodeId) as NodeRecord;
+      const { storePath, spillDir } = readNodeRecord(sessionDir, nodeId) as NodeRecord;
       daemon.unref();
       const node = { nodeId, pid: joined.pid, address: joined.rayletAddress };
-      return { node, process: daemon, sessionDir, pidStart, storePath };
+      return { node, process: daemon, sessionDir, pidStart, storePath, spillDir };
     } catch (error) {
-      const storePath = readNodeRecord(sessionDir, nodeId)?.storePath ?? "";
-      await endDaemon({ pid: daemon.pid, pidStart, storePath }, END_GRACE_MS);
+      const { storePath = "", spillDir = "" } = readNodeRecord(sessionDir, nodeId) ?? {};
+      await endDaemon({ pid: daemon.pid, pidStart, storePath, spillDir }, END_GRACE_MS);
       if (head === undefined) removeSession(sessionDir);
       throw error;
     }
   }
 
-  async #end({ node, pidStart, storePath }: Daemon, graceful: boolean): Promise<void> {
-    const { gone } = await endDaemon({ pid: node.pid, pidStart, storePath }, graceful ? END_GRACE_MS : 0);
+  async #end({ node, pidStart, storePath, spillDir }: Daemon, graceful: boolean): Promise<void> {
+    const daemon = { pid: node.pid, pidStart, storePath, spillDir };
+    const { gone } = await endDaemon(daemon, graceful ? END_GRACE_MS : 0);
     if (!gone)
       throw new ClusterUnreachableError(`the kernel has not let go of the processes of node ${node.nodeId}`);
   }

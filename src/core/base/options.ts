@@ -6,6 +6,7 @@
  * unchecked option. An option that a later version owns has a row that refuses it, so none is accepted and ignored.
  * Step 1 of the main path. Knows nothing of functions, actors or processes.
  */
+import { isAbsolute } from "node:path";
 import { inspect } from "node:util";
 import { InvalidOptionError } from "./errors.ts";
 import { type Resources, toUnits, UNITS } from "./resources.ts";
@@ -134,6 +135,11 @@ export interface NodeOptions {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Size of the node's shared-memory store in bytes, at least 1 MiB. Default: a share of the machine's memory. */
   readonly objectStoreMemory?: number | undefined;
+  /**
+   * Directory for objects that the store's memory has no room for; a directory of the node's own is made in it, and
+   * removed with the node. Default: the session's directory, or the temporary directory where that one is in memory.
+   */
+  readonly spillDir?: string | undefined;
 }
 
 /** Limits of a wait. */
@@ -288,6 +294,7 @@ export interface ResolvedNodeOptions {
   readonly labels: Readonly<Record<string, string>>;
   /** Bytes. */
   readonly objectStoreMemory: number | undefined;
+  readonly spillDir: string | undefined;
 }
 
 /** {@link InitOptions}, checked and complete. */
@@ -516,6 +523,10 @@ const NODE: OptionTable<NodeOptions> = {
   resources: resourcesRule("node"),
   labels,
   objectStoreMemory: bytes(OBJECT_STORE_MIN_BYTES),
+  spillDir: {
+    takes: "an absolute path",
+    ok: (value) => typeof value === "string" && isAbsolute(value) && !value.includes("\0"),
+  },
 };
 
 const WAIT_LIMITS: OptionTable<WaitLimits> = { timeout: waitTimeout, signal };
@@ -923,5 +934,6 @@ function nodePart(all: NodeOptions): ResolvedNodeOptions {
     resources: Object.freeze({ ...all.resources }),
     labels: Object.freeze({ ...all.labels }),
     objectStoreMemory: all.objectStoreMemory,
+    spillDir: all.spillDir,
   };
 }

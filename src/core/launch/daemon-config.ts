@@ -17,6 +17,8 @@ export interface DaemonConfig {
   readonly resources: Readonly<Record<string, number>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly objectStoreMemory: number | undefined;
+  /** Where the user wants spilled objects; undefined = as the daemon finds best. */
+  readonly spillDir: string | undefined;
   /** The cluster of one driver, which holds the daemon's standard input: the daemon goes with it. */
   readonly embedded: boolean;
   /** The daemon goes with whoever holds its standard input, as an embedded one does. */

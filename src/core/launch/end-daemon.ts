@@ -21,10 +21,10 @@ export interface DaemonEnd {
 
 /**
  * Asks the daemon to end, and kills it when it has not after `graceMs` (0 = at once). Resolves when it, and the workers
- * it had, are gone and its shared memory is removed. The session's directory is left to the caller.
+ * it had, are gone and its shared memory and spilled objects are removed. The session's directory is left to the caller.
  */
 export async function endDaemon(
-  daemon: RunningProcess & Pick<NodeRecord, "storePath">,
+  daemon: RunningProcess & Pick<NodeRecord, "storePath" | "spillDir">,
   graceMs: number,
 ): Promise<DaemonEnd> {
   let killed = false;
@@ -41,7 +41,7 @@ export async function endDaemon(
   }
   const gone = await untilGone([daemon], KILL_MS_MAX);
   const workersGone = await untilGone(workers, KILL_MS_MAX);
-  removeStoreFiles(daemon.storePath);
+  removeStoreFiles(daemon);
   return { killed, gone: gone && workersGone };
 }
 

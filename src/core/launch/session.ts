@@ -3,14 +3,26 @@
  *
  * A session holds the node's sockets, logs and the cluster's token. `sweep` removes what crashed sessions left.
  */
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { ClusterUnreachableError } from "../base/errors.ts";
 import { randomId } from "../base/ids.ts";
 
 /** Unix socket paths end at 107 bytes; sockets need up to 40 below the session directory. */
 const BASE_CHARS_MAX = 50;
+const SPILL_PREFIX = "tsray-spill-";
+/** Magic numbers of tmpfs and ramfs. */
+const MEMORY_FILE_SYSTEMS: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
 /** A session without a record of a daemon is left alone for this long after its last change. */
 const YOUNG_MS = 3_600_000;
 
@@ -27,6 +39,8 @@ export interface NodeRecord {
   readonly standing: boolean;
   readonly unixPath: string;
   readonly storePath: string;
+  /** Directory of the node's spilled objects. */
+  readonly spillDir: string;
   readonly tokenGiven: boolean;
 }
 
@@ -57,7 +71,7 @@ export function createSession(): string {
 
 /** Removes a session whose daemons have ended, with the shared memory that killed ones left. */
 export function removeSession(dir: string): void {
-  for (const { storePath } of nodesOf(dir)) removeStoreFiles(storePath);
+  for (const node of nodesOf(dir)) removeStoreFiles(node);
   rmSync(dir, { recursive: true, force: true });
 }
 
@@ -139,13 +153,32 @@ function isYoung(dir: string): boolean {
   }
 }
 
-/** Removes a store's files: everything that begins with its path. */
-export function removeStoreFiles(storePath: string): void {
+/** Removes what a node's store has in shared memory (everything that begins with its path) and on disk. */
+export function removeStoreFiles({ storePath, spillDir }: Pick<NodeRecord, "storePath" | "spillDir">): void {
+  if (basename(spillDir).startsWith(SPILL_PREFIX)) rmSync(spillDir, { recursive: true, force: true });
   const at = storePath.lastIndexOf("/");
   const [dir, name] = [storePath.slice(0, at), storePath.slice(at + 1)];
   if (!name.startsWith("tsray-") || !existsSync(dir)) return;
   for (const file of readdirSync(dir)) {
     if (file.startsWith(name)) rmSync(join(dir, file), { recursive: true, force: true });
+  }
+}
+
+/**
+ * Where a new node's spilled objects go: below `wanted`, else the session's directory, else (that one is often in memory
+ * itself) the temporary directory.
+ */
+export function spillDirOf(sessionDir: string, nodeId: string, wanted: string | undefined): string {
+  const places = [sessionDir, tmpdir(), "/var/tmp"];
+  const parent = wanted ?? places.find((path) => !isInMemory(path)) ?? sessionDir;
+  return join(parent, `${SPILL_PREFIX}${nodeId}`);
+}
+
+function isInMemory(path: string): boolean {
+  try {
+    return MEMORY_FILE_SYSTEMS.has(statfsSync(path).type);
+  } catch {
+    return true;
   }
 }
 

@@ -47,6 +47,8 @@ export const Local = {
   goodbye: 29,
   /** raylet -> driver: [kind]. */
   farewell: 9,
+  /** raylet -> every client: [kind]. The store is nearly full: let go of what is no longer needed. */
+  collectGarbage: 60,
 } as const;
 
 /** Raylet <-> raylet: objects travel in chunks. */

@@ -107,7 +107,7 @@ function makeSpillDir(path: string): void {
     );
   }
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    mkdirSync(path, { mode: 0o700 });
   } catch (error) {
     throw new InvalidOptionError(
       `the spill directory ${path} cannot be made: ${(error as Error).message}. Give one that can be written to ` +
