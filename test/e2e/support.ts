@@ -89,9 +89,9 @@ export async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
 
 // --------------------------------------------------------------------------------------------------- what is left over
 
-/** Files of stores in shared memory. */
+/** Files of clusters' stores in shared memory; those of the store's own tests, which run beside, have other names. */
 export function sharedMemory(): ReadonlySet<string> {
-  return new Set(readdirSync("/dev/shm").filter((name) => name.startsWith("tsray-")));
+  return new Set(readdirSync("/dev/shm").filter((name) => /^tsray-[0-9a-f]{32}\./.test(name)));
 }
 
 /** Live processes that carry `XDG_RUNTIME_DIR=<dir>` in their environment, as "pid command line". */
