@@ -95,7 +95,7 @@ int Arena::create(const char* path, uint64_t capacityBytes, const char* spillDir
   if (error == 0) error = reserve(fd, 0, layout.spillFiles);
   if (error != 0) close(fd);
   if (error == 0) error = map(fd, layout, out);
-  if (error == 0) error = (*out)->format();
+  if (error == 0) error = (*out)->format(spillDir[0] != '\0');
   if (error == 0) strcpy((*out)->header_->spillDir, spillDir);
   if (error == 0 && !(*out)->attach()) error = EUSERS;
   if (error != 0) {
@@ -123,7 +123,7 @@ int Arena::open(const char* path, std::shared_ptr<Arena>* out) {
   return error;
 }
 
-int Arena::format() {
+int Arena::format(bool spills) {
   header_->version = kVersion;
   header_->blockStructBytes = sizeof(Block);
   header_->capacityBytes = layout_.capacityBytes;
@@ -131,7 +131,16 @@ int Arena::format() {
   header_->blocksUsed = header_->pinsUsed = 1;  // index 0 means none
   header_->bucketCount = header_->bucketsCommitted = kBucketsAtStart;
   int error = commit(layout_.buckets, kBucketsAtStart * sizeof(uint32_t));
+  // Ahead of need: when the file system is full they are what makes room elsewhere.
+  if (error == 0 && spills) error = commit(layout_.spillFiles, kSpillFilesMax * sizeof(SpillFile));
+  if (error == 0 && spills) error = commit(layout_.blocks, kBlocksAtStart * sizeof(Block));
+  if (error == 0 && spills) error = commit(layout_.pins, kPinsPerStep * sizeof(Pin));
   if (error != 0) return error;
+  if (spills) {
+    header_->spillTableReady = 1;
+    header_->blocksCommitted = kBlocksAtStart;
+    header_->pinsCommitted = kPinsPerStep;
+  }
 
   pthread_mutexattr_t attributes;
   pthread_mutexattr_init(&attributes);

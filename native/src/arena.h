@@ -137,7 +137,7 @@ class Arena {
 
   Arena(int fd, uint8_t* base, const Layout& layout);
   static int map(int fd, const Layout& layout, std::shared_ptr<Arena>* out);
-  int format();
+  int format(bool spills);
   bool attach();
 
   int commit(uint64_t fileOffset, uint64_t bytes) const;

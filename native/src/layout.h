@@ -26,6 +26,7 @@ constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kSegmentBytes = 256 * 1024;
 constexpr uint32_t kAttachmentsMax = 4096;
 constexpr uint32_t kBlocksPerStep = 1024;
+constexpr uint32_t kBlocksAtStart = 4 * kBlocksPerStep;
 constexpr uint32_t kPinsPerStep = 4096;
 constexpr uint32_t kBucketsAtStart = 4096;
 /** Objects on disk beside those in memory. */

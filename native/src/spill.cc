@@ -76,10 +76,6 @@ bool Arena::diskHasRoom(uint64_t bytes) {
 
 /** Takes room for one object in the file that is being filled. Called with the mutex held. */
 bool Arena::reserveOnDisk(uint64_t size, uint32_t* file, uint64_t* fileOffset) {
-  if (header_->spillTableReady == 0) {
-    if (commit(layout_.spillFiles, kSpillFilesMax * sizeof(SpillFile)) != 0) return false;
-    header_->spillTableReady = 1;
-  }
   if (header_->spillFile == 0 || header_->spillEnd >= kSpillFileBytes) {
     uint32_t next = 1;
     while (next < kSpillFilesMax && spillFiles_[next].state != kNoFile) next++;
