@@ -273,6 +273,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
                            InstanceMethod<&ArenaWrap::get>("get"),
                            InstanceMethod<&ArenaWrap::readChunk>("readChunk"),
                            StaticMethod<&ArenaWrap::release>("release"),
+                           StaticMethod<&ArenaWrap::originOf>("originOf"),
                            InstanceMethod<&ArenaWrap::remove>("delete"),
                            InstanceMethod<&ArenaWrap::reclaim>("reclaim"),
                            InstanceMethod<&ArenaWrap::stats>("stats"),
@@ -554,6 +555,22 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     if (napi_detach_arraybuffer(env, buffer) != napi_ok) return Napi::Boolean::New(env, false);
     giveBack(env, view);
     return Napi::Boolean::New(env, true);
+  }
+
+  /** Where the bytes of a view lie in the object it was got from; -1: they are no view, or have been written to. */
+  static Napi::Value originOf(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const uint8_t* bytes = nullptr;
+    size_t length = 0;
+    if (!readBytes(env, info[0], "view must be a Uint8Array", &bytes, &length)) return env.Undefined();
+    napi_value buffer = nullptr;
+    void* start = nullptr;
+    size_t total = 0;
+    napi_get_typedarray_info(env, info[0], nullptr, nullptr, nullptr, &buffer, nullptr);
+    napi_get_arraybuffer_info(env, buffer, &start, &total);
+    const std::shared_ptr<Views> views = env.GetInstanceData<EnvState>()->views;
+    const bool clean = length > 0 && start != nullptr && views->count(start) != 0 && !isWritten(bytes, length);
+    return Napi::Number::New(env, clean ? static_cast<double>(bytes - static_cast<uint8_t*>(start)) : -1);
   }
 
   /** Copies without the mutex into a Buffer of its own, and again if the bytes were given away meanwhile. */

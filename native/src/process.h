@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace tsray {
@@ -17,6 +18,12 @@ ProcessState readProcess(pid_t pid);
 
 /** False once the pid is gone. One system call; a zombie and a reused pid still count as alive. */
 bool mayBeAlive(pid_t pid);
+
+/**
+ * Whether this process has written to a part of a private mapping of a file: such pages are its own from then on. Also
+ * true where the kernel does not tell.
+ */
+bool isWritten(const void* bytes, size_t length);
 
 /** Asks the kernel to send `signal` when the parent thread ends. False: the parent had already ended. */
 bool setParentDeathSignal(int signal, pid_t expectedParent, int* error);

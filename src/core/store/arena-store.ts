@@ -21,13 +21,13 @@ export class ArenaStore implements ObjectStore {
   readonly kind = "arena";
   readonly #path: string;
   readonly #arena: NativeArena;
-  readonly #releaseView: NativeAddon["Arena"]["release"];
+  readonly #addon: NativeAddon;
   #closed = false;
 
   private constructor(addon: NativeAddon, path: string, arena: NativeArena) {
     this.#path = path;
     this.#arena = arena;
-    this.#releaseView = addon.Arena.release;
+    this.#addon = addon;
   }
 
   /**
@@ -80,7 +80,12 @@ export class ArenaStore implements ObjectStore {
   }
 
   release(view: Uint8Array): boolean {
-    return this.#releaseView(view);
+    return this.#addon.Arena.release(view);
+  }
+
+  originOf(view: Uint8Array): number | undefined {
+    const offset = this.#addon.Arena.originOf(view);
+    return offset < 0 ? undefined : offset;
   }
 
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined {

@@ -187,6 +187,10 @@ export class FileStore implements ObjectStore {
     return false;
   }
 
+  originOf(): undefined {
+    return undefined;
+  }
+
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined {
     checkWhole("offset", offset);
     checkWhole("length", length);

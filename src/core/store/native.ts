@@ -82,6 +82,11 @@ export interface NativeAddon {
     open(path: string): NativeArena;
     /** Gives a view of `get` back at once: its ArrayBuffer is empty from then on. False: it is no such view. */
     release(view: Uint8Array): boolean;
+    /**
+     * Where the bytes of a view lie in the object that it was got from; -1: they are no view of `get`, or this process
+     * has written to their pages.
+     */
+    originOf(view: Uint8Array): number;
   };
   /** Unlike WeakRef it does not keep `target` alive until the end of the job, so it tells right after a collection. */
   weakRef(target: object): { isAlive(): boolean };

@@ -108,6 +108,12 @@ export interface ObjectStore {
    */
   release(view: Uint8Array): boolean;
 
+  /**
+   * Where these bytes lie in the object that they are a view of; undefined: they are no view, or this process may have
+   * written to them, so that they are no longer the object's.
+   */
+  originOf(view: Uint8Array): number | undefined;
+
   /** A copy of `length` bytes from `offset`, or undefined. RangeError outside the size. */
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined;
 

@@ -368,6 +368,29 @@ describe.skipIf(addon === null)("spilling of an arena", () => {
     arena.close();
   });
 
+  test("where a view comes from is known until it is written to, also when it lies on disk", () => {
+    const arena = Arena.create(path, 2 * MIB, spillDir);
+    for (const [name, size] of [
+      ["memory", MIB],
+      ["disk", 3 * MIB],
+    ] as const) {
+      expect(arena.put(namedKey(name), size, [0], [Buffer.alloc(size, 1)], false)).toBe(1);
+      const view = arena.get(namedKey(name)) as Buffer;
+      expect(view[100_000]).toBe(1);
+      const part = new Uint8Array(view.buffer, 200_000, 400_000);
+      expect([view, part, view.subarray(8)].map((bytes) => Arena.originOf(bytes))).toEqual([0, 200_000, 8]);
+      part[300_000] = 2;
+      expect(Arena.originOf(part)).toBe(-1);
+      expect(Arena.originOf(view.subarray(0, 400_000))).toBe(0); // the written page is another
+      expect(Arena.originOf(view)).toBe(-1);
+      expect(Arena.originOf(arena.get(namedKey(name)) as Buffer)).toBe(0);
+      Arena.release(view);
+      expect(Arena.originOf(view)).toBe(-1);
+    }
+    expect(Arena.originOf(Buffer.alloc(100))).toBe(-1);
+    arena.close();
+  });
+
   test("the memory of a half-made object is written in place, and lost to its writer when sealed", () => {
     const arena = Arena.create(path, 8 * MIB);
     expect(arena.create(namedKey("object"), MIB, false)).toBe(1);
