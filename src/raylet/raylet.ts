@@ -15,7 +15,7 @@ import {
   removeNodeRecord,
   writeNodeRecord,
 } from "../core/launch/session.ts";
-import type { Channel } from "../core/rpc/channel.ts";
+import type { Channel, Identity } from "../core/rpc/channel.ts";
 import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
 import type { Message } from "../core/rpc/frames.ts";
 import { type JobConfigRecord, Local, type Welcome } from "../core/rpc/messages.ts";
@@ -137,12 +137,24 @@ export class Raylet {
       port: 0,
       pid: process.pid,
     };
+    const endpoint = () => this.#server?.endpoint ?? self;
+    const identity: Identity = {
+      token,
+      get self() {
+        return endpoint();
+      },
+    };
     this.#peers = new Peers(
-      { self, token },
+      identity,
       (channel, message) => this.#transfers.onMessage(channel, message),
-      (channel) => this.#transfers.onChannelClosed(channel),
+      () => {},
     );
-    this.#transfers = new Transfers(this.#store, (node) => this.#peers.to(node));
+    this.#transfers = new Transfers({
+      store: this.#store,
+      identity,
+      channelTo: (node) => this.#peers.to(node),
+      log: options.log,
+    });
     const knowJob = (job: JobConfigRecord) => this.#knowJob(job);
     this.#actors = new Actors({
       machine: this.#machine,
@@ -264,6 +276,7 @@ export class Raylet {
     this.#pool.close();
     await Promise.all(ends);
     this.#head?.close();
+    this.#transfers.close();
     this.#peers.closeAll();
     this.#server?.close();
     this.#store.destroy();
@@ -366,8 +379,7 @@ export class Raylet {
       }
       case Local.dropCopies: {
         const [, key, nodes] = message as unknown as [number, Buffer, unknown[]];
-        this.#store.delete(key);
-        this.#transfers.drop(key, nodes);
+        this.#transfers.free(key, nodes);
         break;
       }
       case Local.tasks: {
@@ -568,6 +580,7 @@ export class Raylet {
   #onNodeGone(nodeId: string, reason: string): void {
     this.#others.delete(nodeId);
     this.#leases.feed({ kind: "nodeGone", nodeId });
+    this.#transfers.onNodeGone(nodeId, reason);
     this.#clients.broadcast([Local.nodeDied, nodeId, reason]);
   }
 

@@ -5,7 +5,7 @@ import type { Endpoint } from "../base/endpoint.ts";
 import { ClusterUnreachableError } from "../base/errors.ts";
 import { tokensEqual } from "../base/token.ts";
 import { Channel, checkHello, helloOk } from "./channel.ts";
-import { FRAME_BYTES_MAX, type FrameReader } from "./frames.ts";
+import { FRAME_BYTES_MAX, FrameReader } from "./frames.ts";
 
 const HELLO_TIMEOUT_MS = 5000;
 const UNAUTHENTICATED_MAX = 512;
@@ -55,7 +55,7 @@ export async function listenForChannels(options: ListenOptions): Promise<Channel
       settle();
       channels.delete(channel);
     });
-    const reader: FrameReader = channel.listen((message) => {
+    const reader = new FrameReader((message) => {
       if (greeted) {
         channel.onMessage(message);
         return;
@@ -71,7 +71,8 @@ export async function listenForChannels(options: ListenOptions): Promise<Channel
       channel.peer = answer.peer;
       channel.send(helloOk(endpoint));
       options.onPeer(channel);
-    }, false);
+    });
+    channel.listen(reader);
   };
 
   const servers: Server[] = [await bind(accept, { path: unixPath })];

@@ -3,12 +3,13 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
 import type { Endpoint } from "../base/endpoint.ts";
 import { AuthenticationError } from "../base/errors.ts";
 import { type Channel, openChannel } from "./channel.ts";
 import { type ChannelServer, listenForChannels } from "./channel-server.ts";
-import { encodeBatch, FRAME_BYTES_MAX_UNAUTHENTICATED, type Message } from "./frames.ts";
+import { type BlobSink, encodeBatch, FRAME_BYTES_MAX_UNAUTHENTICATED, type Message } from "./frames.ts";
 
 const TOKEN = "a token of this test, long enough";
 const dir = mkdtempSync(join(tmpdir(), "tsray-rpc-"));
@@ -85,17 +86,91 @@ test("messages of several turns arrive whole and in order, over Unix sockets and
   }
 });
 
-test("a blob larger than many socket buffers arrives behind its message", async () => {
+/** Notes what it is told, and keeps blobs of more than one byte in memory of its own. */
+class Sink implements BlobSink {
+  readonly seen: [what: unknown, bytes: Buffer | undefined, intact: boolean][] = [];
+  #into: Buffer | undefined;
+  #wake = () => {};
+  place(_message: Message, length: number): Buffer | undefined {
+    this.#into = length === 1 ? undefined : Buffer.alloc(length);
+    return this.#into;
+  }
+  placed(message: Message, intact: boolean): void {
+    this.seen.push([message[1], this.#into, intact]);
+    this.#wake();
+  }
+  async got(n: number): Promise<void> {
+    while (this.seen.length < n) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}
+
+test("blobs are read into the memory that is given for them, or skipped, and a damaged one is told", async () => {
+  await using pair = await serve();
+  const sink = new Sink();
+  const messages: Message[] = [];
+  const channel = openChannel(pair.server.endpoint, { self: client(), token: TOKEN }, sink);
+  channel.onMessage = (message) => messages.push(message);
+  const from = await pair.accepted;
+  const blob = Buffer.alloc(20_000_000, "tsray");
+  from.send([100, "before"]);
+  await from.sendBlob([101, "blob"], blob, crc32(blob));
+  await from.sendBlob([101, "skipped"], Buffer.from("x"), crc32("x"));
+  await from.sendBlob([101, "empty"], Buffer.alloc(0), 0);
+  await from.sendBlob([101, "damaged"], blob.subarray(0, 300_000), crc32("another"));
+  from.send([100, "after", Buffer.from("bytes")]);
+  await sink.got(4);
+  while (messages.length < 2) await new Promise(setImmediate);
+  expect(messages).toEqual([
+    [100, "before"],
+    [100, "after", Buffer.from("bytes")],
+  ]);
+  expect(sink.seen.map(([what, , intact]) => [what, intact])).toEqual([
+    ["blob", true],
+    ["skipped", false],
+    ["empty", true],
+    ["damaged", false],
+  ]);
+  expect(blob.equals(sink.seen[0]?.[1] as Buffer)).toBe(true);
+  channel.close();
+});
+
+test("what binary fields hold stays as it was when more arrives", async () => {
   await using pair = await serve();
   const channel = openChannel(pair.server.endpoint, { self: client(), token: TOKEN });
-  const blob = Buffer.alloc(20_000_000, "tsray");
-  channel.send([100, "before"]);
-  await channel.sendBlob([101, "blob"], blob);
-  channel.send([100, "after"]);
-  await pair.got(3);
-  expect(pair.received.map((message) => message[1])).toEqual(["before", "blob", "after"]);
-  expect(blob.equals(pair.received[1]?.[2] as Buffer)).toBe(true);
+  const from = await pair.accepted;
+  const got: Message[] = [];
+  let wake = () => {};
+  channel.onMessage = (message) => {
+    got.push(message);
+    wake();
+  };
+  const fields = [10, 70_000, 10, 200_000, 10].map((length, i) => Buffer.alloc(length, i + 1));
+  for (const bytes of fields) {
+    from.send([100, bytes]);
+    from.flush();
+    await new Promise(setImmediate);
+  }
+  while (got.length < fields.length) {
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+  }
+  expect(got.every((message, i) => fields[i]?.equals(message[1] as Buffer))).toBe(true);
   channel.close();
+});
+
+test("a blob that nobody expects ends the connection", async () => {
+  await using pair = await serve();
+  const channel = openChannel(pair.server.endpoint, { self: client(), token: TOKEN });
+  const serverSide = await pair.accepted;
+  const gone = closed(serverSide);
+  await channel.sendBlob([100, "blob"], Buffer.from("x"), crc32("x"));
+  expect(await gone).toMatchObject({ message: expect.stringContaining("a frame of type 1") });
+  expect(pair.received).toEqual([]);
 });
 
 test("the socket file is for this user only", async () => {

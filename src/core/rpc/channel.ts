@@ -5,7 +5,14 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import { type Endpoint, endpointFromTuple, endpointToTuple } from "../base/endpoint.ts";
 import { AuthenticationError, ClusterUnreachableError, type TsrayError } from "../base/errors.ts";
-import { encodeBatch, encodeBlob, FRAME_BYTES_MAX, FrameReader, type Message } from "./frames.ts";
+import {
+  type BlobSink,
+  encodeBatch,
+  encodeBlob,
+  FRAME_BYTES_MAX,
+  FrameReader,
+  type Message,
+} from "./frames.ts";
 
 const PROTOCOL_VERSION = 1;
 /** A burst inside one turn leaves in frames of this many messages, so that the peer starts on the first ones. */
@@ -22,6 +29,7 @@ export class Channel {
   /** The process at the other end. Its node and sockets are known once it has said hello. */
   peer: Endpoint;
   readonly #socket: Socket;
+  #reader: FrameReader | undefined;
   readonly #closeListeners = new Set<(error: TsrayError | undefined) => void>();
   #out: Message[] = [];
   #closed = false;
@@ -37,9 +45,9 @@ export class Channel {
     return this.#closed;
   }
 
-  /** Bytes handed to the socket that the kernel has not taken yet. */
-  get unsentBytes(): number {
-    return this.#socket.writableLength;
+  /** Bytes received so far. */
+  get bytesRead(): number {
+    return this.#socket.bytesRead;
   }
 
   /** Queues a message for the end of this turn. On a closed channel it is dropped: `onClose` has told of it. */
@@ -55,23 +63,26 @@ export class Channel {
     this.#flush();
   }
 
-  /** Sends one message with raw bytes behind it; resolves when the socket has room again. */
-  sendBlob(message: Message, blob: Uint8Array): Promise<void> {
+  /**
+   * Sends one message with raw bytes behind it, without copying them. Resolves when nothing here reads them any more: the
+   * kernel has taken them, or the connection is gone.
+   * @param crc CRC-32 of the blob
+   */
+  sendBlob(message: Message, blob: Uint8Array, crc: number): Promise<void> {
     this.#flush();
     if (this.#closed) return Promise.resolve();
-    this.#socket.cork();
-    let room = true;
-    for (const part of encodeBlob(message, blob)) room = this.#socket.write(part);
-    this.#socket.uncork();
-    if (room) return Promise.resolve();
+    const [header, packed] = encodeBlob(message, blob, crc);
     return new Promise((resolve) => {
       const done = () => {
-        this.#socket.off("drain", done);
         this.#socket.off("close", done);
         resolve();
       };
-      this.#socket.on("drain", done);
       this.#socket.on("close", done);
+      this.#socket.cork();
+      this.#socket.write(header);
+      this.#socket.write(packed);
+      this.#socket.write(blob, done);
+      this.#socket.uncork();
     });
   }
 
@@ -118,23 +129,10 @@ export class Channel {
     this.#socket.uncork();
   };
 
-  /** Starts reading. `authenticated` tells whether the peer has shown its token (clients trust whom they dialled). */
-  listen(deliver: (message: Message) => void, authenticated: boolean): FrameReader {
-    const reader = new FrameReader(deliver);
-    if (authenticated) reader.frameBytesMax = FRAME_BYTES_MAX;
-    this.#socket.on("data", (chunk: Buffer) => {
-      try {
-        reader.push(chunk);
-      } catch (error) {
-        this.destroy(
-          error instanceof ClusterUnreachableError
-            ? error
-            : new ClusterUnreachableError(`a message could not be handled: ${(error as Error).stack}`, {
-                cause: error,
-              }),
-        );
-      }
-    });
+  /** Has what arrives cut up by `reader`. Whoever dialled with `onread` calls `receive` himself. */
+  listen(reader: FrameReader): void {
+    this.#reader = reader;
+    this.#socket.on("data", (chunk: Buffer) => this.receive(chunk));
     this.#socket.on("error", (cause) => {
       this.#closeError ??= new ClusterUnreachableError(
         `connection to process ${this.peer.processId || "?"} failed: ${cause.message}`,
@@ -142,7 +140,20 @@ export class Channel {
       );
     });
     this.#socket.on("close", () => this.#markClosed(this.#closeError));
-    return reader;
+  }
+
+  receive(chunk: Buffer): void {
+    try {
+      this.#reader?.push(chunk);
+    } catch (error) {
+      this.destroy(
+        error instanceof ClusterUnreachableError
+          ? error
+          : new ClusterUnreachableError(`a message could not be handled: ${(error as Error).stack}`, {
+              cause: error,
+            }),
+      );
+    }
   }
 
   #markClosed(error: TsrayError | undefined): void {
@@ -169,16 +180,13 @@ function sameNode(a: Endpoint, b: Endpoint): boolean {
 /**
  * Opens a channel to a process. Messages may be sent at once; they follow the handshake.
  * When the other side refuses the token, the channel closes with AuthenticationError.
+ * @param blobs where blobs go that the other side sends; without it none may come
  */
-export function openChannel(to: Endpoint, identity: Identity, onReady?: () => void): Channel {
-  const overUnix = sameNode(identity.self, to) || (to.port === 0 && to.unixPath !== "");
-  const socket = overUnix ? connectSocket(to.unixPath) : connectSocket(to.port, to.host);
-  const channel = new Channel(socket, to);
-  channel.listen((message) => {
+export function openChannel(to: Endpoint, identity: Identity, blobs?: BlobSink): Channel {
+  const reader = new FrameReader((message) => {
     if (message[0] === HELLO_OK) {
       const peer = endpointFromTuple(message[1]);
       if (peer) channel.peer = peer;
-      onReady?.();
     } else if (message[0] === HELLO_REFUSED) {
       const [, code, text] = message;
       channel.destroy(
@@ -189,11 +197,25 @@ export function openChannel(to: Endpoint, identity: Identity, onReady?: () => vo
     } else {
       channel.onMessage(message);
     }
-  }, true);
+  }, blobs);
+  // Clients trust whom they dialled.
+  reader.frameBytesMax = FRAME_BYTES_MAX;
+  const overUnix = sameNode(identity.self, to) || (to.port === 0 && to.unixPath !== "");
+  const onread = {
+    buffer: () => reader.room(),
+    callback: (bytes: number, into: Uint8Array) => {
+      channel.receive(Buffer.from(into.buffer, into.byteOffset, bytes));
+      return true;
+    },
+  };
+  const socket = connectSocket({
+    ...(overUnix ? { path: to.unixPath } : { port: to.port, host: to.host }),
+    onread,
+  });
+  const channel = new Channel(socket, to);
+  channel.listen(reader);
   channel.send([HELLO, PROTOCOL_VERSION, identity.token, endpointToTuple(identity.self)]);
   // A frame of its own: until the token has been shown, the other side takes small frames only.
-  channel.flush();
-  // A frame of its own: a stranger's frames are small.
   channel.flush();
   return channel;
 }

@@ -51,18 +51,29 @@ export const Local = {
   collectGarbage: 60,
 } as const;
 
-/** Raylet <-> raylet: objects travel in chunks. */
+/**
+ * Raylet <-> raylet: objects travel in chunks. All but `drop` go over connections of their own, dialled by the raylet that
+ * pulls; it chooses the upload's id.
+ */
 export const Transfer = {
-  /** [kind, requestId, key]. Answer: meta. */
+  /** puller -> source: [kind, uploadId, key, insists]. Answer: offer or absent. `insists`: do not send me elsewhere. */
   open: 30,
-  /** [kind, requestId, size or -1]. */
-  meta: 31,
-  /** [kind, requestId, key, offset, length]. Answer: chunk. */
+  /** source -> puller: [kind, uploadId, size, EndpointTuple[]]. The object is here, and on those nodes. */
+  offer: 31,
+  /** puller -> source: [kind, uploadId, offset, length]. Answer: chunk, in time; or the upload ends with moved or absent. */
   read: 32,
-  /** [kind, requestId, offset, blob]. An empty blob says that the object is gone. */
+  /** source -> puller: [kind, uploadId, offset], and the bytes as a blob. */
   chunk: 33,
-  /** [kind, key]. */
+  /** raylet -> raylet: [kind, key]. The object was freed. */
   drop: 34,
+  /** source -> puller: [kind, uploadId]. It is not here, or not any more. */
+  absent: 35,
+  /** source -> puller: [kind, uploadId]. You are in line; said again every few seconds. */
+  queued: 36,
+  /** source -> puller: [kind, uploadId, EndpointTuple]. Ask that node: it has got the object by now. */
+  moved: 37,
+  /** puller -> source: [kind, uploadId, complete]. Nothing more is wanted; `complete`: the whole object is here now. */
+  done: 38,
 } as const;
 
 /** Owner, worker, actor and borrower among themselves. */

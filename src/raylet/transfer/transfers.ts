@@ -1,179 +1,159 @@
 /**
- * Objects between nodes: this raylet pulls chunks from another's store into its own, and serves the chunks of its own.
- * One transfer per object however many ask; several chunks in flight; bytes are never decoded on the way.
+ * Objects between nodes, put together: this raylet pulls what its clients ask for, once however many ask, and serves what
+ * others pull from it. Bytes are never decoded on the way.
+ *
+ * A pull goes on when those who asked have gone: the copy is a secondary one, so the store takes it back when it is short.
  */
+import { existsSync } from "node:fs";
 import { type Endpoint, endpointFromTuple } from "../../core/base/endpoint.ts";
-import type { Channel } from "../../core/rpc/channel.ts";
+import type { Channel, Identity } from "../../core/rpc/channel.ts";
 import type { Message } from "../../core/rpc/frames.ts";
 import { Transfer } from "../../core/rpc/messages.ts";
-import type { ObjectStore, ObjectWriter } from "../../core/store/object-store.ts";
+import { type ObjectStore, STORE_KEY_BYTES } from "../../core/store/object-store.ts";
+import { PullAdmission } from "./admission.ts";
+import { DataLink, malformed } from "./data-link.ts";
+import { transferFaults } from "./faults.ts";
+import { Pull } from "./pull.ts";
+import { Uploads } from "./uploads.ts";
 
-const CHUNK_BYTES = 4 * 1024 * 1024;
-const CHUNKS_IN_FLIGHT_MAX = 4;
+/** Pulls under way take at most half of the room that is free, and an eighth of the store where it is full of copies. */
+const FREE_SHARE_MAX = 1 / 2;
+const CAPACITY_SHARE_MIN = 1 / 8;
 
-interface Pull {
-  readonly key: Buffer;
-  readonly channel: Channel;
-  readonly finish: (error: string | null) => void;
-  writer: ObjectWriter | undefined;
-  size: number;
-  /** First byte not asked for yet. */
-  next: number;
-  received: number;
+/** Since the raylet started. */
+export interface TransferCounts {
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+  /** Objects that came here whole. */
+  readonly pulledObjects: number;
+}
+
+export interface TransferParts {
+  readonly store: ObjectStore;
+  readonly identity: Identity;
+  /** The ordinary channel to another raylet. */
+  readonly channelTo: (node: Endpoint) => Channel;
+  readonly log: (line: string) => void;
 }
 
 export class Transfers {
-  readonly #store: ObjectStore;
-  readonly #channelTo: (node: Endpoint) => Channel;
-  readonly #running = new Map<string, Promise<string | null>>();
-  readonly #pulls = new Map<number, Pull>();
-  #nextRequest = 1;
+  readonly #parts: TransferParts;
+  readonly #uploads: Uploads;
+  readonly #admission: PullAdmission;
+  readonly #links = new Map<string, DataLink>();
+  readonly #pulls = new Map<string, { readonly pull: Pull; readonly result: Promise<string | null> }>();
+  #sentBytes = 0;
+  #receivedBytes = 0;
+  #pulledObjects = 0;
 
-  constructor(store: ObjectStore, channelTo: (node: Endpoint) => Channel) {
-    this.#store = store;
-    this.#channelTo = channelTo;
-  }
-
-  /** Brings an object here from the first of `sources` that has it. @returns null, or why that failed */
-  pull(key: Buffer, sources: readonly unknown[]): Promise<string | null> {
-    const id = key.toString("hex");
-    const running = this.#running.get(id);
-    if (running !== undefined) return running;
-    const pull = this.#pullFromAny(key, sources).finally(() => this.#running.delete(id));
-    this.#running.set(id, pull);
-    return pull;
-  }
-
-  /** Asks other nodes to drop their copies. */
-  drop(key: Buffer, nodes: readonly unknown[]): void {
-    for (const tuple of nodes) {
-      const node = endpointFromTuple(tuple);
-      if (node !== undefined) this.#channelTo(node).send([Transfer.drop, key]);
-    }
-  }
-
-  onMessage(channel: Channel, message: Message): void {
-    switch (message[0]) {
-      case Transfer.open: {
-        const [, requestId, key] = message as unknown as [number, number, Buffer];
-        channel.send([Transfer.meta, requestId, this.#store.sizeOf(key) ?? -1]);
-        break;
-      }
-      case Transfer.meta: {
-        const [, requestId, size] = message as unknown as [number, number, number];
-        this.#onMeta(requestId, size);
-        break;
-      }
-      case Transfer.read: {
-        const [, requestId, key, offset, length] = message as unknown as [
-          number,
-          number,
-          Buffer,
-          number,
-          number,
-        ];
-        const bytes =
-          this.#store.sizeOf(key) === undefined ? undefined : this.#store.readChunk(key, offset, length);
-        void channel.sendBlob([Transfer.chunk, requestId, offset], bytes ?? Buffer.alloc(0));
-        break;
-      }
-      case Transfer.chunk: {
-        const [, requestId, offset, bytes] = message as unknown as [number, number, number, Buffer];
-        this.#onChunk(requestId, offset, bytes);
-        break;
-      }
-      case Transfer.drop:
-        this.#store.delete(message[1] as Buffer);
-        break;
-    }
-  }
-
-  onChannelClosed(channel: Channel): void {
-    for (const [requestId, pull] of this.#pulls) {
-      if (pull.channel === channel)
-        this.#end(requestId, pull, "the connection to the node that holds it broke");
-    }
-  }
-
-  async #pullFromAny(key: Buffer, sources: readonly unknown[]): Promise<string | null> {
-    if (this.#store.contains(key)) return null;
-    let why = "no node holds a copy";
-    for (const tuple of sources) {
-      const node = endpointFromTuple(tuple);
-      if (node === undefined) continue;
-      const failed = await this.#pullFrom(key, node);
-      if (failed === null) return null;
-      why = `node ${node.nodeId}: ${failed}`;
-    }
-    return why;
-  }
-
-  #pullFrom(key: Buffer, node: Endpoint): Promise<string | null> {
-    const channel = this.#channelTo(node);
-    if (channel.closed) return Promise.resolve("the node does not answer");
-    return new Promise((finish) => {
-      const requestId = this.#nextRequest++;
-      this.#pulls.set(requestId, { key, channel, finish, writer: undefined, size: 0, next: 0, received: 0 });
-      channel.send([Transfer.open, requestId, key]);
+  constructor(parts: TransferParts) {
+    this.#parts = parts;
+    const { store, identity } = parts;
+    const onSent = (bytes: number) => {
+      this.#sentBytes += bytes;
+    };
+    this.#uploads = new Uploads(store, onSent, transferFaults(identity.self.nodeId));
+    this.#admission = new PullAdmission(() => {
+      const { capacityBytes, usedBytes } = store.stats();
+      // What is under way has its room already.
+      const freeBytes = capacityBytes - usedBytes + this.#admission.runningBytes;
+      return Math.max(freeBytes * FREE_SHARE_MAX, capacityBytes * CAPACITY_SHARE_MIN);
     });
   }
 
-  #onMeta(requestId: number, size: number): void {
-    const pull = this.#pulls.get(requestId);
-    if (pull === undefined) return;
-    if (size < 0) {
-      this.#end(requestId, pull, "the copy is gone there");
-      return;
+  get counts(): TransferCounts {
+    return {
+      sentBytes: this.#sentBytes,
+      receivedBytes: this.#receivedBytes,
+      pulledObjects: this.#pulledObjects,
+    };
+  }
+
+  /** Brings an object here from one of `sources`. @returns null, or why that failed */
+  pull(key: Buffer, sources: readonly unknown[]): Promise<string | null> {
+    const id = key.toString("hex");
+    const running = this.#pulls.get(id);
+    if (running !== undefined) {
+      running.pull.addSources(sources);
+      return running.result;
     }
+    const { store, identity } = this.#parts;
+    const pull = new Pull(key, {
+      store,
+      admission: this.#admission,
+      rules: { selfNodeId: identity.self.nodeId, isNear, random: Math.random },
+      linkTo: (node) => this.#linkTo(node),
+      onReceived: (bytes) => {
+        this.#receivedBytes += bytes;
+      },
+    });
+    pull.addSources(sources);
+    const result = pull.run().then((failed) => {
+      this.#pulls.delete(id);
+      if (failed === null) this.#pulledObjects += 1;
+      return failed;
+    });
+    this.#pulls.set(id, { pull, result });
+    return result;
+  }
+
+  /** An object is freed: drops the copy here, also one on its way, and has other nodes drop theirs. */
+  free(key: Buffer, nodes: readonly unknown[]): void {
+    this.#drop(key);
+    for (const tuple of nodes) {
+      const node = endpointFromTuple(tuple);
+      if (node !== undefined) this.#parts.channelTo(node).send([Transfer.drop, key]);
+    }
+  }
+
+  /** A message of another raylet. */
+  onMessage(channel: Channel, message: Message): void {
     try {
-      pull.writer = this.#store.create(pull.key, size, { secondary: true });
+      if (message[0] === Transfer.drop) {
+        const key = message[1];
+        if (!Buffer.isBuffer(key) || key.length !== STORE_KEY_BYTES)
+          throw malformed("dropped what is no key");
+        this.#drop(key);
+      } else {
+        this.#uploads.onMessage(channel, message);
+      }
     } catch (error) {
-      this.#end(requestId, pull, (error as Error).message);
-      return;
+      const { nodeId, host } = channel.peer;
+      this.#parts.log(`closed a connection of node ${nodeId} (${host}): ${(error as Error).message}`);
+      throw error;
     }
-    if (pull.writer === undefined) {
-      // Another way brought it here meanwhile.
-      this.#end(
-        requestId,
-        pull,
-        this.#store.contains(pull.key) ? null : "it is being written here by someone else",
-      );
-      return;
-    }
-    pull.size = size;
-    for (let i = 0; i < CHUNKS_IN_FLIGHT_MAX; i++) this.#askNext(requestId, pull);
-    if (size === 0) this.#seal(requestId, pull);
   }
 
-  #askNext(requestId: number, pull: Pull): void {
-    if (pull.next >= pull.size) return;
-    const length = Math.min(CHUNK_BYTES, pull.size - pull.next);
-    pull.channel.send([Transfer.read, requestId, pull.key, pull.next, length]);
-    pull.next += length;
+  onNodeGone(nodeId: string, reason: string): void {
+    this.#links.get(nodeId)?.destroy(reason);
+    this.#uploads.onNodeGone(nodeId);
   }
 
-  #onChunk(requestId: number, offset: number, bytes: Buffer): void {
-    const pull = this.#pulls.get(requestId);
-    if (pull?.writer === undefined) return;
-    if (bytes.length === 0 || offset + bytes.length > pull.size) {
-      this.#end(requestId, pull, "the copy vanished there while it was read");
-      return;
-    }
-    pull.writer.write(offset, bytes);
-    pull.received += bytes.length;
-    if (pull.received >= pull.size) this.#seal(requestId, pull);
-    else this.#askNext(requestId, pull);
+  close(): void {
+    for (const link of [...this.#links.values()]) link.destroy("this node is ending");
+    this.#uploads.close();
   }
 
-  #seal(requestId: number, pull: Pull): void {
-    pull.writer?.seal();
-    pull.writer = undefined;
-    this.#end(requestId, pull, null);
+  #drop(key: Buffer): void {
+    this.#pulls.get(key.toString("hex"))?.pull.free();
+    this.#parts.store.delete(key);
+    this.#uploads.forget(key);
   }
 
-  #end(requestId: number, pull: Pull, error: string | null): void {
-    this.#pulls.delete(requestId);
-    pull.writer?.abort();
-    pull.finish(error);
+  #linkTo(node: Endpoint): DataLink {
+    const known = this.#links.get(node.nodeId);
+    if (known !== undefined && !known.isClosed) return known;
+    const link = new DataLink(node, this.#parts.identity, (error) => {
+      if (this.#links.get(node.nodeId) === link) this.#links.delete(node.nodeId);
+      if (error !== undefined)
+        this.#parts.log(`connection for objects of node ${node.nodeId}: ${error.message}`);
+    });
+    this.#links.set(node.nodeId, link);
+    return link;
   }
+}
+
+/** Whether the node runs on this machine. */
+function isNear(node: Endpoint): boolean {
+  return node.unixPath !== "" && existsSync(node.unixPath);
 }

@@ -1,0 +1,45 @@
+/**
+ * Faults that tests provoke: what a network does to chunks now and then, at a moment of the test's choosing. The raylet
+ * reads TSRAY_TEST_TRANSFER once, when it starts.
+ *
+ *   damage:<n>        the first n chunks that this raylet sends arrive damaged
+ *   hold:<n>:<file>   at its n-th chunk it writes its node's id to the file and sends no more; where the file exists
+ *                     already, it goes on (so of several raylets one holds)
+ */
+import { writeFileSync } from "node:fs";
+
+export interface TransferFaults {
+  /** A chunk is about to leave. @returns the bytes to send in its place; a promise that never settles holds it back */
+  onSend(bytes: Uint8Array): Uint8Array | Promise<never>;
+}
+
+export function transferFaults(
+  nodeId: string,
+  spec = process.env.TSRAY_TEST_TRANSFER,
+): TransferFaults | undefined {
+  if (spec === undefined || spec === "") return undefined;
+  const [kind, count, file] = spec.split(":");
+  let sent = 0;
+  return {
+    onSend(bytes) {
+      sent += 1;
+      if (kind === "damage" && sent <= Number(count)) {
+        const damaged = Uint8Array.from(bytes);
+        damaged[damaged.length >> 1] = (damaged[damaged.length >> 1] as number) ^ 1;
+        return damaged;
+      }
+      if (kind === "hold" && sent === Number(count) && file !== undefined && writeFirst(file, nodeId))
+        return new Promise<never>(() => {});
+      return bytes;
+    },
+  };
+}
+
+function writeFirst(file: string, text: string): boolean {
+  try {
+    writeFileSync(file, text, { flag: "wx" });
+    return true;
+  } catch {
+    return false;
+  }
+}
