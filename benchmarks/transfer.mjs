@@ -4,14 +4,14 @@
 // that was never touched, is not counted.
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { free, get, init, put, remote, shutdown } from "tsray";
+import { free, get, init, remote, shutdown, wait } from "tsray";
 import { Cluster } from "tsray/testing";
 
 const ROUNDS = 5;
 const MB = 1e6;
-const STORE_BYTES = 3_000 * MB;
+const STORE_BYTES = 1_000 * MB;
 
-const make = remote((bytes) => ({ ref: put(new Uint8Array(bytes).fill(7)) }));
+const make = remote((bytes) => new Uint8Array(bytes).fill(7));
 const timeGet = remote(async ({ ref }) => {
   const startedMs = performance.now();
   const bytes = await get(ref);
@@ -37,7 +37,8 @@ for (const megabytes of [10, 100, 400]) {
   const rates = [];
   const used = { from: 0, to: 0 };
   for (let round = 0; round <= ROUNDS; round++) {
-    const { ref } = await make.options({ resources: { from: 1 } }).remote(megabytes * MB);
+    const ref = make.options({ resources: { from: 1 } }).remote(megabytes * MB);
+    await wait([ref]);
     const before = { from: cpuSeconds(from), to: cpuSeconds(to) };
     const ms = await timeGet.options({ resources: { to: 1 } }).remote({ ref });
     if (round > 0) {

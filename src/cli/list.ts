@@ -34,6 +34,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
       "total",
       "available",
       "store",
+      "transfers",
       "startedAt",
       "deathReason",
     ],

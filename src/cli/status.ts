@@ -30,6 +30,12 @@ interface NodeStatus {
   readonly total: Readonly<Record<string, number>>;
   readonly available: Readonly<Record<string, number>>;
   readonly store: { readonly kind: string; readonly usedBytes: number; readonly capacityBytes: number };
+  /** Objects that went from node to node, since the node started. */
+  readonly transfers: {
+    readonly sentBytes: number;
+    readonly receivedBytes: number;
+    readonly receivedObjects: number;
+  };
   readonly startedAt: string;
   readonly deathReason: string;
 }
@@ -90,6 +96,7 @@ export function describeNode(node: NodeInfo): NodeStatus {
     total: fromUnits(node.total?.amounts ?? {}),
     available: fromUnits(node.available?.amounts ?? {}),
     store: { kind: node.storeKind, usedBytes: node.storeUsedBytes, capacityBytes: node.storeCapacityBytes },
+    transfers: node.transfers ?? { sentBytes: 0, receivedBytes: 0, receivedObjects: 0 },
     startedAt: new Date(node.startedAtMs).toISOString(),
     deathReason: node.deathReason,
   };

@@ -212,12 +212,13 @@ class HeadSession implements RayletHeadLink {
     this.#logs = [];
     const endedProcessIds = this.#endedProcesses;
     this.#endedProcesses = [];
-    const { available, total, storeUsedBytes } = this.#raylet.describe();
+    const { available, total, storeUsedBytes, transfers } = this.#raylet.describe();
     this.#stream.write(
       this.#message({
         available,
         total,
         storeUsedBytes,
+        transfers,
         pending: this.#raylet.pending(),
         logs,
         endedProcessIds,
@@ -232,6 +233,7 @@ class HeadSession implements RayletHeadLink {
       total: undefined,
       pending: [],
       storeUsedBytes: 0,
+      transfers: undefined,
       logs: [],
       endedProcessIds: [],
       ...part,

@@ -621,6 +621,7 @@ export class Raylet {
       storeCapacityBytes: stats.capacityBytes,
       storeUsedBytes: stats.usedBytes,
       startedAtMs: this.#startedAtMs,
+      transfers: this.#transfers.counts,
     };
   }
 }

@@ -6,7 +6,7 @@
  */
 import { type Endpoint, endpointFromTuple } from "../../core/base/endpoint.ts";
 import { ObjectStoreFullError } from "../../core/base/errors.ts";
-import type { ObjectStore, ObjectWriter } from "../../core/store/object-store.ts";
+import type { ObjectStore } from "../../core/store/object-store.ts";
 import type { PullAdmission } from "./admission.ts";
 import { Attempt, type HalfMade, type Outcome } from "./attempt.ts";
 import { ChunkPlan } from "./chunk-plan.ts";
@@ -132,7 +132,7 @@ export class Pull {
         this.#object = {
           plan: new ChunkPlan(size, CHUNK_BYTES),
           writer,
-          memory: memoryOf(writer),
+          memory: writer.memory,
           onReceived,
         };
         return undefined;
@@ -143,8 +143,4 @@ export class Pull {
       await new Promise((resolve) => setTimeout(resolve, WRITER_POLL_MS));
     }
   }
-}
-
-function memoryOf(writer: ObjectWriter & { readonly memory?: Buffer | undefined }): Buffer | undefined {
-  return writer.memory;
 }

@@ -10,23 +10,16 @@ import type { Channel, Identity } from "../../core/rpc/channel.ts";
 import type { Message } from "../../core/rpc/frames.ts";
 import { Transfer } from "../../core/rpc/messages.ts";
 import { type ObjectStore, STORE_KEY_BYTES } from "../../core/store/object-store.ts";
+import type { TransferCounts } from "../../core/wire/gen/tsray/v1/common.ts";
 import { PullAdmission } from "./admission.ts";
 import { DataLink, malformed } from "./data-link.ts";
 import { transferFaults } from "./faults.ts";
 import { Pull } from "./pull.ts";
 import { Uploads } from "./uploads.ts";
 
-/** Pulls under way take at most half of the room that is free, and an eighth of the store where it is full of copies. */
+/** Pulls under way take at most half of the room that is free, and an eighth of a full store, which makes room by spilling. */
 const FREE_SHARE_MAX = 1 / 2;
 const CAPACITY_SHARE_MIN = 1 / 8;
-
-/** Since the raylet started. */
-export interface TransferCounts {
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
-  /** Objects that came here whole. */
-  readonly pulledObjects: number;
-}
 
 export interface TransferParts {
   readonly store: ObjectStore;
@@ -44,7 +37,7 @@ export class Transfers {
   readonly #pulls = new Map<string, { readonly pull: Pull; readonly result: Promise<string | null> }>();
   #sentBytes = 0;
   #receivedBytes = 0;
-  #pulledObjects = 0;
+  #receivedObjects = 0;
 
   constructor(parts: TransferParts) {
     this.#parts = parts;
@@ -54,18 +47,19 @@ export class Transfers {
     };
     this.#uploads = new Uploads(store, onSent, transferFaults(identity.self.nodeId));
     this.#admission = new PullAdmission(() => {
-      const { capacityBytes, usedBytes } = store.stats();
+      const { capacityBytes, usedBytes, evictableBytes } = store.stats();
       // What is under way has its room already.
-      const freeBytes = capacityBytes - usedBytes + this.#admission.runningBytes;
+      const freeBytes = capacityBytes - usedBytes + evictableBytes + this.#admission.runningBytes;
       return Math.max(freeBytes * FREE_SHARE_MAX, capacityBytes * CAPACITY_SHARE_MIN);
     });
   }
 
+  /** Since the raylet started. */
   get counts(): TransferCounts {
     return {
       sentBytes: this.#sentBytes,
       receivedBytes: this.#receivedBytes,
-      pulledObjects: this.#pulledObjects,
+      receivedObjects: this.#receivedObjects,
     };
   }
 
@@ -90,7 +84,7 @@ export class Transfers {
     pull.addSources(sources);
     const result = pull.run().then((failed) => {
       this.#pulls.delete(id);
-      if (failed === null) this.#pulledObjects += 1;
+      if (failed === null) this.#receivedObjects += 1;
       return failed;
     });
     this.#pulls.set(id, { pull, result });

@@ -286,7 +286,7 @@ export class Uploads {
     for (const upload of object.uploads) if (upload.state === "serving") return;
     object.view = undefined;
     object.checksums.clear();
-    release(this.#store, view);
+    this.#store.release(view);
   }
 
   #tellWaiting(): void {
@@ -321,8 +321,4 @@ function crcOf(bytes: Buffer): number {
 
 function isWhole(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function release(store: ObjectStore & { release?(view: Uint8Array): boolean }, view: Uint8Array): void {
-  store.release?.(view);
 }

@@ -83,11 +83,20 @@ export interface NodeInfo {
   storeCapacityBytes: number;
   storeUsedBytes: number;
   startedAtMs: number;
+  transfers: TransferCounts | undefined;
 }
 
 export interface NodeInfo_LabelsEntry {
   key: string;
   value: string;
+}
+
+/** Objects that went from node to node, since the raylet started. */
+export interface TransferCounts {
+  sentBytes: number;
+  receivedBytes: number;
+  /** whole */
+  receivedObjects: number;
 }
 
 export interface Empty {
@@ -613,6 +622,7 @@ function createBaseNodeInfo(): NodeInfo {
     storeCapacityBytes: 0,
     storeUsedBytes: 0,
     startedAtMs: 0,
+    transfers: undefined,
   };
 }
 
@@ -668,6 +678,9 @@ export const NodeInfo: MessageFns<NodeInfo> = {
     }
     if (message.startedAtMs !== 0) {
       writer.uint32(136).int64(message.startedAtMs);
+    }
+    if (message.transfers !== undefined) {
+      TransferCounts.encode(message.transfers, writer.uint32(146).fork()).join();
     }
     return writer;
   },
@@ -824,6 +837,14 @@ export const NodeInfo: MessageFns<NodeInfo> = {
             message.startedAtMs = longToNumber(reader.int64());
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.transfers = TransferCounts.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -872,6 +893,9 @@ export const NodeInfo: MessageFns<NodeInfo> = {
     message.storeCapacityBytes = object.storeCapacityBytes ?? 0;
     message.storeUsedBytes = object.storeUsedBytes ?? 0;
     message.startedAtMs = object.startedAtMs ?? 0;
+    message.transfers = (object.transfers !== undefined && object.transfers !== null)
+      ? TransferCounts.fromPartial(object.transfers)
+      : undefined;
     return message;
   },
 };
@@ -939,6 +963,85 @@ export const NodeInfo_LabelsEntry: MessageFns<NodeInfo_LabelsEntry> = {
     const message = createBaseNodeInfo_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseTransferCounts(): TransferCounts {
+  return { sentBytes: 0, receivedBytes: 0, receivedObjects: 0 };
+}
+
+export const TransferCounts: MessageFns<TransferCounts> = {
+  encode(message: TransferCounts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sentBytes !== 0) {
+      writer.uint32(8).int64(message.sentBytes);
+    }
+    if (message.receivedBytes !== 0) {
+      writer.uint32(16).int64(message.receivedBytes);
+    }
+    if (message.receivedObjects !== 0) {
+      writer.uint32(24).int64(message.receivedObjects);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TransferCounts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTransferCounts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sentBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.receivedBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.receivedObjects = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TransferCounts>, I>>(base?: I): TransferCounts {
+    return TransferCounts.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TransferCounts>, I>>(object: I): TransferCounts {
+    const message = createBaseTransferCounts();
+    message.sentBytes = object.sentBytes ?? 0;
+    message.receivedBytes = object.receivedBytes ?? 0;
+    message.receivedObjects = object.receivedObjects ?? 0;
     return message;
   },
 };

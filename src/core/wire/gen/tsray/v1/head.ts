@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Empty, Endpoint, JobConfig, NodeInfo, Resources, SchedulingStrategy } from "./common.ts";
+import { Empty, Endpoint, JobConfig, NodeInfo, Resources, SchedulingStrategy, TransferCounts } from "./common.ts";
 
 export const protobufPackage = "tsray.v1";
 
@@ -43,6 +43,7 @@ export interface NodeReport {
   logs: LogBatch[];
   /** workers of this node that ended since the last report; repeats are no-ops */
   endedProcessIds: string[];
+  transfers: TransferCounts | undefined;
 }
 
 /** Why tasks of one shape wait at a raylet. */
@@ -323,6 +324,7 @@ function createBaseNodeReport(): NodeReport {
     storeUsedBytes: 0,
     logs: [],
     endedProcessIds: [],
+    transfers: undefined,
   };
 }
 
@@ -348,6 +350,9 @@ export const NodeReport: MessageFns<NodeReport> = {
     }
     for (const v of message.endedProcessIds) {
       writer.uint32(58).string(v!);
+    }
+    if (message.transfers !== undefined) {
+      TransferCounts.encode(message.transfers, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -421,6 +426,14 @@ export const NodeReport: MessageFns<NodeReport> = {
             message.endedProcessIds.push(reader.string());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.transfers = TransferCounts.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -451,6 +464,9 @@ export const NodeReport: MessageFns<NodeReport> = {
     message.storeUsedBytes = object.storeUsedBytes ?? 0;
     message.logs = object.logs?.map((e) => LogBatch.fromPartial(e)) || [];
     message.endedProcessIds = object.endedProcessIds?.map((e) => e) || [];
+    message.transfers = (object.transfers !== undefined && object.transfers !== null)
+      ? TransferCounts.fromPartial(object.transfers)
+      : undefined;
     return message;
   },
 };
