@@ -185,6 +185,7 @@ export class Raylet {
       host,
       token,
       onPeer: (channel) => raylet.#onPeer(channel),
+      log: options.log,
     });
     if (options.embeddedJob !== undefined) raylet.#knowJob(options.embeddedJob);
     raylet.#idleTimer = setInterval(() => raylet.#reapIdleWorkers(), IDLE_CHECK_MS);

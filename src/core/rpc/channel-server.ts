@@ -27,11 +27,13 @@ export interface ListenOptions {
   readonly token: string;
   /** A peer has shown its token. Set `onMessage` here, before returning. */
   readonly onPeer: (channel: Channel) => void;
+  /** A connection was refused, or ended with an error: why, and whose it was. */
+  readonly log?: ((line: string) => void) | undefined;
 }
 
 /** @throws ClusterUnreachableError when an address cannot be bound */
 export async function listenForChannels(options: ListenOptions): Promise<ChannelServer> {
-  const { processId, nodeId, unixPath, host, token } = options;
+  const { processId, nodeId, unixPath, host, token, log } = options;
   const channels = new Set<Channel>();
   let unauthenticated = 0;
   let endpoint: Endpoint = { processId, nodeId, unixPath, host: host ?? "", port: 0, pid: process.pid };
@@ -51,7 +53,10 @@ export async function listenForChannels(options: ListenOptions): Promise<Channel
     };
     const timer = setTimeout(() => channel.destroy(), HELLO_TIMEOUT_MS);
     channels.add(channel);
-    channel.onClose(() => {
+    const from = socket.remoteAddress ?? "this machine";
+    channel.onClose((error) => {
+      if (error !== undefined)
+        log?.(`connection of ${channel.peer.processId || "a stranger"} (${from}): ${error.message}`);
       settle();
       channels.delete(channel);
     });
@@ -63,6 +68,7 @@ export async function listenForChannels(options: ListenOptions): Promise<Channel
       const answer = checkHello(message, (given) => tokensEqual(given, token));
       settle();
       if ("refused" in answer) {
+        log?.(`refused a connection (${from}): ${String(answer.refused[2])}`);
         channel.send(answer.refused);
         channel.close();
         return;

@@ -3,14 +3,14 @@
  * reads TSRAY_TEST_TRANSFER once, when it starts.
  *
  *   damage:<n>        the first n chunks that this raylet sends arrive damaged
- *   hold:<n>:<file>   at its n-th chunk it writes its node's id to the file and sends no more; where the file exists
- *                     already, it goes on (so of several raylets one holds)
+ *   hold:<n>:<file>   at the n-th chunk of an object it writes its node's id to the file and sends no more; where the file
+ *                     exists already, it goes on (so of several raylets one holds)
  */
 import { writeFileSync } from "node:fs";
 
 export interface TransferFaults {
-  /** A chunk is about to leave. @returns the bytes to send in its place; a promise that never settles holds it back */
-  onSend(bytes: Uint8Array): Uint8Array | Promise<never>;
+  /** The `nth` chunk of an object (from 1) is about to leave. @returns the bytes to send in its place; a promise that never settles holds it back */
+  onSend(bytes: Uint8Array, nth: number): Uint8Array | Promise<never>;
 }
 
 export function transferFaults(
@@ -21,14 +21,14 @@ export function transferFaults(
   const [kind, count, file] = spec.split(":");
   let sent = 0;
   return {
-    onSend(bytes) {
+    onSend(bytes, nth) {
       sent += 1;
       if (kind === "damage" && sent <= Number(count)) {
         const damaged = Uint8Array.from(bytes);
         damaged[damaged.length >> 1] = (damaged[damaged.length >> 1] as number) ^ 1;
         return damaged;
       }
-      if (kind === "hold" && sent === Number(count) && file !== undefined && writeFirst(file, nodeId))
+      if (kind === "hold" && nth === Number(count) && file !== undefined && writeFirst(file, nodeId))
         return new Promise<never>(() => {});
       return bytes;
     },

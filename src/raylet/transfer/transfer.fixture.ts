@@ -60,9 +60,10 @@ export class Node implements Disposable {
     const id = randomBytes(8).toString("hex");
     const dir = mkdtempSync(join(tmpdir(), "tst-"));
     let node: Node | undefined;
-    const server = await serve(id, dir, (channel) => {
+    const onPeer = (channel: Channel) => {
       channel.onMessage = (message) => node?.transfers.onMessage(channel, message);
-    });
+    };
+    const server = await serve(id, dir, onPeer, (line) => node?.log.push(line));
     node = new Node(id, dir, server, options);
     return node;
   }
@@ -134,9 +135,22 @@ export class Impostor implements Disposable {
   }
 }
 
-function serve(id: string, dir: string, onPeer: (channel: Channel) => void): Promise<ChannelServer> {
+function serve(
+  id: string,
+  dir: string,
+  onPeer: (channel: Channel) => void,
+  log?: (line: string) => void,
+): Promise<ChannelServer> {
   const unixPath = join(dir, "raylet.sock");
-  return listenForChannels({ processId: id, nodeId: id, unixPath, host: "127.0.0.1", token: TOKEN, onPeer });
+  return listenForChannels({
+    processId: id,
+    nodeId: id,
+    unixPath,
+    host: "127.0.0.1",
+    token: TOKEN,
+    onPeer,
+    log,
+  });
 }
 
 function filesAt(path: string, capacityBytes: number): OwnedObjectStore {

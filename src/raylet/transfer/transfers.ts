@@ -100,22 +100,18 @@ export class Transfers {
     }
   }
 
-  /** A message of another raylet. */
+  /**
+   * A message of another raylet.
+   * @throws ClusterUnreachableError for what no raylet of ours would send: the channel ends with it
+   */
   onMessage(channel: Channel, message: Message): void {
-    try {
-      if (message[0] === Transfer.drop) {
-        const key = message[1];
-        if (!Buffer.isBuffer(key) || key.length !== STORE_KEY_BYTES)
-          throw malformed("dropped what is no key");
-        this.#drop(key);
-      } else {
-        this.#uploads.onMessage(channel, message);
-      }
-    } catch (error) {
-      const { nodeId, host } = channel.peer;
-      this.#parts.log(`closed a connection of node ${nodeId} (${host}): ${(error as Error).message}`);
-      throw error;
+    if (message[0] !== Transfer.drop) {
+      this.#uploads.onMessage(channel, message);
+      return;
     }
+    const key = message[1];
+    if (!Buffer.isBuffer(key) || key.length !== STORE_KEY_BYTES) throw malformed("dropped what is no key");
+    this.#drop(key);
   }
 
   onNodeGone(nodeId: string, reason: string): void {

@@ -214,7 +214,8 @@ export class Uploads {
       object.sending += 1;
       const { offset, length } = chunk;
       const bytes = object.view.subarray(offset, offset + length);
-      const sent = this.#faults === undefined ? bytes : await this.#faults.onSend(bytes);
+      const sent =
+        this.#faults === undefined ? bytes : await this.#faults.onSend(bytes, offset / CHUNK_BYTES + 1);
       await connection.channel.sendBlob(
         [Transfer.chunk, upload.id, offset],
         sent,
