@@ -248,7 +248,7 @@ export class Runtime implements RuntimePort {
     if (!options.detached) {
       const entry = this.references.newOwned();
       client.handleEntry = entry;
-      this.references.watch(entry, this.#letGoLater(actorId));
+      this.references.onLastDrop(entry, this.#letGoLater(actorId));
     }
     this.#whenConnected((error) => {
       if (error !== undefined) client.refused(error);
@@ -420,7 +420,7 @@ export class Runtime implements RuntimePort {
 
   /** `getIfExists` found an actor that someone else made: this process does not own it. */
   #isAnother(client: ActorClient): void {
-    if (client.handleEntry?.remains !== undefined) client.handleEntry.remains.onFree = () => {};
+    if (client.handleEntry !== undefined) this.references.onLastDrop(client.handleEntry, () => {});
     client.handleEntry = undefined;
     client.creationHeld = undefined;
   }
@@ -532,6 +532,9 @@ export class Runtime implements RuntimePort {
       case Peer.unborrow:
         this.references.onUnborrow(channel, message[1] as number[]);
         break;
+      case Peer.copyAt:
+        this.references.onCopyAt(m[1], m[2] as unknown[]);
+        break;
       case Peer.cancelObject: {
         const entry = this.references.lookup(m[1]);
         if (entry !== undefined) this.cancelEntry(entry, m[2] === true, m[3] === true);
@@ -549,6 +552,7 @@ export class Runtime implements RuntimePort {
         connected?.link.channel.send([Local.tasks, message[1], connected.tasks.list(LISTED_ROWS_MAX)]);
         break;
       case Local.nodeDied:
+        this.references.onNodeDied(message[1] as string);
         connected?.tasks.onNodeDied(message[1] as string);
         break;
       case Local.notice:

@@ -63,7 +63,7 @@ export class Invoker {
     if (args[0] === 0) return args[1] as unknown[];
     const { objects, references } = this.#runtime;
     const [, packed, refs, packedSeq] = args;
-    const values = (await objects.materialisePayload(packed, owner.processId, packedSeq)) as unknown[];
+    const values = (await objects.materialisePayload(packed, owner, packedSeq)) as unknown[];
     await Promise.all(
       refs.map(async ([position, ref, known]) => {
         const entry = references.import(ref);

@@ -1,78 +1,120 @@
 /**
- * Has garbage collected when this process may be holding much of the node's store: refs and views are small to the
- * JavaScript heap, so on its own it would let go of them far too late. Counts bytes; never looks at objects.
+ * Has garbage collected where an object of the store may hang on it: refs and views are small to the JavaScript heap, so
+ * on its own it would let go of them far too late. Decides when; what is found dead is freed by whoever watched it.
+ *
+ * While anything is held there is a look every half second, unless nothing has run since the last one. Whoever fills the
+ * store faster than that has garbage collected inside its turn. Never takes more than about 2 % of the time.
  */
+import { performance } from "node:perf_hooks";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
+/** Not a round number: a timer of the user's that fires in the same turn each time would go unseen. */
+const LOOK_MS = 487;
+/** The next look comes no sooner than this many times what the last collection took. */
+const REST = 50;
 /** A process may take or pin this share of the store before it looks for what it no longer needs. */
 const SHARE = 1 / 16;
 const LIMIT_BYTES_MIN = 4 * 1024 * 1024;
 const LIMIT_BYTES_MAX = 256 * 1024 * 1024;
-/** Less than this is left to the heap's own collections. */
-const IDLE_BYTES_MIN = 1024 * 1024;
-const IDLE_MS = 250;
-/**
- * What is no longer used here keeps its object alive for about this long; where nothing happens, twice as long after
- * each look.
- */
-const HOLDING_MS = 1000;
-const HOLDING_MS_MAX = 30_000;
-/** A collection that takes longer than this is made half as often. */
+/** Above this share of the store every put looks, as far as the rests between collections allow. */
+const PRESSURE = 0.8;
+/** A collection that takes longer than this is made half as often for the sake of bytes. */
 const SLOW_MS = 50;
 
+export interface CollectorParts {
+  readonly storeBytes: number;
+  readonly usedBytes: () => number;
+  /** Whether an object lives, here or elsewhere, for the sake of something in this process. */
+  readonly isHolding: () => boolean;
+  /** Frees what the collection has found dead. */
+  readonly sweep: () => void;
+}
+
 export class Collector {
+  readonly #parts: CollectorParts;
   readonly #limitMax: number;
-  readonly #isHolding: () => boolean;
-  #holdingMs = HOLDING_MS;
   #limit: number;
+  /** Bytes stored or mapped since the last collection. */
   #bytes = 0;
+  /** Mapped views that have not been collected. */
+  #views = 0;
+  readonly #viewsGone = new FinalizationRegistry<undefined>(() => {
+    this.#views -= 1;
+  });
   #isScheduled = false;
   #timer: NodeJS.Timeout | undefined;
+  #restsUntilMs = 0;
+  /** Turns of the event loop at the last look. */
+  #turns = 0;
+  /** Something has run since the last collection. */
+  #isDirty = false;
 
-  /** @param isHolding whether an object lives, here or elsewhere, for the sake of something in this process */
-  constructor(storeBytes: number, isHolding: () => boolean) {
-    this.#isHolding = isHolding;
+  constructor(parts: CollectorParts) {
+    this.#parts = parts;
+    const { storeBytes } = parts;
     this.#limit = Math.min(LIMIT_BYTES_MAX, Math.max(LIMIT_BYTES_MIN, storeBytes * SHARE));
     this.#limitMax = Math.max(this.#limit, storeBytes / 4);
   }
 
-  /** An object of that size was stored or mapped by this process. */
-  note(bytes: number): void {
+  /** This process stored an object. Its garbage is found within the turn: a loop of puts may never end its own. */
+  notePut(bytes: number): void {
     this.#bytes += bytes;
-    if (this.#bytes >= this.#limit) this.soon();
-    else if (this.#bytes >= IDLE_BYTES_MIN) {
-      this.#timer ??= setTimeout(() => this.#collect(), IDLE_MS).unref();
-    }
+    if (this.#bytes >= this.#limit || this.#isUnderPressure()) this.now();
+    else this.look();
   }
 
-  /** Something that may have held an object is over: a call, a ref that arrived, a borrower that let go. */
-  noteChange(): void {
-    this.#holdingMs = HOLDING_MS;
-    this.#lookLater();
+  /** An object's memory is in use by this process until the view is collected. */
+  noteView(view: Uint8Array): void {
+    this.#views += 1;
+    this.#viewsGone.register(view.buffer, undefined);
+    this.#bytes += view.byteLength;
+    if (this.#bytes >= this.#limit) this.#soon();
+    else this.look();
+  }
+
+  /** Something is held, or was let go: there is a look within half a second, and more while anything is held. */
+  look(): void {
+    this.#timer ??= setTimeout(() => this.#look(), LOOK_MS).unref();
+  }
+
+  /** Collects at once. */
+  now(): void {
+    this.#bytes = 0;
+    this.#isDirty = false;
+    const startedMs = performance.now();
+    collectGarbage();
+    const endedMs = performance.now();
+    if (endedMs - startedMs > SLOW_MS) this.#limit = Math.min(this.#limit * 2, this.#limitMax);
+    this.#restsUntilMs = endedMs + REST * (endedMs - startedMs);
+    this.#parts.sweep();
+    this.look();
   }
 
   /** Collects when the code that runs now has returned: what it still has on its stack would be kept. */
-  soon(): void {
+  #soon(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => this.#collect()).unref();
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.now();
+    }).unref();
   }
 
-  #collect(): void {
-    clearTimeout(this.#timer);
+  #look(): void {
     this.#timer = undefined;
-    this.#isScheduled = false;
-    this.#bytes = 0;
-    const startedMs = performance.now();
-    collectGarbage();
-    if (performance.now() - startedMs > SLOW_MS) this.#limit = Math.min(this.#limit * 2, this.#limitMax);
-    this.#holdingMs = Math.min(this.#holdingMs * 2, HOLDING_MS_MAX);
-    this.#lookLater();
+    const turns = performance.nodeTiming.uvMetricsInfo.loopCount;
+    // One turn is this timer's own.
+    this.#isDirty ||= turns > this.#turns + 1;
+    this.#turns = turns;
+    if (this.#isDirty && performance.now() >= this.#restsUntilMs) this.now();
+    else if (this.#views > 0 || this.#parts.isHolding()) this.look();
   }
 
-  #lookLater(): void {
-    if (this.#isHolding()) this.#timer ??= setTimeout(() => this.#collect(), this.#holdingMs).unref();
+  #isUnderPressure(): boolean {
+    return (
+      performance.now() >= this.#restsUntilMs && this.#parts.usedBytes() > this.#parts.storeBytes * PRESSURE
+    );
   }
 }
 

@@ -6,20 +6,35 @@
  * (borrowed); see reference-table.ts. So a task with a small result costs no registration at all.
  */
 import type { Endpoint } from "../base/endpoint.ts";
+import type { Channel } from "../rpc/channel.ts";
 import type { Payload } from "../rpc/messages.ts";
+import { BorrowedObject, OwnedObject } from "./reference-machine.ts";
 
 /** Anything that keeps entries alive while it is alive itself. */
 export type Held = readonly object[];
 
-/** What outlives a collected entry for the moment that it takes to tidy up after it. */
-export interface Remains {
-  readonly owner: Endpoint;
-  readonly seq: number;
-  readonly owned: boolean;
-  /** Raylets whose stores hold copies. */
-  copies: readonly unknown[] | undefined;
-  /** Called instead, where the entry stands for something other than a value (an actor's handle). */
+/** What outlives a collected entry of this process: what is counted, and how to find the entry while it is alive. */
+export class OwnedRecord extends OwnedObject<Channel> {
+  /** Set once the ref was sent away and so may come back. */
+  weak: WeakRef<ObjectEntry> | undefined;
+  /** The entry itself, while others hold the object. */
+  kept: ObjectEntry | undefined;
+  /** Tells at once after a collection; undefined without the native addon. */
+  death: DeathWatch | undefined;
+  /** Called instead of freeing copies, where the entry stands for something other than a value (an actor's handle). */
   onFree: (() => void) | undefined;
+}
+
+/** The same for an entry of another process's object. */
+export class BorrowedRecord extends BorrowedObject<Endpoint> {
+  weak: WeakRef<ObjectEntry> | undefined;
+  /** The entry itself, in the turn in which it arrived. */
+  fresh: ObjectEntry | undefined;
+}
+
+/** Whether what it was made for is still reachable. */
+export interface DeathWatch {
+  isAlive(): boolean;
 }
 
 export class ObjectEntry {
@@ -34,12 +49,10 @@ export class ObjectEntry {
   held: Held | undefined;
   /** The task that makes it, for cancel, and for making it again (lineage). */
   task: object | undefined;
-  /** Borrowed: settled once the owner counts this process. */
-  registered: Promise<void> | undefined;
   /** Borrowed: the owner has been asked for the value. */
   asked = false;
-  /** What to tidy up when the entry is collected; set while reference-table.ts watches it. */
-  remains: Remains | undefined;
+  /** What is counted; undefined for what lies in no store and never left this process. */
+  record: OwnedRecord | BorrowedRecord | undefined;
   /** Times the object was made again after its copies were lost. */
   reconstructions = 0;
   #waiters: (() => void)[] | undefined;

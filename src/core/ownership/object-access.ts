@@ -3,7 +3,8 @@
  * value again (memory, the node's store, or a pull through the raylet). Serves steps 2 and 8 of the main path.
  */
 
-import { ObjectLostError, OwnerDiedError, SerializationError } from "../base/errors.ts";
+import type { Endpoint } from "../base/endpoint.ts";
+import { ObjectLostError, ObjectStoreFullError, OwnerDiedError, SerializationError } from "../base/errors.ts";
 import { objectIdOf, objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { Local, type Payload, PayloadKind, Peer, type RefTuple } from "../rpc/messages.ts";
@@ -11,8 +12,9 @@ import type { ValueCodec } from "../serialize/codec.ts";
 import { fromBytes, layoutOf, toBytes } from "../serialize/layout.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { Collector } from "./collector.ts";
-import type { ObjectEntry } from "./entries.ts";
+import { type ObjectEntry, OwnedRecord } from "./entries.ts";
 import type { RayletLink } from "./raylet-link.ts";
+import type { NodeTuple } from "./reference-machine.ts";
 import type { ReferenceTable } from "./reference-table.ts";
 
 /** Values up to this size travel with the call; larger ones lie in the node's store. */
@@ -32,7 +34,7 @@ export interface ObjectAccessParts {
   readonly store: ObjectStore;
   readonly raylet: RayletLink;
   /** The raylet's endpoint: where objects stored here can be pulled from. */
-  readonly rayletTuple: readonly unknown[];
+  readonly rayletTuple: NodeTuple;
   readonly channelTo: (owner: ObjectEntry["owner"]) => Channel;
   /** The entry of a handle (ObjectRef or ActorHandle) that the codec met; undefined = not counted. */
   readonly entryOfHandle: (handle: object) => ObjectEntry | undefined;
@@ -48,8 +50,14 @@ export class ObjectAccess {
 
   constructor(parts: ObjectAccessParts) {
     this.#parts = parts;
-    this.#collector = new Collector(parts.store.stats().capacityBytes, () => parts.references.isHolding);
-    parts.references.onChange = () => this.#collector.noteChange();
+    const { store, references } = parts;
+    this.#collector = new Collector({
+      storeBytes: store.stats().capacityBytes,
+      usedBytes: () => store.stats().usedBytes,
+      isHolding: () => references.isHolding,
+      sweep: () => references.sweep(),
+    });
+    references.onChange = () => this.#collector.look();
   }
 
   /**
@@ -64,13 +72,16 @@ export class ObjectAccess {
     if (encoded.byteLength <= INLINE_BYTES_MAX)
       return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
     const { size, segments } = layoutOf(encoded);
+    const key = objectKey(ownerId, seq);
     try {
-      this.#parts.store.put(objectKey(ownerId, seq), size, segments);
+      this.#parts.store.put(key, size, segments);
     } catch (error) {
-      this.#collector.soon();
-      throw error;
+      // Room may be taken by what nobody uses any more.
+      if (!(error instanceof ObjectStoreFullError)) throw error;
+      this.#collector.now();
+      this.#parts.store.put(key, size, segments);
     }
-    this.#collector.note(size);
+    this.#collector.notePut(size);
     return { payload: [PayloadKind.stored, size, [this.#parts.rayletTuple], refs], held };
   }
 
@@ -106,15 +117,15 @@ export class ObjectAccess {
 
   /** Settles an owned entry; copies in stores are freed with it. */
   settle(entry: ObjectEntry, payload: Payload): void {
-    if (payload[0] === PayloadKind.stored) this.#parts.references.watch(entry).copies = payload[2];
+    if (payload[0] === PayloadKind.stored) this.#parts.references.stored(entry, payload[2]);
     entry.settle(payload);
   }
 
   /** Refs inside a payload that arrived become entries held by the one they are in. */
-  hold(refs: readonly RefTuple[] | null): readonly ObjectEntry[] | undefined {
+  hold(refs: readonly RefTuple[] | null, container?: ObjectEntry): readonly ObjectEntry[] | undefined {
     return refs === null || refs.length === 0
       ? undefined
-      : refs.map((ref) => this.#parts.references.import(ref));
+      : refs.map((ref) => this.#parts.references.import(ref, container));
   }
 
   /** Makes sure the entry's payload is on its way: asks the owner of a borrowed one. */
@@ -146,8 +157,7 @@ export class ObjectAccess {
       if (entry.payload === undefined) await this.ready(entry);
       const payload = entry.payload as Payload;
       if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
-      const key = objectKey(entry.owner.processId, entry.seq);
-      const found = await this.#fetch(key, payload[2]);
+      const found = await this.#fetch(entry.owner, entry.seq, payload[2]);
       if (typeof found !== "string") return this.#decode(found);
       if (attempt >= PULL_ATTEMPTS_MAX) throw this.lostError(entry, found);
       this.#recover(entry, payload, found);
@@ -165,13 +175,12 @@ export class ObjectAccess {
   }
 
   /** A stored payload's value under a key of the caller's (packed arguments). */
-  async materialisePayload(payload: Payload, ownerId: string, seq: number): Promise<unknown> {
+  async materialisePayload(payload: Payload, owner: Endpoint, seq: number): Promise<unknown> {
     if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
-    const found = await this.#fetch(objectKey(ownerId, seq), payload[2]);
+    const found = await this.#fetch(owner, seq, payload[2]);
     if (typeof found === "string") {
-      throw new ObjectLostError(`object ${objectIdOf(ownerId, seq)} is lost: ${found}`, {
-        objectId: objectIdOf(ownerId, seq),
-      });
+      const objectId = objectIdOf(owner.processId, seq);
+      throw new ObjectLostError(`object ${objectId} is lost: ${found}`, { objectId });
     }
     return this.#decode(found);
   }
@@ -183,22 +192,21 @@ export class ObjectAccess {
 
   /** A call that may have held objects is over. */
   noteCallEnded(): void {
-    this.#collector.noteChange();
+    this.#collector.look();
   }
 
   /** Drops the local copy here and has the raylet drop the others. */
-  freeCopies(key: Buffer, copies: readonly unknown[]): void {
+  freeCopies(key: Buffer, copies: readonly NodeTuple[]): void {
     this.#parts.store.delete(key);
-    const own = (this.#parts.rayletTuple as unknown[])[0];
-    const others = copies.filter((tuple) => (tuple as unknown[])[0] !== own);
+    const others = this.#elsewhere(copies);
     if (others.length > 0 && !this.#parts.raylet.channel.closed)
       this.#parts.raylet.channel.send([Local.dropCopies, key, others]);
   }
 
   /** Frees an entry's copies although refs to it are left. */
-  freeEntry(entry: ObjectEntry, copies: readonly unknown[]): void {
+  freeEntry(entry: ObjectEntry, copies: readonly NodeTuple[]): void {
     this.freeCopies(objectKey(entry.owner.processId, entry.seq), copies);
-    if (entry.remains !== undefined) entry.remains.copies = undefined;
+    if (entry.record instanceof OwnedRecord) entry.record.copies = undefined;
   }
 
   // --- messages between owners and borrowers ---
@@ -223,7 +231,7 @@ export class ObjectAccess {
     this.#asked.delete(requestId);
     if (entry === undefined) return;
     if (payload[0] === PayloadKind.bytes || payload[0] === PayloadKind.stored) {
-      entry.held = this.hold(payload[0] === PayloadKind.bytes ? payload[2] : payload[3]);
+      entry.held = this.hold(payload[0] === PayloadKind.bytes ? payload[2] : payload[3], entry);
     }
     entry.settle(payload);
   }
@@ -231,7 +239,7 @@ export class ObjectAccess {
   async #checkCopies(entry: ObjectEntry): Promise<void> {
     const payload = entry.payload;
     if (payload === undefined || payload[0] !== PayloadKind.stored) return;
-    const found = await this.#fetch(objectKey(entry.owner.processId, entry.seq), payload[2]);
+    const found = await this.#fetch(entry.owner, entry.seq, payload[2]);
     if (typeof found === "string" && entry.payload === payload) this.#recover(entry, payload, found);
   }
 
@@ -253,21 +261,36 @@ export class ObjectAccess {
   }
 
   /** @returns the sealed bytes, or why they could not be had */
-  async #fetch(key: Buffer, nodes: readonly unknown[]): Promise<Buffer | string> {
-    const { raylet, rayletTuple } = this.#parts;
+  async #fetch(owner: Endpoint, seq: number, copies: readonly NodeTuple[]): Promise<Buffer | string> {
+    const key = objectKey(owner.processId, seq);
     const here = this.#map(key);
     if (here !== undefined) return here;
-    const own = rayletTuple[0];
-    const others = nodes.filter((tuple) => (tuple as unknown[])[0] !== own);
-    if (others.length === 0) return "its only copy, on this node, is gone";
-    const failed = await raylet.pull(key, others);
+    const others = this.#elsewhere(copies);
+    if (others.length === 0) {
+      return copies.length === 0
+        ? "every node that held a copy is gone"
+        : "its only copy, on this node, is gone";
+    }
+    const failed = await this.#parts.raylet.pull(key, others);
     if (failed !== null) return failed;
+    this.#tellOfCopy(owner, seq);
     return this.#map(key) ?? "its copy was evicted before it could be read";
+  }
+
+  /** This node has a copy now: whoever frees the object must know, and later readers may come here for it. */
+  #tellOfCopy(owner: Endpoint, seq: number): void {
+    const { references, rayletTuple, channelTo } = this.#parts;
+    if (owner.processId === references.self.processId) references.onCopyAt(seq, rayletTuple);
+    else channelTo(owner).send([Peer.copyAt, seq, rayletTuple]);
+  }
+
+  #elsewhere(copies: readonly NodeTuple[]): readonly NodeTuple[] {
+    return copies.filter((node) => node[0] !== this.#parts.rayletTuple[0]);
   }
 
   #map(key: Buffer): Buffer | undefined {
     const bytes = this.#parts.store.get(key);
-    if (bytes !== undefined) this.#collector.note(bytes.byteLength);
+    if (bytes !== undefined) this.#collector.noteView(bytes);
     return bytes;
   }
 

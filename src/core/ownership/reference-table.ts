@@ -1,7 +1,7 @@
 /**
- * Who holds what: owner-based reference counting over JavaScript's own reachability.
+ * Who holds what: binds the rules of reference-machine.ts to JavaScript's own reachability and to the channels.
  *
- * An owned entry that was sent away or lies in a store is watched: while a borrower counts on it, it is kept in `lent`;
+ * An owned entry that was sent away or lies in a store is watched: while a borrower counts on it, its record keeps it;
  * when nothing reaches it any more, its copies are freed. A borrowed entry is watched from the start: its owner counts
  * this process until it is collected here. Never looks at values.
  */
@@ -10,52 +10,44 @@ import { SerializationError } from "../base/errors.ts";
 import { objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { Peer, type RefTuple } from "../rpc/messages.ts";
-import { ObjectEntry, type Remains } from "./entries.ts";
+import { loadNative } from "../store/native.ts";
+import { BorrowedRecord, type DeathWatch, ObjectEntry, OwnedRecord } from "./entries.ts";
+import { type NodeTuple, type ReferenceEffects, ReferenceMachine } from "./reference-machine.ts";
 
 /** What the table needs of the rest of the process. */
-export interface ReferenceEffects {
+export interface ReferenceTableParts {
   /** The channel to an owner. */
   channelTo(owner: Endpoint): Channel;
   /** Frees the copies of an object that nobody can reach any more. */
-  freeCopies(key: Buffer, copies: readonly unknown[]): void;
+  freeCopies(key: Buffer, copies: readonly NodeTuple[]): void;
   /** Settles an entry with ObjectLostError: its object was freed before the ref came back. */
   markLost(entry: ObjectEntry): void;
 }
 
-interface Lent {
-  readonly entry: ObjectEntry;
-  /** How often each borrower has said that it holds the object. */
-  readonly borrowers: Map<Channel, number>;
-}
-
-/** Refs of one owner that arrived in one turn. */
-interface BorrowBatch {
-  readonly seqs: number[];
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-}
+type WatchDeath = (target: object) => DeathWatch;
 
 export class ReferenceTable {
   /** This process; its sockets are filled in when it connects, before the first ref leaves. */
   readonly self: Endpoint;
-  readonly #effects: ReferenceEffects;
+  readonly #parts: ReferenceTableParts;
+  readonly #machine: ReferenceMachine<Endpoint, Channel>;
   /** Told when a foreign ref arrives, and when the last borrower of an own one lets go: garbage may matter to others. */
   onChange: () => void = () => {};
   #selfTuple: readonly unknown[] | undefined;
   #nextSeq = 1;
-  /** Owned entries that others may ask for. */
-  readonly #owned = new Map<number, WeakRef<ObjectEntry>>();
-  readonly #lent = new Map<number, Lent>();
-  /** Borrowed entries by owner and number. */
-  readonly #borrowed = new Map<string, WeakRef<ObjectEntry>>();
-  readonly #collected = new FinalizationRegistry<Remains>((remains) => this.#onCollected(remains));
-  #nextRequest = 1;
-  readonly #borrowReplies = new Map<number, BorrowBatch & { readonly channel: Channel }>();
-  readonly #pendingBorrows = new Map<string, BorrowBatch>();
+  readonly #collected = new FinalizationRegistry<OwnedRecord | BorrowedRecord>((record) =>
+    this.#onCollected(record),
+  );
+  /** Own objects whose death the addon can tell without waiting for the end of the turn. */
+  readonly #deathWatched = new Set<OwnedRecord>();
+  #watchDeath: WatchDeath | null | undefined;
+  /** What arrived in this turn. */
+  #fresh: BorrowedRecord[] = [];
 
-  constructor(self: Endpoint, effects: ReferenceEffects) {
+  constructor(self: Endpoint, parts: ReferenceTableParts) {
     this.self = self;
-    this.#effects = effects;
+    this.#parts = parts;
+    this.#machine = new ReferenceMachine<Endpoint, Channel>(this.#effects());
   }
 
   /** A new object of this process. */
@@ -70,168 +62,188 @@ export class ReferenceTable {
 
   /** Whether an object lives for the sake of something in this process: refs to others' objects, or watched ones of its own. */
   get isHolding(): boolean {
-    return this.#borrowed.size > 0 || this.#owned.size > 0;
+    return this.#machine.isHolding;
   }
 
   /** How many objects of this process others hold. */
   get lentCount(): number {
-    return this.#lent.size;
+    return this.#machine.lentCount;
   }
 
-  /** Watches an owned entry's collection, so that its copies are freed (or `onFree` called) with its last ref. */
-  watch(entry: ObjectEntry, onFree?: () => void): Remains {
-    if (entry.remains === undefined) {
-      const remains: Remains = {
-        owner: entry.owner,
-        seq: entry.seq,
-        owned: entry.owned,
-        copies: undefined,
-        onFree,
-      };
-      entry.remains = remains;
-      this.#collected.register(entry, remains);
-      if (entry.owned) this.#owned.set(entry.seq, new WeakRef(entry));
-    } else if (onFree !== undefined) {
-      entry.remains.onFree = onFree;
-    }
-    return entry.remains;
+  /** An owned entry lies in these nodes' stores: its copies are freed with its last ref. */
+  stored(entry: ObjectEntry, copies: NodeTuple[]): void {
+    this.#machine.stored(this.#watch(entry), copies);
+  }
+
+  /** Has `onFree` called when the last ref to an owned entry is gone. */
+  onLastDrop(entry: ObjectEntry, onFree: () => void): void {
+    this.#watch(entry).onFree = onFree;
   }
 
   /** The wire form of a ref that leaves this process. */
   export(entry: ObjectEntry): RefTuple {
     if (!entry.owned) return [endpointToTuple(entry.owner), entry.seq];
-    this.watch(entry);
+    this.#watch(entry).weak ??= new WeakRef(entry);
     this.#selfTuple ??= endpointToTuple(this.self);
     return [this.#selfTuple, entry.seq];
   }
 
   /**
-   * The entry behind a ref that arrived. A foreign one counts as borrowed from now on: `entry.registered` settles once
-   * its owner knows, and whoever passed it must hold it until then.
+   * The entry behind a ref that arrived. A foreign one counts as borrowed from now on, and whoever passed it must hold it
+   * until its owner knows ({@link borrowsSettled}).
+   * @param container the entry in whose value it arrived, where that is what holds it until then
    * @throws SerializationError when it is no ref
    */
-  import(tuple: unknown): ObjectEntry {
+  import(tuple: unknown, container?: ObjectEntry): ObjectEntry {
     const [ownerTuple, seq] = Array.isArray(tuple) ? (tuple as unknown[]) : [];
-    const owner = endpointFromTuple(ownerTuple);
-    if (owner === undefined || typeof seq !== "number")
+    const ownerId = Array.isArray(ownerTuple) ? (ownerTuple[0] as unknown) : undefined;
+    if (typeof ownerId !== "string" || typeof seq !== "number")
       throw new SerializationError("a ref that arrived is malformed");
-    if (owner.processId === this.self.processId) {
-      const known = this.#owned.get(seq)?.deref();
-      if (known !== undefined) return known;
-      const gone = new ObjectEntry(this.self, seq, true);
-      this.#effects.markLost(gone);
-      return gone;
-    }
-    const id = `${owner.processId}:${seq}`;
-    const known = this.#borrowed.get(id)?.deref();
-    if (known !== undefined) return known;
-    const entry = new ObjectEntry(owner, seq, false);
-    this.#borrowed.set(id, new WeakRef(entry));
-    this.watch(entry);
-    this.onChange();
-    entry.registered = this.#borrow(owner, seq).then(() => {
-      entry.registered = undefined;
-    });
-    return entry;
+    if (ownerId === this.self.processId) return this.lookup(seq) ?? this.#lost(seq);
+    const known = this.#machine.borrowed(ownerId, seq) as BorrowedRecord | undefined;
+    const alive = known?.fresh ?? known?.weak?.deref();
+    if (alive !== undefined) return alive;
+    const owner = this.#machine.lender(ownerId) ?? endpointFromTuple(ownerTuple);
+    if (owner === undefined) throw new SerializationError("a ref that arrived is malformed");
+    return this.#borrow(owner, seq, container);
   }
 
-  /** The owned entry of that number, if anything still reaches it. */
+  /** The owned entry of that number, if it was ever sent away and anything still reaches it. */
   lookup(seq: number): ObjectEntry | undefined {
-    return this.#lent.get(seq)?.entry ?? this.#owned.get(seq)?.deref();
+    const record = this.#machine.owned(seq) as OwnedRecord | undefined;
+    return record?.kept ?? record?.weak?.deref();
   }
 
   /** Resolves when every owner knows of the refs that have arrived so far; undefined when they all do already. */
   borrowsSettled(): Promise<void> | undefined {
-    if (this.#pendingBorrows.size === 0 && this.#borrowReplies.size === 0) return undefined;
-    const waits = [...this.#pendingBorrows.values(), ...this.#borrowReplies.values()].map((b) => b.promise);
-    return Promise.all(waits).then(() => {});
+    let resolve = () => {};
+    const isPending = this.#machine.onceRegistered(() => resolve());
+    if (!isPending) return undefined;
+    return new Promise((r) => {
+      resolve = r;
+    });
   }
 
-  // --- messages of the borrow protocol ---
+  /** Frees, after a collection, what nothing reaches any more, without waiting for the end of the turn. */
+  sweep(): void {
+    for (const record of this.#deathWatched) if (record.death?.isAlive() === false) this.#onCollected(record);
+  }
+
+  // --- messages ---
 
   onBorrow(from: Channel, requestId: number, seqs: readonly number[]): void {
-    for (const seq of seqs) {
-      const entry = this.lookup(seq);
-      if (entry === undefined) continue;
-      let lent = this.#lent.get(seq);
-      if (lent === undefined) {
-        lent = { entry, borrowers: new Map() };
-        this.#lent.set(seq, lent);
-      }
-      lent.borrowers.set(from, (lent.borrowers.get(from) ?? 0) + 1);
-    }
-    from.send([Peer.borrowed, requestId]);
+    this.#machine.onBorrow(from, requestId, seqs);
   }
 
   onBorrowed(requestId: number): void {
-    this.#borrowReplies.get(requestId)?.resolve();
-    this.#borrowReplies.delete(requestId);
+    this.#machine.onBorrowed(requestId);
   }
 
   onUnborrow(from: Channel, seqs: readonly number[]): void {
-    for (const seq of seqs) this.#giveUp(seq, from, 1);
+    this.#machine.onUnborrow(from, seqs);
   }
 
-  /** A process is gone: it borrows nothing any more, and nothing it owed will come. */
+  /** A node pulled a copy of an object of this process. */
+  onCopyAt(seq: number, node: NodeTuple): void {
+    this.#machine.copyAt(seq, node);
+  }
+
+  /** A process is gone. */
   onPeerClosed(channel: Channel): void {
-    for (const [seq, lent] of this.#lent) {
-      if (lent.borrowers.has(channel)) this.#giveUp(seq, channel, Number.POSITIVE_INFINITY);
-    }
-    for (const [requestId, waiting] of this.#borrowReplies) {
-      if (waiting.channel !== channel) continue;
-      waiting.resolve();
-      this.#borrowReplies.delete(requestId);
-    }
+    this.#machine.peerGone(channel);
   }
 
-  #giveUp(seq: number, from: Channel, times: number): void {
-    const lent = this.#lent.get(seq);
-    const held = lent?.borrowers.get(from);
-    if (lent === undefined || held === undefined) return;
-    if (held > times) lent.borrowers.set(from, held - times);
-    else lent.borrowers.delete(from);
-    if (lent.borrowers.size > 0) return;
-    this.#lent.delete(seq);
+  onNodeDied(nodeId: string): void {
+    this.#machine.nodeGone(nodeId);
+  }
+
+  // --- helpers ---
+
+  #effects(): ReferenceEffects<Endpoint, Channel> {
+    return {
+      flushSoon: () => queueMicrotask(() => this.#machine.flush()),
+      borrow: (owner, requestId, seqs) => {
+        const channel = this.#parts.channelTo(owner);
+        if (channel.closed) return undefined;
+        channel.send([Peer.borrow, requestId, seqs]);
+        return channel;
+      },
+      unborrow: (owner, seqs) => this.#parts.channelTo(owner).send([Peer.unborrow, seqs]),
+      acknowledge: (to, requestId) => to.send([Peer.borrowed, requestId]),
+      keep: (object) => {
+        const record = object as OwnedRecord;
+        record.kept = record.weak?.deref();
+        return record.kept !== undefined;
+      },
+      letGo: (object) => {
+        (object as OwnedRecord).kept = undefined;
+        this.onChange();
+      },
+      free: (object) => {
+        const { onFree, copies, seq } = object as OwnedRecord;
+        if (onFree !== undefined) onFree();
+        else if (copies !== undefined) this.#parts.freeCopies(objectKey(this.self.processId, seq), copies);
+      },
+      dropCopy: (seq, node) => this.#parts.freeCopies(objectKey(this.self.processId, seq), [node]),
+    };
+  }
+
+  #watch(entry: ObjectEntry): OwnedRecord {
+    if (entry.record !== undefined) return entry.record as OwnedRecord;
+    const record = new OwnedRecord(entry.seq);
+    entry.record = record;
+    this.#machine.own(record);
+    this.#collected.register(entry, record);
+    if (this.#watchDeath === undefined) this.#watchDeath = nativeDeathWatch();
+    if (this.#watchDeath !== null) {
+      record.death = this.#watchDeath(entry);
+      this.#deathWatched.add(record);
+    }
+    return record;
+  }
+
+  #borrow(owner: Endpoint, seq: number, container: ObjectEntry | undefined): ObjectEntry {
+    const holder = container?.record instanceof BorrowedRecord ? container.record : undefined;
+    const record = new BorrowedRecord(owner, seq, holder);
+    const entry = new ObjectEntry(owner, seq, false);
+    entry.record = record;
+    record.fresh = entry;
+    this.#machine.imported(record);
+    // Watching costs more than all the rest of a ref's arrival, and can wait until its value has been handed out.
+    if (this.#fresh.push(record) === 1) setImmediate(() => this.#watchFresh());
     this.onChange();
+    return entry;
   }
 
-  /** Tells the owner, together with all other refs of it that arrived in this turn. */
-  #borrow(owner: Endpoint, seq: number): Promise<void> {
-    let batch = this.#pendingBorrows.get(owner.processId);
-    if (batch === undefined) {
-      let resolve = () => {};
-      const promise = new Promise<void>((r) => {
-        resolve = r;
-      });
-      const sent: BorrowBatch = { seqs: [], resolve, promise };
-      batch = sent;
-      this.#pendingBorrows.set(owner.processId, sent);
-      queueMicrotask(() => {
-        this.#pendingBorrows.delete(owner.processId);
-        const channel = this.#effects.channelTo(owner);
-        const requestId = this.#nextRequest++;
-        this.#borrowReplies.set(requestId, { ...sent, channel });
-        if (channel.closed) this.onBorrowed(requestId);
-        else channel.send([Peer.borrow, requestId, sent.seqs]);
-      });
+  #watchFresh(): void {
+    const arrived = this.#fresh;
+    this.#fresh = [];
+    for (const record of arrived) {
+      const entry = record.fresh as ObjectEntry;
+      record.fresh = undefined;
+      record.weak = new WeakRef(entry);
+      this.#collected.register(entry, record);
     }
-    batch.seqs.push(seq);
-    return batch.promise;
   }
 
-  #onCollected(remains: Remains): void {
-    if (remains.owned) {
-      // A later import of the same number may have made a new entry; only an empty slot is dropped.
-      if (this.#owned.get(remains.seq)?.deref() === undefined) this.#owned.delete(remains.seq);
-      if (remains.onFree !== undefined) remains.onFree();
-      else if (remains.copies !== undefined) {
-        this.#effects.freeCopies(objectKey(remains.owner.processId, remains.seq), remains.copies);
-      }
-      return;
-    }
-    const id = `${remains.owner.processId}:${remains.seq}`;
-    if (this.#borrowed.get(id)?.deref() === undefined) this.#borrowed.delete(id);
-    const channel = this.#effects.channelTo(remains.owner);
-    if (!channel.closed) channel.send([Peer.unborrow, [remains.seq]]);
+  /** An own ref that came back after the object was freed. */
+  #lost(seq: number): ObjectEntry {
+    const gone = new ObjectEntry(this.self, seq, true);
+    this.#parts.markLost(gone);
+    return gone;
   }
+
+  #onCollected(record: OwnedRecord | BorrowedRecord): void {
+    if (record instanceof BorrowedRecord) this.#machine.borrowedUnreachable(record);
+    else {
+      this.#deathWatched.delete(record);
+      this.#machine.ownedUnreachable(record);
+    }
+  }
+}
+
+/** The addon's weak reference, which unlike WeakRef tells within the turn; null without the addon. */
+function nativeDeathWatch(): WatchDeath | null {
+  const addon = loadNative().addon as { readonly weakRef?: WatchDeath } | null;
+  return addon?.weakRef?.bind(addon) ?? null;
 }

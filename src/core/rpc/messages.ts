@@ -111,6 +111,8 @@ export const Peer = {
   unborrow: 54,
   /** owner -> worker: [kind, taskSeq]. The refs inside that result are held here now: let go of them. */
   resultTaken: 55,
+  /** anyone -> owner: [kind, seq, EndpointTuple]. That node (its raylet's endpoint) has pulled a copy. */
+  copyAt: 56,
   /** anyone -> owner: [kind, seq, force, recursive]. Cancel the task behind this object. */
   cancelObject: 57,
 } as const;
@@ -130,7 +132,7 @@ export const PayloadKind = {
 export type Payload =
   | readonly [kind: 0, value: unknown]
   | readonly [kind: 1, bytes: Uint8Array, refs: readonly RefTuple[] | null]
-  | readonly [kind: 2, size: number, nodes: readonly unknown[], refs: readonly RefTuple[] | null]
+  | readonly [kind: 2, size: number, nodes: (readonly unknown[])[], refs: readonly RefTuple[] | null]
   | readonly [kind: 3, bytes: Uint8Array];
 
 /** A ref on the wire: its owner's endpoint and its number there. */
