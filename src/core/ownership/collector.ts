@@ -27,16 +27,19 @@ export interface CollectorParts {
   readonly usedBytes: () => number;
   /** Whether an object lives, here or elsewhere, for the sake of something in this process. */
   readonly isHolding: () => boolean;
-  /** Frees what the collection has found dead. */
-  readonly sweep: () => void;
+  /** Frees what a collection has found dead. @returns how many objects that were */
+  readonly sweep: () => number;
 }
 
 export class Collector {
   readonly #parts: CollectorParts;
   readonly #limitMax: number;
   #limit: number;
-  /** Bytes stored or mapped since the last collection. */
+  /** Bytes stored or mapped, and objects stored, since the last collection of any kind. */
   #bytes = 0;
+  #puts = 0;
+  /** Bytes that collections of young garbage have not freed. */
+  #bytesOld = 0;
   /** Mapped views that have not been collected. */
   #views = 0;
   readonly #viewsGone = new FinalizationRegistry<undefined>(() => {
@@ -60,7 +63,9 @@ export class Collector {
   /** This process stored an object. Its garbage is found within the turn: a loop of puts may never end its own. */
   notePut(bytes: number): void {
     this.#bytes += bytes;
-    if (this.#bytes >= this.#limit || this.#isUnderPressure()) this.now();
+    this.#puts += 1;
+    if (this.#bytes >= this.#limit) this.#collectYoung();
+    else if (this.#isUnderPressure()) this.now();
     else this.look();
   }
 
@@ -81,6 +86,8 @@ export class Collector {
   /** Collects at once. */
   now(): void {
     this.#bytes = 0;
+    this.#puts = 0;
+    this.#bytesOld = 0;
     this.#isDirty = false;
     const startedMs = performance.now();
     collectGarbage();
@@ -89,6 +96,17 @@ export class Collector {
     this.#restsUntilMs = endedMs + REST * (endedMs - startedMs);
     this.#parts.sweep();
     this.look();
+  }
+
+  /** What a loop has put and dropped is young, and found in about a millisecond however large the heap is. */
+  #collectYoung(): void {
+    collectGarbage({ type: "minor" });
+    const freed = this.#parts.sweep();
+    this.#bytesOld += this.#bytes * Math.max(0, 1 - freed / this.#puts);
+    this.#bytes = 0;
+    this.#puts = 0;
+    if (this.#bytesOld >= this.#limit) this.now();
+    else this.look();
   }
 
   /** Collects when the code that runs now has returned: what it still has on its stack would be kept. */
@@ -107,8 +125,13 @@ export class Collector {
     // One turn is this timer's own.
     this.#isDirty ||= turns > this.#turns + 1;
     this.#turns = turns;
-    if (this.#isDirty && performance.now() >= this.#restsUntilMs) this.now();
-    else if (this.#views > 0 || this.#parts.isHolding()) this.look();
+    if (this.#isDirty && performance.now() >= this.#restsUntilMs) {
+      this.now();
+      return;
+    }
+    // The heap's own collections may have found something.
+    if (this.#isDirty) this.#parts.sweep();
+    if (this.#views > 0 || this.#parts.isHolding()) this.look();
   }
 
   #isUnderPressure(): boolean {
@@ -118,13 +141,14 @@ export class Collector {
   }
 }
 
-let gc: (() => void) | undefined;
+type Collect = (options?: { readonly type: "minor" }) => void;
+let gc: Collect | undefined;
 
-function collectGarbage(): void {
+function collectGarbage(options?: { readonly type: "minor" }): void {
   if (gc === undefined) {
     setFlagsFromString("--expose-gc");
-    gc = runInNewContext("gc") as () => void;
+    gc = runInNewContext("gc") as Collect;
     setFlagsFromString("--no-expose-gc");
   }
-  gc();
+  gc(options);
 }

@@ -21,6 +21,8 @@ export class OwnedRecord extends OwnedObject<Channel> {
   kept: ObjectEntry | undefined;
   /** Tells at once after a collection; undefined without the native addon. */
   death: DeathWatch | undefined;
+  /** Its collection is reported at the end of some later turn. */
+  isFinalized = false;
   /** Called instead of freeing copies, where the entry stands for something other than a value (an actor's handle). */
   onFree: (() => void) | undefined;
 }

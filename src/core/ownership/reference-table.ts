@@ -72,18 +72,29 @@ export class ReferenceTable {
 
   /** An owned entry lies in these nodes' stores: its copies are freed with its last ref. */
   stored(entry: ObjectEntry, copies: NodeTuple[]): void {
-    this.#machine.stored(this.#watch(entry), copies);
+    const record = this.#count(entry);
+    this.#machine.stored(record, copies);
+    if (this.#watchDeath === undefined) this.#watchDeath = nativeDeathWatch();
+    if (this.#watchDeath === null) this.#finalize(entry, record);
+    else if (record.death === undefined) {
+      record.death = this.#watchDeath(entry);
+      this.#deathWatched.add(record);
+    }
   }
 
   /** Has `onFree` called when the last ref to an owned entry is gone. */
   onLastDrop(entry: ObjectEntry, onFree: () => void): void {
-    this.#watch(entry).onFree = onFree;
+    const record = this.#count(entry);
+    record.onFree = onFree;
+    this.#finalize(entry, record);
   }
 
   /** The wire form of a ref that leaves this process. */
   export(entry: ObjectEntry): RefTuple {
     if (!entry.owned) return [endpointToTuple(entry.owner), entry.seq];
-    this.#watch(entry).weak ??= new WeakRef(entry);
+    const record = this.#count(entry);
+    record.weak ??= new WeakRef(entry);
+    this.#finalize(entry, record);
     this.#selfTuple ??= endpointToTuple(this.self);
     return [this.#selfTuple, entry.seq];
   }
@@ -124,9 +135,14 @@ export class ReferenceTable {
     });
   }
 
-  /** Frees, after a collection, what nothing reaches any more, without waiting for the end of the turn. */
-  sweep(): void {
+  /**
+   * Frees, after a collection, what nothing reaches any more, without waiting for the end of the turn.
+   * @returns how many objects that were
+   */
+  sweep(): number {
+    const before = this.#deathWatched.size;
     for (const record of this.#deathWatched) if (record.death?.isAlive() === false) this.#onCollected(record);
+    return before - this.#deathWatched.size;
   }
 
   // --- messages ---
@@ -188,18 +204,19 @@ export class ReferenceTable {
     };
   }
 
-  #watch(entry: ObjectEntry): OwnedRecord {
+  #count(entry: ObjectEntry): OwnedRecord {
     if (entry.record !== undefined) return entry.record as OwnedRecord;
     const record = new OwnedRecord(entry.seq);
     entry.record = record;
     this.#machine.own(record);
-    this.#collected.register(entry, record);
-    if (this.#watchDeath === undefined) this.#watchDeath = nativeDeathWatch();
-    if (this.#watchDeath !== null) {
-      record.death = this.#watchDeath(entry);
-      this.#deathWatched.add(record);
-    }
     return record;
+  }
+
+  /** What only lies in a store goes without: the registry would keep it from being collected as young garbage. */
+  #finalize(entry: ObjectEntry, record: OwnedRecord): void {
+    if (record.isFinalized) return;
+    record.isFinalized = true;
+    this.#collected.register(entry, record);
   }
 
   #borrow(owner: Endpoint, seq: number, container: ObjectEntry | undefined): ObjectEntry {
@@ -244,6 +261,6 @@ export class ReferenceTable {
 
 /** The addon's weak reference, which unlike WeakRef tells within the turn; null without the addon. */
 function nativeDeathWatch(): WatchDeath | null {
-  const addon = loadNative().addon as { readonly weakRef?: WatchDeath } | null;
-  return addon?.weakRef?.bind(addon) ?? null;
+  const { addon } = loadNative();
+  return addon === null ? null : (target) => addon.weakRef(target);
 }
