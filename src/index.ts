@@ -12,6 +12,7 @@ export type {
   GetFn,
   HandleOf,
   PutFn,
+  ReleaseFn,
   RemoteArgs,
   RemoteClass,
   RemoteFunction,
@@ -37,6 +38,7 @@ export {
   OwnerDiedError,
   PendingCallsLimitError,
   PlacementGroupError,
+  RefDisposedError,
   RuntimeEnvError,
   SerializationError,
   TaskCancelledError,
@@ -76,3 +78,4 @@ export {
 } from "./runtime/cluster.ts";
 export { type Cluster, init, isInitialized, shutdown } from "./runtime/init.ts";
 export { cancel, free, get, put, wait } from "./runtime/objects.ts";
+export { release } from "./runtime/release.ts";

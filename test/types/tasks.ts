@@ -1,7 +1,14 @@
 // Goal: types of remote functions, end to end. Method: compiled, never run; see types.test.ts.
 import { remote } from "../../src/core/api/remote.ts";
 import { nodeAffinity, placement } from "../../src/core/api/strategies.ts";
-import type { GetFn, PutFn, RemoteFunction, WaitFn, WaitResult } from "../../src/core/api/types.ts";
+import type {
+  GetFn,
+  PutFn,
+  ReleaseFn,
+  RemoteFunction,
+  WaitFn,
+  WaitResult,
+} from "../../src/core/api/types.ts";
 import type { TaskOptions } from "../../src/core/base/options.ts";
 import type { ObjectRef } from "../../src/core/ownership/object-ref.ts";
 import type { ObjectRefGenerator } from "../../src/core/ownership/object-ref-generator.ts";
@@ -10,6 +17,7 @@ import { exactly } from "./equal.ts";
 declare const get: GetFn;
 declare const put: PutFn;
 declare const wait: WaitFn;
+declare const release: ReleaseFn;
 declare const numberRef: ObjectRef<number>;
 declare const stringRef: ObjectRef<string>;
 
@@ -157,3 +165,10 @@ get(5);
 get([1, 2]);
 // @ts-expect-error no such option
 get(squared, { timeoutMs: 1 });
+
+// A ref can be declared with `using`; release takes any value and says how much it gave back.
+{
+  using scoped = put(new Uint8Array(8));
+  exactly<ObjectRef<Uint8Array<ArrayBuffer>>>()(scoped);
+  exactly<number>()(release(await get(scoped)));
+}

@@ -304,3 +304,14 @@ export type HandleOf<T> = T extends abstract new (
 ) => infer I
   ? ActorHandle<I>
   : ActorHandle<T>;
+
+/**
+ * Gives back, now, the shared memory under the views inside a value that `get` returned: typed arrays, Buffers, DataViews
+ * and ArrayBuffers, also in arrays, Maps, Sets and the properties of objects. They are empty from then on (length 0), as
+ * is every other view of the same memory. Without it the memory is given back when the value is garbage collected.
+ *
+ * Views of other memory, and refs inside the value, are left alone: nothing is freed that others can still get.
+ *
+ * @returns bytes given back; 0 for values that hold no shared memory (small ones are copies)
+ */
+export type ReleaseFn = (value: unknown) => number;

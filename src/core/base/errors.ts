@@ -46,6 +46,11 @@ export const ERROR_TABLE = {
     act: "the process that created the ref has ended: create objects that must outlive it in a longer-lived process",
     retryable: false,
   },
+  RefDisposedError: {
+    code: "ERR_TSRAY_REF_DISPOSED",
+    act: "use the ref before its scope ends, or hold it in a variable without `using`",
+    retryable: false,
+  },
   ObjectStoreFullError: {
     code: "ERR_TSRAY_OBJECT_STORE_FULL",
     act: "drop refs you no longer need, or start the node with a larger objectStoreMemory",
@@ -246,6 +251,8 @@ function simple<N extends ErrorName>(name: N) {
 }
 
 /** The object does not fit the node's store, and nothing can be evicted. */
+/** A ref was used after `Symbol.dispose` let go of its object. */
+export class RefDisposedError extends simple("RefDisposedError") {}
 export class ObjectStoreFullError extends simple("ObjectStoreFullError") {}
 /** A worker was ended because the node ran out of memory. */
 export class OutOfMemoryError extends simple("OutOfMemoryError") {}
@@ -285,6 +292,7 @@ const CLASSES: Record<ErrorName, new (message: string) => TsrayError> = {
   ActorUnavailableError,
   ObjectLostError,
   OwnerDiedError,
+  RefDisposedError,
   ObjectStoreFullError,
   OutOfMemoryError,
   NodeDiedError,

@@ -6,15 +6,17 @@
  * (borrowed); see reference-table.ts. So a task with a small result costs no registration at all.
  */
 import type { Endpoint } from "../base/endpoint.ts";
-import type { Channel } from "../rpc/channel.ts";
 import type { Payload } from "../rpc/messages.ts";
 import { BorrowedObject, OwnedObject } from "./reference-machine.ts";
 
 /** Anything that keeps entries alive while it is alive itself. */
 export type Held = readonly object[];
 
-/** What outlives a collected entry of this process: what is counted, and how to find the entry while it is alive. */
-export class OwnedRecord extends OwnedObject<Channel> {
+/**
+ * What outlives a collected entry of this process: what is counted, and how to find the entry while it is alive. Its
+ * borrowers are channels (not by type: users' programs compile against this file, and would need the types of msgpackr).
+ */
+export class OwnedRecord extends OwnedObject<object> {
   /** Set once the ref was sent away and so may come back. */
   weak: WeakRef<ObjectEntry> | undefined;
   /** The entry itself, while others hold the object. */

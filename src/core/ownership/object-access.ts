@@ -190,6 +190,11 @@ export class ObjectAccess {
     return new ObjectLostError(`object ${objectId} is lost: ${reason}`, { objectId });
   }
 
+  /** Gives back the memory of a view that came out of the store. @returns false when it did not */
+  release(view: Uint8Array): boolean {
+    return this.#parts.store.release(view);
+  }
+
   /** A call that may have held objects is over. */
   noteCallEnded(): void {
     this.#collector.look();

@@ -1,5 +1,6 @@
 /** The public handle on a value that exists, or will exist, somewhere in the cluster. */
 import { inspect } from "node:util";
+import { RefDisposedError } from "../base/errors.ts";
 import { objectIdOf } from "../base/ids.ts";
 import type { ObjectEntry } from "./entries.ts";
 
@@ -14,11 +15,12 @@ const INTERNAL = Symbol("tsray.internal");
 
 /**
  * A reference to a value of type `T`. Awaiting it is `get(ref)`.
- * The value lives while any process of the cluster holds a ref to it. Not to be constructed by users.
+ * The value lives while any process of the cluster holds a ref to it. `using ref = put(value)` lets go of it at the end of
+ * the scope. Not to be constructed by users.
  */
-export class ObjectRef<out T = unknown> implements PromiseLike<T> {
-  /** @internal */
-  readonly [INTERNAL]: ObjectEntry;
+export class ObjectRef<out T = unknown> implements PromiseLike<T>, Disposable {
+  /** The entry; once disposed of, the id that is left. @internal */
+  [INTERNAL]: ObjectEntry | string;
   declare private readonly __type?: T;
 
   /** @internal */
@@ -28,8 +30,8 @@ export class ObjectRef<out T = unknown> implements PromiseLike<T> {
 
   /** Printed form of the object's id: stable across processes. */
   get id(): string {
-    const { owner, seq } = this[INTERNAL];
-    return objectIdOf(owner.processId, seq);
+    const entry = this[INTERNAL];
+    return typeof entry === "string" ? entry : objectIdOf(entry.owner.processId, entry.seq);
   }
 
   /** Waits for the value, as `get(this)`. */
@@ -51,6 +53,14 @@ export class ObjectRef<out T = unknown> implements PromiseLike<T> {
     return (resolve(this) as Promise<T>).finally(onFinally);
   }
 
+  /**
+   * This ref no longer holds the object, which goes with the last ref that does; other refs to it are not affected.
+   * Waiting for what was asked for before goes on. Using the ref later throws RefDisposedError; disposing again does nothing.
+   */
+  [Symbol.dispose](): void {
+    this[INTERNAL] = this.id;
+  }
+
   toString(): string {
     return `ObjectRef(${this.id})`;
   }
@@ -60,9 +70,12 @@ export class ObjectRef<out T = unknown> implements PromiseLike<T> {
   }
 }
 
-/** The entry behind a ref, for the runtime. */
+/** The entry behind a ref, for the runtime. @throws RefDisposedError */
 export function entryOf(ref: ObjectRef<unknown>): ObjectEntry {
-  return ref[INTERNAL];
+  const entry = ref[INTERNAL];
+  if (typeof entry === "string")
+    throw new RefDisposedError(`ref ${entry} was disposed of before it was used`);
+  return entry;
 }
 
 export function isObjectRef(value: unknown): value is ObjectRef<unknown> {

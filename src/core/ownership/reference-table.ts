@@ -30,7 +30,7 @@ export class ReferenceTable {
   /** This process; its sockets are filled in when it connects, before the first ref leaves. */
   readonly self: Endpoint;
   readonly #parts: ReferenceTableParts;
-  readonly #machine: ReferenceMachine<Endpoint, Channel>;
+  readonly #machine: ReferenceMachine<Endpoint, object>;
   /** Told when a foreign ref arrives, and when the last borrower of an own one lets go: garbage may matter to others. */
   onChange: () => void = () => {};
   #selfTuple: readonly unknown[] | undefined;
@@ -47,7 +47,7 @@ export class ReferenceTable {
   constructor(self: Endpoint, parts: ReferenceTableParts) {
     this.self = self;
     this.#parts = parts;
-    this.#machine = new ReferenceMachine<Endpoint, Channel>(this.#effects());
+    this.#machine = new ReferenceMachine<Endpoint, object>(this.#effects());
   }
 
   /** A new object of this process. */
@@ -175,7 +175,7 @@ export class ReferenceTable {
 
   // --- helpers ---
 
-  #effects(): ReferenceEffects<Endpoint, Channel> {
+  #effects(): ReferenceEffects<Endpoint, object> {
     return {
       flushSoon: () => queueMicrotask(() => this.#machine.flush()),
       borrow: (owner, requestId, seqs) => {
@@ -185,7 +185,7 @@ export class ReferenceTable {
         return channel;
       },
       unborrow: (owner, seqs) => this.#parts.channelTo(owner).send([Peer.unborrow, seqs]),
-      acknowledge: (to, requestId) => to.send([Peer.borrowed, requestId]),
+      acknowledge: (to, requestId) => (to as Channel).send([Peer.borrowed, requestId]),
       keep: (object) => {
         const record = object as OwnedRecord;
         record.kept = record.weak?.deref();
