@@ -551,6 +551,9 @@ export class Runtime implements RuntimePort {
       case Local.listTasks:
         connected?.link.channel.send([Local.tasks, message[1], connected.tasks.list(LISTED_ROWS_MAX)]);
         break;
+      case Local.collectGarbage:
+        connected?.objects.collectGarbage();
+        break;
       case Local.nodeDied:
         this.references.onNodeDied(message[1] as string);
         connected?.tasks.onNodeDied(message[1] as string);

@@ -195,6 +195,11 @@ export class ObjectAccess {
     return this.#parts.store.release(view);
   }
 
+  /** The store is nearly full: this process lets go of what it no longer needs. */
+  collectGarbage(): void {
+    this.#collector.now();
+  }
+
   /** A call that may have held objects is over. */
   noteCallEnded(): void {
     this.#collector.look();
