@@ -499,7 +499,10 @@ export class ActorClient {
     call.cleanup?.();
     call.held = undefined;
     this.#parts.outstanding.delete(call.seq);
-    for (const entry of call.returns) entry.task = undefined;
+    for (const entry of call.returns) {
+      entry.task = undefined;
+      entry.unmakeable = "it is the result of an actor's call, which is not run again";
+    }
     this.#parts.onBusy(-1);
   }
 

@@ -580,8 +580,7 @@ export class Runtime implements RuntimePort {
         entry.seq,
         "the value given to put()",
       );
-      entry.held = held;
-      this.connected.objects.settle(entry, payload);
+      this.connected.objects.settlePut(entry, { payload, held });
     });
     return new ObjectRef(entry);
   }

@@ -53,6 +53,8 @@ export class ObjectEntry {
   held: Held | undefined;
   /** The task that makes it, for cancel, and for making it again (lineage). */
   task: object | undefined;
+  /** Owned: why no task can make it again, where that is known beforehand. */
+  unmakeable: string | undefined;
   /** Borrowed: the owner has been asked for the value. */
   asked = false;
   /** What is counted; undefined for what lies in no store and never left this process. */

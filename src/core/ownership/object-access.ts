@@ -22,6 +22,8 @@ export const INLINE_BYTES_MAX = 100 * 1024;
 const STRING_PLAIN_CHARS_MAX = 1024;
 const PULL_ATTEMPTS_MAX = 3;
 
+const NO_COPY = "every node that held a copy is gone";
+
 /** A value on its way out: its payload, and the entries that must live as long as it does. */
 export interface Outgoing {
   readonly payload: Payload;
@@ -38,8 +40,8 @@ export interface ObjectAccessParts {
   readonly channelTo: (owner: ObjectEntry["owner"]) => Channel;
   /** The entry of a handle (ObjectRef or ActorHandle) that the codec met; undefined = not counted. */
   readonly entryOfHandle: (handle: object) => ObjectEntry | undefined;
-  /** Starts making a lost object of this process again. @returns false when it cannot be */
-  readonly reconstruct: (entry: ObjectEntry) => boolean;
+  /** Starts making a lost object of this process again. @returns why it cannot be, else undefined */
+  readonly reconstruct: (entry: ObjectEntry) => string | undefined;
 }
 
 export class ObjectAccess {
@@ -110,9 +112,21 @@ export class ObjectAccess {
       entry.seq,
       "the value given to put()",
     );
-    entry.held = held;
-    this.settle(entry, payload);
+    this.settlePut(entry, { payload, held });
     return entry;
+  }
+
+  settlePut(entry: ObjectEntry, { payload, held }: Outgoing): void {
+    entry.held = held;
+    entry.unmakeable = "it was put, so there is no task that makes it";
+    this.settle(entry, payload);
+  }
+
+  /** Has an own object made again, or settled with an error, when every node that held a copy is known to be gone. */
+  recoverLost(entry: ObjectEntry): void {
+    const { payload } = entry;
+    if (entry.owned && payload?.[0] === PayloadKind.stored && payload[2].length === 0)
+      this.#recover(entry, payload, NO_COPY);
   }
 
   /** Settles an owned entry; copies in stores are freed with it. */
@@ -159,7 +173,7 @@ export class ObjectAccess {
       if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
       const found = await this.#fetch(entry.owner, entry.seq, payload[2]);
       if (typeof found !== "string") return this.#decode(found);
-      if (attempt >= PULL_ATTEMPTS_MAX) throw this.lostError(entry, found);
+      if (attempt >= PULL_ATTEMPTS_MAX) throw this.#lostError(entry, found);
       this.#recover(entry, payload, found);
     }
   }
@@ -185,7 +199,7 @@ export class ObjectAccess {
     return this.#decode(found);
   }
 
-  lostError(entry: ObjectEntry, reason: string): ObjectLostError {
+  #lostError(entry: ObjectEntry, reason: string): ObjectLostError {
     const objectId = objectIdOf(entry.owner.processId, entry.seq);
     return new ObjectLostError(`object ${objectId} is lost: ${reason}`, { objectId });
   }
@@ -277,9 +291,7 @@ export class ObjectAccess {
     if (here !== undefined) return here;
     const others = this.#elsewhere(copies);
     if (others.length === 0) {
-      return copies.length === 0
-        ? "every node that held a copy is gone"
-        : "its only copy, on this node, is gone";
+      return copies.length === 0 ? NO_COPY : "its only copy, on this node, is gone";
     }
     const failed = await this.#parts.raylet.pull(key, others);
     if (failed !== null) return failed;
@@ -309,8 +321,11 @@ export class ObjectAccess {
       entry.asked = false;
       entry.unsettle();
       this.ask(entry, true);
-    } else if (entry.payload === seen && !this.#parts.reconstruct(entry)) {
-      this.settle(entry, this.errorPayload(this.lostError(entry, reason)));
+    } else if (entry.payload === seen) {
+      const unmakeable = this.#parts.reconstruct(entry);
+      if (unmakeable === undefined) return;
+      const error = this.#lostError(entry, `${reason}, and it cannot be made again: ${unmakeable}`);
+      this.settle(entry, this.errorPayload(error));
     }
   }
 

@@ -33,6 +33,8 @@ export class ReferenceTable {
   readonly #machine: ReferenceMachine<Endpoint, object>;
   /** Told when a foreign ref arrives, and when the last borrower of an own one lets go: garbage may matter to others. */
   onChange: () => void = () => {};
+  /** Told the number of an own object that is gone. */
+  onFreed: (seq: number) => void = () => {};
   #selfTuple: readonly unknown[] | undefined;
   #nextSeq = 1;
   readonly #collected = new FinalizationRegistry<OwnedRecord | BorrowedRecord>((record) =>
@@ -197,6 +199,7 @@ export class ReferenceTable {
       },
       free: (object) => {
         const { onFree, copies, seq } = object as OwnedRecord;
+        this.onFreed(seq);
         if (onFree !== undefined) onFree();
         else if (copies !== undefined) this.#parts.freeCopies(objectKey(this.self.processId, seq), copies);
       },

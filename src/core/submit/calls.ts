@@ -79,6 +79,7 @@ export class Calls {
     let missing = 0;
     for (const entry of call.waitFor ?? []) {
       this.objects.ask(entry);
+      this.objects.recoverLost(entry);
       if (entry.payload === undefined) missing += 1;
     }
     if (missing === 0) {
@@ -112,6 +113,7 @@ export class Calls {
   item(call: CallRecord, index: number, payload: Payload, from: Channel): void {
     if (!call.generator?.expects(index)) return;
     const entry = this.references.ownedAt(itemSeq(call.seq, index));
+    entry.unmakeable = "it is an item of a generator, which is not run again";
     this.#take(entry, payload, from, call.seq);
     call.generator.push(entry);
   }

@@ -14,6 +14,7 @@ import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.
 import { fillArguments } from "./arguments.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
 import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
+import { Lineage } from "./lineage.ts";
 import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.ts";
 
 /** Failed tasks remembered for `tsray list tasks`. */
@@ -51,11 +52,13 @@ export class TaskSubmitter {
   readonly #functionIndexes = new WeakMap<Channel, Map<FunctionState, number>>();
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
   readonly #failed: TaskRow[] = [];
+  readonly #lineage = new Lineage();
   #argumentsTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: TaskSubmitterParts) {
     this.#parts = parts;
     this.#calls = parts.calls;
+    this.#calls.references.onFreed = (seq) => this.#lineage.forget(seq);
     this.#leases = new Leases({
       ...parts,
       objects: parts.calls.objects,
@@ -81,26 +84,27 @@ export class TaskSubmitter {
     return submittedOf(task);
   }
 
-  /** Runs the task behind a lost object once more. @returns false when it may not */
-  reconstruct(entry: ObjectEntry): boolean {
-    const task = entry.task;
-    if (
-      !(task instanceof TaskRecord) ||
-      task.generator !== undefined ||
-      task.state !== "done" ||
-      task.abandoned
-    )
-      return false;
+  /** Runs the task behind a lost object once more. @returns why it may not, else undefined */
+  reconstruct(entry: ObjectEntry): string | undefined {
+    const { task, unmakeable } = entry;
+    if (unmakeable !== undefined) return unmakeable;
+    if (!(task instanceof TaskRecord)) return "the task that made it is not known";
+    if (task.state !== "done") return undefined;
+    if (task.abandoned) return `task ${task.name} was cancelled`;
     const { maxRetries } = task.options;
-    if (maxRetries >= 0 && entry.reconstructions >= maxRetries) return false;
+    if (maxRetries >= 0 && entry.reconstructions >= maxRetries)
+      return maxRetries === 0
+        ? `task ${task.name} has maxRetries 0`
+        : `task ${task.name} was run again ${entry.reconstructions} times, as often as its maxRetries allows`;
     for (const other of task.returns) {
       if (other.payload?.[0] === PayloadKind.stored) other.unsettle();
       other.reconstructions += 1;
     }
     task.state = "waiting";
     task.attempt += 1;
+    this.#lineage.resume(task);
     this.#begin(task);
-    return true;
+    return undefined;
   }
 
   /** Cancels the task behind an object. No-op when it is done, or was no task's. */
@@ -268,6 +272,7 @@ export class TaskSubmitter {
     this.#forget(task);
     // Lineage: only what lies in a store can be lost, and so made again.
     for (const entry of task.returns) if (entry.payload?.[0] !== PayloadKind.stored) entry.task = undefined;
+    this.#lineage.keep(task);
   }
 
   #failOrRetry(task: TaskRecord, payload: Payload, flags: number): void {
