@@ -18,7 +18,7 @@ const door = (names, version) => `import * as own from "./impl.js";
 const shared = (globalThis[Symbol.for("tsray@${version}")] ??= own);
 export const { ${names.join(", ")} } = shared;
 `;
-const THROUGH_THE_DOOR = /\/src\/(testing|libs|worker\/main)/;
+const THROUGH_THE_DOOR = /\/src\/(testing|libs|microbenchmark|worker\/main)/;
 
 const { metafile } = await build({
   absWorkingDir: root,
@@ -28,6 +28,8 @@ const { metafile } = await build({
     cli: "src/cli/main.ts",
     worker: "src/worker/main.ts",
     daemon: "src/daemon/main.ts",
+    microbenchmark: "src/microbenchmark/main.ts",
+    measure: "src/microbenchmark/measure.ts",
   },
   outdir: "dist",
   bundle: true,

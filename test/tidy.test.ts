@@ -25,6 +25,7 @@ const ROOMS: Record<string, readonly string[]> = {
   daemon: ["core/base", "core/launch", "core/rpc", "core/store", "raylet", "head"],
   cli: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "testing"],
   testing: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "index.ts"],
+  microbenchmark: ["index.ts"],
   "index.ts": ["core", "actors", "runtime"],
 };
 const LINES_MAX = 700;

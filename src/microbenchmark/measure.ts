@@ -1,0 +1,112 @@
+/**
+ * How a row is measured, as Ray's `timeit` does it: warm up, then rounds of at least so many seconds, in steps of a tenth
+ * of what the warm-up did. Knows nothing of clusters and never prints: other programs measure with it too.
+ */
+
+/** Work whose rate is asked for. */
+export interface RateWork {
+  /** One operation. A promise is awaited; anything else is taken as done. */
+  run(): unknown;
+  /** What one operation counts for, in the row's unit: 1000 calls, 0.4 GB. */
+  readonly amount: number;
+  /** Throws when what `run` has done is wrong. Not timed; called after the warm-up and after each round. */
+  check?(): unknown;
+  /** Not timed. */
+  close?(): unknown;
+}
+
+/** Work that times itself, because what it needs before each time must not count. */
+export interface SampleWork {
+  /** One number in the row's unit. Throws when the result is wrong. */
+  sample(): Promise<number>;
+  readonly samples: number;
+  close?(): unknown;
+}
+
+export interface Row {
+  readonly name: string;
+  readonly unit: string;
+  /** What exactly is timed. */
+  readonly what: string;
+  /** Takes minutes or gigabytes: left out unless asked for. */
+  readonly heavy?: true;
+  prepare(): Promise<RateWork | SampleWork> | RateWork | SampleWork;
+}
+
+export interface Effort {
+  readonly warmUpSeconds: number;
+  readonly rounds: number;
+  readonly roundSeconds: number;
+}
+
+/** Ray's own. */
+export const FULL: Effort = { warmUpSeconds: 1, rounds: 4, roundSeconds: 2 };
+export const QUICK: Effort = { warmUpSeconds: 0.3, rounds: 3, roundSeconds: 0.4 };
+
+export interface Measured {
+  readonly name: string;
+  readonly unit: string;
+  /** Median of the rounds. */
+  readonly value: number;
+  readonly rounds: readonly number[];
+}
+
+/** Runs one row. @throws what the row throws, a wrong result among it */
+export async function measure(row: Row, effort: Effort): Promise<Measured> {
+  const work = await row.prepare();
+  try {
+    const rounds = await ("sample" in work ? takeSamples(work) : takeRounds(work, effort));
+    return { name: row.name, unit: row.unit, value: median(rounds), rounds };
+  } finally {
+    await work.close?.();
+  }
+}
+
+/** How often work that times itself is done, beside one time to warm up. Fewer in a quick run would be noise. */
+async function takeSamples(work: SampleWork): Promise<number[]> {
+  const samples: number[] = [];
+  if (work.samples > 1) await work.sample();
+  while (samples.length < work.samples) samples.push(await work.sample());
+  return samples;
+}
+
+async function takeRounds(work: RateWork, effort: Effort): Promise<number[]> {
+  const warmUp = await repeat(work, 1, effort.warmUpSeconds);
+  await work.check?.();
+  const step = Math.floor(warmUp.count / 10) + 1;
+  const rates: number[] = [];
+  while (rates.length < effort.rounds) {
+    const { count, seconds } = await repeat(work, step, effort.roundSeconds);
+    rates.push((work.amount * count) / seconds);
+    await work.check?.();
+  }
+  return rates;
+}
+
+async function repeat(
+  work: RateWork,
+  step: number,
+  secondsMin: number,
+): Promise<{ count: number; seconds: number }> {
+  const startedMs = performance.now();
+  let count = 0;
+  let seconds = 0;
+  while (seconds < secondsMin) {
+    for (let i = 0; i < step; i++) {
+      const doing = work.run();
+      if (doing instanceof Promise) await doing;
+    }
+    count += step;
+    // Synchronous work must not keep the event loop from what it has put off: a turn of it belongs to the time.
+    if (step > 1) await new Promise((resolve) => setImmediate(resolve));
+    seconds = (performance.now() - startedMs) / 1000;
+  }
+  return { count, seconds };
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const high = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? high : (high + (sorted[middle - 1] ?? high)) / 2;
+}
