@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 PLAN = json.loads(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].startswith("{") else {}
-WARM_UP_SECONDS, ROUNDS, ROUND_SECONDS = (0.3, 3, 0.4) if PLAN.get("quick") else (1, 4, 2)
+SETTLE_SECONDS, WARM_UP_SECONDS, ROUNDS, ROUND_SECONDS = (0, 0.3, 3, 0.4) if PLAN.get("quick") else (2, 1, 4, 2)
 ROUNDS = PLAN.get("rounds", ROUNDS)
 
 
@@ -67,8 +67,10 @@ def _samples(work):
     return [work.sample() for _ in range(work.samples)]
 
 
-def main(rows):
-    """rows: (name, unit, prepare) or (name, unit, prepare, heavy)"""
+def main(groups):
+    """groups: lists of rows by name; a row is (name, unit, prepare) or (name, unit, prepare, "heavy")"""
+    group = PLAN.get("group")
+    rows = groups.get(group, []) if group else [row for rows in groups.values() for row in rows]
     only = re.compile(PLAN.get("only", ""), re.IGNORECASE)
     for name, unit, prepare, *heavy in rows:
         if not only.search(name) or (heavy and not PLAN.get("heavy")):
@@ -77,6 +79,7 @@ def main(rows):
         work = None
         try:
             work = prepare()
+            time.sleep(SETTLE_SECONDS)
             rounds = _rounds(work) if isinstance(work, Rate) else _samples(work)
             line |= {"value": statistics.median(rounds), "rounds": rounds}
         except Exception as error:  # a row that fails is a row of the table

@@ -311,7 +311,7 @@ def with_ref():
     )
 
 
-ROWS = [
+OBJECTS = [
     ("single client get calls (Plasma Store)", "gets/s", get_calls),
     ("single client put calls (Plasma Store)", "puts/s", put_calls),
     ("multi client put calls (Plasma Store)", "puts/s", multi_put_calls),
@@ -320,6 +320,8 @@ ROWS = [
     ("single client get 400 MB", "ms", get_400_mb),
     ("multi client put gigabytes", "GB/s", multi_put_gigabytes),
     ("single client get object containing 10k refs", "gets/s", get_many_refs),
+]
+TASKS = [
     ("single client tasks sync", "tasks/s", tasks_sync),
     ("single client tasks async", "tasks/s", tasks_at_once(BATCH, BATCH)),
     ("single client tasks async, 10k in flight", "tasks/s", tasks_at_once(10_000, 10_000)),
@@ -327,6 +329,8 @@ ROWS = [
     ("single client wait 1k refs", "batches/s", wait_1k),
     ("multi client tasks async", "tasks/s", multi_tasks),
     ("1M queued tasks", "tasks/s", million_queued, "heavy"),
+]
+ACTORS = [
     ("1:1 actor calls sync", "calls/s", one_by_one(Server.remote)),
     ("1:1 actor calls async", "calls/s", at_once(Server.remote)),
     ("1:1 actor calls concurrent", "calls/s", at_once(lambda: Server.options(max_concurrency=16).remote())),
@@ -350,5 +354,5 @@ if __name__ == "__main__":
         object_store_memory=PLAN.get("objectStoreMemory"),
         logging_level=logging.ERROR,
     )
-    main(ROWS)
+    main({"objects": OBJECTS, "tasks": TASKS, "actors": ACTORS})
     ray.shutdown()

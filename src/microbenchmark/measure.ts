@@ -1,6 +1,7 @@
 /**
  * How a row is measured, as Ray's `timeit` does it: warm up, then rounds of at least so many seconds, in steps of a tenth
- * of what the warm-up did. Knows nothing of clusters and never prints: other programs measure with it too.
+ * of what the warm-up did. Knows nothing of clusters: other programs measure
+ * with it too.
  */
 
 /** Work whose rate is asked for. */
@@ -33,15 +34,32 @@ export interface Row {
   prepare(): Promise<RateWork | SampleWork> | RateWork | SampleWork;
 }
 
-export interface Effort {
+interface Effort {
+  /** Pause before a row, in which what the row before has left behind comes to rest. */
+  readonly settleSeconds: number;
   readonly warmUpSeconds: number;
   readonly rounds: number;
   readonly roundSeconds: number;
 }
 
-/** Ray's own. */
-export const FULL: Effort = { warmUpSeconds: 1, rounds: 4, roundSeconds: 2 };
-export const QUICK: Effort = { warmUpSeconds: 0.3, rounds: 3, roundSeconds: 0.4 };
+/** Ray's own, but for its pause of 10 s. */
+const FULL: Effort = { settleSeconds: 2, warmUpSeconds: 1, rounds: 4, roundSeconds: 2 };
+const QUICK: Effort = { settleSeconds: 0, warmUpSeconds: 0.3, rounds: 3, roundSeconds: 0.4 };
+
+/** What a program that measures takes as argv[2], in JSON. */
+export interface Plan {
+  /** Default: all groups. */
+  readonly group?: string | undefined;
+  /** Rows whose name this regular expression finds, in whatever case. Default: all. */
+  readonly only?: string | undefined;
+  readonly quick?: boolean | undefined;
+  readonly heavy?: boolean | undefined;
+  readonly numCpus?: number | undefined;
+  readonly objectStoreMemory?: number | undefined;
+}
+
+/** What it prints for each row, as JSON on a line. */
+export type Line = Measured | { readonly name: string; readonly unit: string; readonly error: string };
 
 export interface Measured {
   readonly name: string;
@@ -51,9 +69,35 @@ export interface Measured {
   readonly rounds: readonly number[];
 }
 
+export function readPlan(): Plan {
+  return JSON.parse(process.argv[2] ?? "{}") as Plan;
+}
+
+/** Measures the rows of a plan and prints a line for each. A row that fails makes the exit code 1. */
+export async function measureRows(
+  groups: Readonly<Record<string, readonly Row[]>>,
+  plan: Plan,
+): Promise<void> {
+  const only = new RegExp(plan.only ?? "", "i");
+  const rows = plan.group === undefined ? Object.values(groups).flat() : (groups[plan.group] ?? []);
+  for (const row of rows) {
+    if (!only.test(row.name) || (row.heavy && !plan.heavy)) continue;
+    const line: Line = await measure(row, plan.quick ? QUICK : FULL).catch((error: unknown) => {
+      process.exitCode = 1;
+      return {
+        name: row.name,
+        unit: row.unit,
+        error: error instanceof Error ? error.message : String(error),
+      };
+    });
+    process.stdout.write(`${JSON.stringify(line)}\n`);
+  }
+}
+
 /** Runs one row. @throws what the row throws, a wrong result among it */
-export async function measure(row: Row, effort: Effort): Promise<Measured> {
+async function measure(row: Row, effort: Effort): Promise<Measured> {
   const work = await row.prepare();
+  await new Promise((resolve) => setTimeout(resolve, effort.settleSeconds * 1000));
   try {
     const rounds = await ("sample" in work ? takeSamples(work) : takeRounds(work, effort));
     return { name: row.name, unit: row.unit, value: median(rounds), rounds };
@@ -62,7 +106,7 @@ export async function measure(row: Row, effort: Effort): Promise<Measured> {
   }
 }
 
-/** How often work that times itself is done, beside one time to warm up. Fewer in a quick run would be noise. */
+/** Once more than asked for, to warm up; work that is done only once is not. */
 async function takeSamples(work: SampleWork): Promise<number[]> {
   const samples: number[] = [];
   if (work.samples > 1) await work.sample();

@@ -1,0 +1,2 @@
+// What the threads of the pools run: a trivial function.
+export default () => "ok";
