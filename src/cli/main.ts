@@ -9,6 +9,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { InvalidOptionError, TsrayError } from "../core/base/errors.ts";
 import type { ListFlags } from "./list.ts";
+import type { MicrobenchmarkFlags } from "./microbenchmark.ts";
 import type { StartFlags } from "./start.ts";
 import type { StatusFlags } from "./status.ts";
 import { UsageError } from "./usage-error.ts";
@@ -85,6 +86,19 @@ function makeProgram(): Command {
     .description("run a script; init() inside joins the cluster that runs on this machine, if one does")
     .passThroughOptions()
     .action(async (script: string, args: string[]) => (await import("./run.ts")).run(script, args));
+
+  program
+    .command("microbenchmark")
+    .description("measure calls and objects on a cluster of its own, under Ray's names for the rows")
+    .option("--filter <regex>", "only rows whose name this finds, in whatever case")
+    .option("--quick", "rounds of 0.4 s instead of 2 s: for a look, not for a figure")
+    .option("--heavy", "with the rows that take minutes and gigabytes")
+    .option("--num-cpus <n>", "CPUs of the cluster (default: those of the machine)")
+    .option("--object-store-memory <size>", "shared memory for objects: bytes, or as in 512MiB, 2GB")
+    .option("--json", "one JSON document")
+    .action(async (flags: MicrobenchmarkFlags) =>
+      (await import("./microbenchmark.ts")).microbenchmark(flags),
+    );
 
   program
     .command("token")

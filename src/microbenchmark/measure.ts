@@ -34,7 +34,7 @@ export interface Row {
   prepare(): Promise<RateWork | SampleWork> | RateWork | SampleWork;
 }
 
-interface Effort {
+export interface Effort {
   /** Pause before a row, in which what the row before has left behind comes to rest. */
   readonly settleSeconds: number;
   readonly warmUpSeconds: number;
@@ -95,7 +95,7 @@ export async function measureRows(
 }
 
 /** Runs one row. @throws what the row throws, a wrong result among it */
-async function measure(row: Row, effort: Effort): Promise<Measured> {
+export async function measure(row: Row, effort: Effort): Promise<Measured> {
   const work = await row.prepare();
   await new Promise((resolve) => setTimeout(resolve, effort.settleSeconds * 1000));
   try {

@@ -16,3 +16,5 @@ export const WORKER_ENTRY: URL = entry("worker");
 export const DAEMON_ENTRY: URL = entry("daemon");
 /** The command line. */
 export const CLI_ENTRY: URL = entry("cli");
+/** The driver script behind `tsray microbenchmark`. */
+export const MICROBENCHMARK_ENTRY: URL = entry("microbenchmark");
