@@ -21,7 +21,9 @@ export function markdown(report) {
     line(head.map((_, i) => (i < 2 ? "---" : "---:"))),
     ...body.map(line),
     ...notRun.map(({ name, reason }) => `\nNot run: ${name} (${reason})`),
-    ...broken.map(({ name, reason }) => `\nBroke off: ${name} (${reason})`),
+    ...broken.map(
+      ({ name, group, pass, ended }) => `\nBroke off: ${name}, ${group}, in pass ${pass} (${ended})`,
+    ),
   ].join("\n");
 }
 

@@ -67,14 +67,15 @@ def _samples(work):
     return [work.sample() for _ in range(work.samples)]
 
 
-def main(groups):
-    """groups: lists of rows by name; a row is (name, unit, prepare) or (name, unit, prepare, "heavy")"""
-    group = PLAN.get("group")
+def selected(groups):
+    """The rows that the plan asks for. A row is (name, unit, prepare) or (name, unit, prepare, "heavy")."""
+    group, only = PLAN.get("group"), re.compile(PLAN.get("only", ""), re.IGNORECASE)
     rows = groups.get(group, []) if group else [row for rows in groups.values() for row in rows]
-    only = re.compile(PLAN.get("only", ""), re.IGNORECASE)
-    for name, unit, prepare, *heavy in rows:
-        if not only.search(name) or (heavy and not PLAN.get("heavy")):
-            continue
+    return [row for row in rows if only.search(row[0]) and (len(row) == 3 or PLAN.get("heavy"))]
+
+
+def measure(rows):
+    for name, unit, prepare, *_ in rows:
         line = {"name": name, "unit": unit}
         work = None
         try:

@@ -1,5 +1,5 @@
 // The rows that make sense for a pool of workers: calls of a trivial function, one at a time and many in flight.
-import { measureRows, readPlan } from "../../dist/measure.js";
+import { measureRows, readPlan, selectRows } from "../../dist/measure.js";
 
 const OK = "ok";
 
@@ -31,7 +31,8 @@ export async function measurePool(call, many = (n) => Promise.all(Array.from({ l
     { name: "single client tasks async, 10k in flight", unit: "tasks/s", prepare: atOnce(10_000, 10_000) },
     { name: "single client tasks and get batch", unit: "batches/s", prepare: atOnce(1000, 1) },
   ];
-  await measureRows({ tasks }, readPlan());
+  const plan = readPlan();
+  await measureRows(selectRows({ tasks }, plan), plan);
 }
 
 function expectOk(values, n) {

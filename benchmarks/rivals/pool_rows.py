@@ -1,6 +1,6 @@
 """The rows that make sense for a pool of workers in Python; the same as pool_rows.mjs."""
 
-from measure import Rate, expect_equal, main
+from measure import Rate, expect_equal, measure, selected
 
 OK = "ok"
 
@@ -15,17 +15,10 @@ def measure_pool(call, many):
     def at_once(n, amount):
         return lambda: Rate(lambda: many(n), amount, lambda values: expect_equal(list(values), [OK] * n))
 
-    main(
-        {
-            "tasks": [
-                (
-                    "single client tasks sync",
-                    "tasks/s",
-                    lambda: Rate(call, 1, lambda value: expect_equal(value, OK)),
-                ),
-                ("single client tasks async", "tasks/s", at_once(1000, 1000)),
-                ("single client tasks async, 10k in flight", "tasks/s", at_once(10_000, 10_000)),
-                ("single client tasks and get batch", "batches/s", at_once(1000, 1)),
-            ]
-        }
-    )
+    tasks = [
+        ("single client tasks sync", "tasks/s", lambda: Rate(call, 1, lambda value: expect_equal(value, OK))),
+        ("single client tasks async", "tasks/s", at_once(1000, 1000)),
+        ("single client tasks async, 10k in flight", "tasks/s", at_once(10_000, 10_000)),
+        ("single client tasks and get batch", "batches/s", at_once(1000, 1)),
+    ]
+    measure(selected({"tasks": tasks}))

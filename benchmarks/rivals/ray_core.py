@@ -8,7 +8,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import numpy as np
 import ray
-from measure import PLAN, Rate, Samples, expect_equal, main
+from measure import PLAN, Rate, Samples, expect_equal, measure, selected
 
 OK = b"ok"
 ARRAY_LENGTH = 50_000_000
@@ -349,10 +349,12 @@ ACTORS = [
 ]
 
 if __name__ == "__main__":
-    ray.init(
-        num_cpus=PLAN.get("numCpus"),
-        object_store_memory=PLAN.get("objectStoreMemory"),
-        logging_level=logging.ERROR,
-    )
-    main({"objects": OBJECTS, "tasks": TASKS, "actors": ACTORS})
-    ray.shutdown()
+    rows = selected({"objects": OBJECTS, "tasks": TASKS, "actors": ACTORS})
+    if rows:
+        ray.init(
+            num_cpus=PLAN.get("numCpus"),
+            object_store_memory=PLAN.get("objectStoreMemory"),
+            logging_level=logging.ERROR,
+        )
+        measure(rows)
+        ray.shutdown()

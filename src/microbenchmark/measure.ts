@@ -73,16 +73,17 @@ export function readPlan(): Plan {
   return JSON.parse(process.argv[2] ?? "{}") as Plan;
 }
 
-/** Measures the rows of a plan and prints a line for each. A row that fails makes the exit code 1. */
-export async function measureRows(
-  groups: Readonly<Record<string, readonly Row[]>>,
-  plan: Plan,
-): Promise<void> {
+/** The rows that a plan asks for. */
+export function selectRows(groups: Readonly<Record<string, readonly Row[]>>, plan: Plan): readonly Row[] {
   const only = new RegExp(plan.only ?? "", "i");
   const rows = plan.group === undefined ? Object.values(groups).flat() : (groups[plan.group] ?? []);
+  return rows.filter(({ name, heavy }) => only.test(name) && (heavy !== true || plan.heavy === true));
+}
+
+/** Measures rows and prints a line for each. A row that fails makes the exit code 1. */
+export async function measureRows(rows: readonly Row[], { quick }: Plan): Promise<void> {
   for (const row of rows) {
-    if (!only.test(row.name) || (row.heavy && !plan.heavy)) continue;
-    const line: Line = await measure(row, plan.quick ? QUICK : FULL).catch((error: unknown) => {
+    const line: Line = await measure(row, quick ? QUICK : FULL).catch((error: unknown) => {
       process.exitCode = 1;
       return {
         name: row.name,

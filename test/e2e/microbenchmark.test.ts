@@ -62,7 +62,7 @@ test("a row that gives a wrong result has no number, the next is measured, and t
     import { measureRows } from ${JSON.stringify(new URL("../../dist/measure.js", import.meta.url).href)};
     const row = (name, sample) => ({ name, unit: "ms", what: "", prepare: () => ({ samples: 1, sample }) });
     const wrong = async () => { throw new Error("wrong result: 1 instead of 2"); };
-    await measureRows({ all: [row("bad", wrong), row("good", async () => 7)] }, { quick: true });`;
+    await measureRows([row("bad", wrong), row("good", async () => 7)], { quick: true });`;
   const { code, stdout } = await startProgram(["--input-type=module", "--eval", script], {}).ended;
   expect(code).toBe(1);
   const lines = stdout.trim().split("\n");

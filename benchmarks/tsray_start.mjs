@@ -1,6 +1,6 @@
 // Ours in the group "start": init() and the first task's result in a fresh process, then idle with 2 workers.
 import { init, remote, shutdown } from "tsray";
-import { idle, ready } from "../start.mjs";
+import { idle, ready } from "./start.mjs";
 
 const startedMs = performance.now();
 const one = remote(() => 1);
