@@ -340,6 +340,7 @@ Put Arena::createOnDisk(const uint8_t* key, uint64_t size, bool secondary, Place
     crashPoint();
     header_->spilledBytes += size;
     header_->spilledObjects++;
+    header_->spilledBytesTotal += size;
     indexInsert(index);
     if (header_->objects + header_->spilledObjects > header_->bucketCount) indexGrow();
     *out = placeOf(index);

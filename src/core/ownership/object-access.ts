@@ -7,7 +7,7 @@ import type { Endpoint } from "../base/endpoint.ts";
 import { ObjectLostError, ObjectStoreFullError, OwnerDiedError, SerializationError } from "../base/errors.ts";
 import { objectIdOf, objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
-import { Local, type Payload, PayloadKind, Peer, type RefTuple } from "../rpc/messages.ts";
+import { Local, type Payload, PayloadKind, Peer, type RefTuple, type Slice } from "../rpc/messages.ts";
 import type { ValueCodec } from "../serialize/codec.ts";
 import { fromBytes, layoutOf, toBytes } from "../serialize/layout.ts";
 import type { ObjectStore } from "../store/object-store.ts";
@@ -20,6 +20,10 @@ import type { ReferenceTable } from "./reference-table.ts";
 /** Values up to this size travel with the call; larger ones lie in the node's store. */
 export const INLINE_BYTES_MAX = 100 * 1024;
 const STRING_PLAIN_CHARS_MAX = 1024;
+/** Smaller parts are copied: a name costs the reader another object to be had. */
+const SLICE_BYTES_MIN = 64 * 1024;
+const NO_BYTES = new Uint8Array(0);
+const NO_SLICES: readonly Slice[] = [];
 const PULL_ATTEMPTS_MAX = 3;
 
 const NO_COPY = "every node that held a copy is gone";
@@ -48,6 +52,8 @@ export class ObjectAccess {
   readonly #parts: ObjectAccessParts;
   readonly #collector: Collector;
   #nextRequest = 1;
+  /** Which object a mapping shows. It stays alive with it, so that what is passed on can be passed on by name. */
+  readonly #sources = new WeakMap<ArrayBufferLike, ObjectEntry>();
   readonly #asked = new Map<number, { entry: ObjectEntry; channel: Channel }>();
 
   constructor(parts: ObjectAccessParts) {
@@ -69,11 +75,15 @@ export class ObjectAccess {
   pack(value: unknown, ownerId: string, seq: number, where: string): Outgoing {
     if (isPlain(value)) return { payload: [PayloadKind.plain, value], held: undefined };
     const encoded = this.#parts.codec.encode(value, where);
-    const held = encoded.handles.length === 0 ? undefined : this.#entriesOf(encoded.handles);
+    const parts = this.#entriesOf(encoded.handles);
+    const isInline = encoded.byteLength <= INLINE_BYTES_MAX;
+    const { slices, buffers } = isInline
+      ? { slices: undefined, buffers: encoded.buffers }
+      : this.#slicesOf(encoded.buffers, parts);
+    const held = parts.length === 0 ? undefined : parts;
     const refs = held === undefined ? null : held.map((entry) => this.#parts.references.export(entry));
-    if (encoded.byteLength <= INLINE_BYTES_MAX)
-      return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
-    const { size, segments } = layoutOf(encoded);
+    if (isInline) return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
+    const { size, segments } = layoutOf({ payload: encoded.payload, buffers });
     const key = objectKey(ownerId, seq);
     try {
       this.#parts.store.put(key, size, segments);
@@ -84,7 +94,33 @@ export class ObjectAccess {
       this.#parts.store.put(key, size, segments);
     }
     this.#collector.notePut(size);
-    return { payload: [PayloadKind.stored, size, [this.#parts.rayletTuple], refs], held };
+    const copies = [this.#parts.rayletTuple];
+    const payload: Payload =
+      slices === undefined
+        ? [PayloadKind.stored, size, copies, refs]
+        : [PayloadKind.stored, size, copies, refs, slices];
+    return { payload, held };
+  }
+
+  /**
+   * Large parts of a value that are unchanged views of other objects are named instead of copied, and those objects are
+   * added to what the value holds.
+   */
+  #slicesOf(
+    buffers: readonly Uint8Array[],
+    held: ObjectEntry[],
+  ): { readonly slices: readonly Slice[] | undefined; readonly buffers: readonly Uint8Array[] } {
+    let slices: Slice[] | undefined;
+    const copied = buffers.map((bytes, i) => {
+      const source = bytes.byteLength < SLICE_BYTES_MIN ? undefined : this.#sources.get(bytes.buffer);
+      const offset = source === undefined ? undefined : this.#parts.store.originOf(bytes);
+      if (source === undefined || offset === undefined) return bytes;
+      slices ??= [];
+      slices.push([i, this.#parts.references.export(source), offset, bytes.byteLength]);
+      if (!held.includes(source)) held.push(source);
+      return NO_BYTES;
+    });
+    return slices === undefined ? { slices, buffers } : { slices, buffers: copied };
   }
 
   /** The flat bytes of an error, for a payload or a report. What the error drags along is dropped if it cannot travel. */
@@ -167,15 +203,44 @@ export class ObjectAccess {
    * @throws the error it stands for; ObjectLostError when every copy is gone
    */
   async materialise(entry: ObjectEntry): Promise<unknown> {
+    const found = await this.#bytesOf(entry);
+    if (!("bytes" in found)) return this.unpack(found.payload);
+    return this.#decodeStored(found.bytes, found.slices);
+  }
+
+  /** The sealed bytes of an object, or the payload of one that lies in no store. @throws ObjectLostError */
+  async #bytesOf(
+    entry: ObjectEntry,
+  ): Promise<{ readonly payload: Payload } | { readonly bytes: Buffer; readonly slices: readonly Slice[] }> {
     for (let attempt = 0; ; attempt++) {
       if (entry.payload === undefined) await this.ready(entry);
       const payload = entry.payload as Payload;
-      if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
+      if (payload[0] !== PayloadKind.stored) return { payload };
       const found = await this.#fetch(entry.owner, entry.seq, payload[2]);
-      if (typeof found !== "string") return this.#decode(found);
+      if (typeof found !== "string") {
+        this.#sources.set(found.buffer, entry);
+        return { bytes: found, slices: payload[4] ?? NO_SLICES };
+      }
       if (attempt >= PULL_ATTEMPTS_MAX) throw this.#lostError(entry, found);
       this.#recover(entry, payload, found);
     }
+  }
+
+  /** A stored value; parts of it that lie in other objects are mapped from there. */
+  async #decodeStored(bytes: Uint8Array, slices: readonly Slice[]): Promise<unknown> {
+    if (slices.length === 0) return this.#decode(bytes);
+    const { payload, buffers } = fromBytes(bytes);
+    const found = slices.map(async ([buffer, ref, offset, byteLength]) => {
+      const entry = this.#parts.references.import(ref);
+      const object = await this.#bytesOf(entry);
+      if (!("bytes" in object)) this.unpack(object.payload); // it may stand for an error
+      const part = "bytes" in object ? object.bytes.subarray(offset, offset + byteLength) : NO_BYTES;
+      if (part.byteLength !== byteLength || buffer >= buffers.length)
+        throw new SerializationError(`cannot decode a value: object ${entry.seq} has no such part`);
+      buffers[buffer] = part;
+    });
+    await Promise.all(found);
+    return this.#parts.codec.decode(payload, buffers);
   }
 
   /** The value of a payload that is not in a store. @throws the error it stands for */
@@ -196,7 +261,7 @@ export class ObjectAccess {
       const objectId = objectIdOf(owner.processId, seq);
       throw new ObjectLostError(`object ${objectId} is lost: ${found}`, { objectId });
     }
-    return this.#decode(found);
+    return this.#decodeStored(found, payload[4] ?? NO_SLICES);
   }
 
   #lostError(entry: ObjectEntry, reason: string): ObjectLostError {
@@ -206,6 +271,7 @@ export class ObjectAccess {
 
   /** Gives back the memory of a view that came out of the store. @returns false when it did not */
   release(view: Uint8Array): boolean {
+    this.#sources.delete(view.buffer);
     return this.#parts.store.release(view);
   }
 

@@ -123,7 +123,7 @@ export const PayloadKind = {
   plain: 0,
   /** [1, bytes, RefTuple[] | null]: flat form of the value codec; the refs inside it. */
   bytes: 1,
-  /** [2, size, EndpointTuple[], RefTuple[] | null]: sealed in the stores of those nodes (raylets' endpoints). */
+  /** [2, size, EndpointTuple[], RefTuple[] | null, Slice[]?]: sealed in the stores of those nodes (raylets' endpoints). */
   stored: 2,
   /** [3, bytes]: flat form of an error. */
   error: 3,
@@ -132,11 +132,20 @@ export const PayloadKind = {
 export type Payload =
   | readonly [kind: 0, value: unknown]
   | readonly [kind: 1, bytes: Uint8Array, refs: readonly RefTuple[] | null]
-  | readonly [kind: 2, size: number, nodes: (readonly unknown[])[], refs: readonly RefTuple[] | null]
+  | readonly [
+      kind: 2,
+      size: number,
+      nodes: (readonly unknown[])[],
+      refs: readonly RefTuple[] | null,
+      slices?: readonly Slice[],
+    ]
   | readonly [kind: 3, bytes: Uint8Array];
 
 /** A ref on the wire: its owner's endpoint and its number there. */
 export type RefTuple = readonly [owner: readonly unknown[], seq: number];
+
+/** An out-of-band buffer of a stored value that lies in another object: which buffer, and what of which object it is. */
+export type Slice = readonly [buffer: number, object: RefTuple, offset: number, byteLength: number];
 
 /**
  * How arguments travel: all primitives as they are, or packed (under the caller's object number `packedSeq`, if they
