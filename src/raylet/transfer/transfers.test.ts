@@ -65,6 +65,7 @@ describe("what arrives", () => {
     const all = await Promise.all(Array.from({ length: 100 }, () => to.pulls(key, [from], bytes)));
     expect(new Set(all)).toEqual(new Set([null]));
     expect(from.transfers.counts.sentBytes).toBe(3 * CHUNK_BYTES);
+    expect(to.transfers.counts.receivedObjects).toBe(1);
   });
 
   test("is right for 40 objects at once between two nodes, both ways, through stores that hold a part of them", async () => {
