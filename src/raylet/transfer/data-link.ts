@@ -164,7 +164,8 @@ export class DataLink {
     const landing = this.#landing;
     this.#landing = undefined;
     if (landing !== undefined && !this.#isRunning(landing.download)) landing.download.landed();
-    const why = error?.message ?? "it closed the connection";
+    // Its first line: the rest is advice for those who start clusters.
+    const why = error?.message.split("\n")[0] ?? "it closed the connection";
     const downloads = [...this.#downloads.values()];
     this.#downloads.clear();
     for (const download of downloads) download.onBroken(why);

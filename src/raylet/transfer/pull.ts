@@ -18,6 +18,8 @@ export const CHUNK_BYTES = 4 * 1024 * 1024;
 const WRITER_WAIT_MS_MAX = 10_000;
 const WRITER_POLL_MS = 20;
 
+/** Of the sources that failed, so many are named. */
+const REASONS_MAX = 4;
 const FREED = "it was freed while it was on its way here";
 
 export interface PullParts {
@@ -72,16 +74,17 @@ export class Pull {
   }
 
   async #fromAny(): Promise<string | null> {
-    let why = "no node holds a copy";
+    const reasons: string[] = [];
     for (let source = this.#sources.next(); source !== undefined; source = this.#sources.next()) {
       if (this.#freed) return FREED;
       const outcome = await this.#from(source);
       if (outcome.kind === "complete") return null;
       if (outcome.kind === "over") return outcome.why;
       if (outcome.kind === "moved") this.#sources.moved(source.node, outcome.to);
-      else why = `node ${source.node.nodeId}: ${outcome.why}`;
+      else reasons.push(`node ${source.node.nodeId}: ${outcome.why}`);
     }
-    return why;
+    if (reasons.length === 0) return "no node holds a copy";
+    return [...new Set(reasons)].slice(0, REASONS_MAX).join("; ");
   }
 
   async #from(source: Source): Promise<Outcome> {

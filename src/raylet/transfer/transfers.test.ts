@@ -13,6 +13,7 @@ import { Transfer } from "../../core/rpc/messages.ts";
 import { CHUNK_BYTES } from "./pull.ts";
 import { Impostor, Node, type NodeOptions, TOKEN } from "./transfer.fixture.ts";
 
+const MIB = 1024 * 1024;
 const nodes: Disposable[] = [];
 afterEach(() => {
   for (const node of nodes.splice(0)) node[Symbol.dispose]();
@@ -149,6 +150,9 @@ describe("sources", () => {
       `node ${gone.id}: connection to process`,
     );
     expect(await to.pulls(randomBytes(16), [], bytes)).toBe("no node holds a copy");
+    const neither = await to.pulls(randomBytes(16), [gone, empty], bytes);
+    expect(neither).toContain(`node ${gone.id}: connection to process`);
+    expect(neither).toContain(`node ${empty.id}: it has no copy (any more)`);
   });
 
   // Method: whichever source is asked first stops after two chunks, and then dies.
@@ -231,6 +235,36 @@ describe("room", () => {
     await until(() => !from.store.contains(key));
     rmSync(dir, { recursive: true });
   });
+});
+
+// Method: pulls of six objects from two sources, while objects are freed and nodes cut off at random moments, 12 times over.
+// A chunk may be on its way into memory that is given up just then.
+test("whatever ends at whatever moment, what is here is whole, and nothing half-made is left", async () => {
+  const sources = [await start({ storeBytes: 128 * MIB }), await start({ storeBytes: 128 * MIB })] as const;
+  const objects = Array.from({ length: 6 }, (_, i) => sources[0].put(Math.floor((i + 0.3) * CHUNK_BYTES)));
+  for (const { key, bytes } of objects) sources[1].store.put(key, bytes.length, [{ offset: 0, bytes }]);
+  const to = await start({ storeBytes: 128 * MIB });
+  const later = (act: () => void) => setTimeout(act, Math.random() * 25);
+  let arrived = 0;
+  for (let round = 0; round < 12; round++) {
+    await Promise.all(
+      objects.map(async ({ key, bytes }, i) => {
+        const pulled = to.pulls(key, sources, bytes);
+        if ((i + round) % 3 === 0) later(() => to.transfers.free(key, []));
+        if ((i + round) % 5 === 0)
+          later(() => to.transfers.onNodeGone(sources[i % 2 ? 0 : 1].id, "it is gone"));
+        if ((i + round) % 7 === 0) later(() => sources[0].transfers.onNodeGone(to.id, "it is gone"));
+        const failed = await pulled;
+        // Freed just after it came: not here any more.
+        if (failed === "other bytes") expect(to.store.contains(key)).toBe(false);
+        if (failed === null) arrived += 1;
+      }),
+    );
+    for (const { key } of objects) to.store.delete(key);
+    expect(to.store.list(100).filter(({ state }) => state !== "deleting")).toEqual([]);
+  }
+  expect(arrived).toBeGreaterThan(0);
+  await until(() => sources.every(({ store }) => store.stats().pinnedObjects === 0));
 });
 
 describe("what no raylet would send", () => {
