@@ -1,6 +1,6 @@
 /** Drivers and workers connected to this raylet, and what is asked of all of them. */
 import type { Channel } from "../core/rpc/channel.ts";
-import { type JobConfigRecord, type JobNotice, Local } from "../core/rpc/messages.ts";
+import { type JobConfigRecord, type JobNotice, Local, type ObjectListing } from "../core/rpc/messages.ts";
 import type { TaskInfo } from "../core/wire/gen/tsray/v1/head.ts";
 
 const LIST_TIMEOUT_MS = 800;
@@ -14,9 +14,24 @@ export interface Client {
   readonly isDriver: boolean;
 }
 
+/** What objects one process of this node holds. */
+export interface ClientObjects extends ObjectListing {
+  readonly processId: string;
+  readonly pid: number;
+  readonly jobId: string;
+  readonly isDriver: boolean;
+}
+
+/** A question to all clients that some have not answered yet. */
+interface OpenList {
+  missing: number;
+  readonly finish: () => void;
+}
+
 export class Clients {
   readonly #clients = new Map<Channel, Client>();
-  readonly #lists = new Map<number, { rows: TaskInfo[]; missing: number; finish: () => void }>();
+  readonly #lists = new Map<number, OpenList & { readonly rows: TaskInfo[] }>();
+  readonly #objectLists = new Map<number, OpenList & { readonly processes: ClientObjects[] }>();
   readonly #lines = new Map<string, NoticeLine[]>();
   #nextList = 1;
 
@@ -66,18 +81,44 @@ export class Clients {
 
   /** Asks every client for its tasks. Those that do not answer in time (busy in a loop) are left out. */
   listTasks(): Promise<TaskInfo[]> {
-    const requestId = this.#nextList++;
     const rows: TaskInfo[] = [];
-    if (this.#clients.size === 0) return Promise.resolve(rows);
+    return this.#ask(this.#lists, (open) => ({ ...open, rows }), [Local.listTasks]).then(() => rows);
+  }
+
+  /** Asks every client what objects it holds, and why; as {@link listTasks}. */
+  listObjects(rowsMax: number): Promise<ClientObjects[]> {
+    const processes: ClientObjects[] = [];
+    const question = [Local.listObjects, rowsMax] as const;
+    return this.#ask(this.#objectLists, (open) => ({ ...open, processes }), question).then(() => processes);
+  }
+
+  onObjects(link: Channel, requestId: number, listing: ObjectListing): void {
+    const list = this.#objectLists.get(requestId);
+    const client = this.#clients.get(link);
+    if (list === undefined || client === undefined) return;
+    const { processId, pid } = link.peer;
+    list.processes.push({ ...listing, processId, pid, jobId: client.job.jobId, isDriver: client.isDriver });
+    list.missing -= 1;
+    if (list.missing === 0) list.finish();
+  }
+
+  /** Resolves when every client has answered, or the time is up. */
+  #ask<L extends OpenList>(
+    lists: Map<number, L>,
+    make: (open: OpenList) => L,
+    [kind, ...rest]: readonly number[],
+  ): Promise<void> {
+    if (this.#clients.size === 0) return Promise.resolve();
+    const requestId = this.#nextList++;
     return new Promise((resolve) => {
       const finish = () => {
         clearTimeout(timer);
-        this.#lists.delete(requestId);
-        resolve(rows);
+        lists.delete(requestId);
+        resolve();
       };
       const timer = setTimeout(finish, LIST_TIMEOUT_MS);
-      this.#lists.set(requestId, { rows, missing: this.#clients.size, finish });
-      this.broadcast([Local.listTasks, requestId]);
+      lists.set(requestId, make({ missing: this.#clients.size, finish }));
+      this.broadcast([kind as number, requestId, ...rest]);
     });
   }
 

@@ -18,7 +18,7 @@ import {
 import type { Channel, Identity } from "../core/rpc/channel.ts";
 import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
 import type { Message } from "../core/rpc/frames.ts";
-import { type JobConfigRecord, Local, type Welcome } from "../core/rpc/messages.ts";
+import { type JobConfigRecord, Local, type ObjectListing, type Welcome } from "../core/rpc/messages.ts";
 import { Peers } from "../core/rpc/peers.ts";
 import { createStore, type OwnedObjectStore } from "../core/store/open-store.ts";
 import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
@@ -386,6 +386,11 @@ export class Raylet {
       case Local.tasks: {
         const [, requestId, rows] = message as unknown as [number, number, Record<string, unknown>[]];
         this.#clients.onTasks(channel, requestId, rows);
+        break;
+      }
+      case Local.objects: {
+        const [, requestId, listing] = message as unknown as [number, number, ObjectListing];
+        this.#clients.onObjects(channel, requestId, listing);
         break;
       }
     }

@@ -3,7 +3,6 @@
 import type { ActorClient } from "../actors/actor-client.ts";
 import { clientOf } from "../actors/handle.ts";
 import { registry } from "../core/base/function-registry.ts";
-import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { entryOf, isObjectRef, ObjectRef } from "../core/ownership/object-ref.ts";
 import type { ReferenceTable } from "../core/ownership/reference-table.ts";
 import { ValueCodec } from "../core/serialize/codec.ts";
@@ -23,8 +22,8 @@ export function createCodec(references: ReferenceTable, binding: HandleBinding):
   const refs: HandleCodec<ObjectRef> = {
     tag: "ref",
     test: (value): value is ObjectRef => isObjectRef(value),
-    encode: (ref) => references.export(entryOf(ref)),
-    decode: (data) => new ObjectRef(references.import(data)),
+    encode: (ref) => references.encode(entryOf(ref)),
+    decode: (data) => new ObjectRef(references.decode(data)),
   };
   const actors: HandleCodec = {
     tag: "actor",
@@ -33,9 +32,4 @@ export function createCodec(references: ReferenceTable, binding: HandleBinding):
     decode: (data) => binding.importHandle(data),
   };
   return new ValueCodec({ handles: [refs as unknown as HandleCodec, actors], classes: scopes });
-}
-
-/** The entry behind a ref or handle that the codec met; undefined where it is not counted. */
-export function entryOfHandle(handle: object): ObjectEntry | undefined {
-  return isObjectRef(handle) ? entryOf(handle) : clientOf(handle)?.handleEntry;
 }

@@ -20,13 +20,21 @@ import { newActorId, objectIdOf } from "../core/base/ids.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { ObjectAccess } from "../core/ownership/object-access.ts";
+import { listObjects } from "../core/ownership/object-listing.ts";
 import { ObjectRef } from "../core/ownership/object-ref.ts";
 import { RayletLink } from "../core/ownership/raylet-link.ts";
 import { ReferenceTable } from "../core/ownership/reference-table.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
 import { type Message, packPlain } from "../core/rpc/frames.ts";
-import { type ActorCreation, Local, type Payload, Peer, type Welcome } from "../core/rpc/messages.ts";
+import {
+  type ActorCreation,
+  Local,
+  type ObjectListing,
+  type Payload,
+  Peer,
+  type Welcome,
+} from "../core/rpc/messages.ts";
 import { Peers } from "../core/rpc/peers.ts";
 import { toBytes } from "../core/serialize/layout.ts";
 import type { ObjectStore } from "../core/store/object-store.ts";
@@ -36,7 +44,7 @@ import { Calls, promise, type Submitted } from "../core/submit/calls.ts";
 import { HeadClient } from "../core/submit/head-client.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
-import { createCodec, entryOfHandle, type HandleBinding } from "./codec.ts";
+import { createCodec, type HandleBinding } from "./codec.ts";
 import { describeRemoteUse } from "./late.ts";
 
 const CREATE_TIMEOUT_MS = 30_000;
@@ -174,7 +182,6 @@ export class Runtime implements RuntimePort {
       raylet: link,
       rayletTuple: welcome.rayletEndpoint,
       channelTo: (owner) => this.channelTo(owner),
-      entryOfHandle: entryOfHandle,
       reconstruct: (entry) => tasks.reconstruct(entry),
     });
     const calls = new Calls({
@@ -473,7 +480,7 @@ export class Runtime implements RuntimePort {
       );
     }
     const entry = client.handleEntry;
-    return [client.actorId, client.meta, entry === undefined ? null : this.references.export(entry)];
+    return [client.actorId, client.meta, entry === undefined ? null : this.references.encode(entry)];
   }
 
   #importHandle(data: unknown): object {
@@ -483,7 +490,7 @@ export class Runtime implements RuntimePort {
       client = this.#newClient(actorId, meta, "unknown");
     }
     // One found by name before does not count yet.
-    if (ref !== null) client.handleEntry ??= this.references.import(ref);
+    if (ref !== null) client.handleEntry ??= this.references.decode(ref);
     return makeHandle(client, (...call) => this.#callActor(...call));
   }
 
@@ -554,6 +561,9 @@ export class Runtime implements RuntimePort {
       case Local.collectGarbage:
         connected?.objects.collectGarbage();
         break;
+      case Local.listObjects:
+        connected?.link.channel.send([Local.objects, message[1], this.listObjects(message[2] as number)]);
+        break;
       case Local.nodeDied:
         this.references.onNodeDied(message[1] as string);
         connected?.tasks.onNodeDied(message[1] as string);
@@ -583,6 +593,15 @@ export class Runtime implements RuntimePort {
       this.connected.objects.settlePut(entry, { payload, held });
     });
     return new ObjectRef(entry);
+  }
+
+  /** What objects this process holds, and why; at most `rowsMax` rows, the largest first. */
+  listObjects(rowsMax: number): ObjectListing {
+    const { tasks } = this.connected;
+    const pinned = [...tasks.pinnedEntries()];
+    for (const { held } of this.#outstanding.values()) if (held !== undefined) pinned.push(...held);
+    for (const client of this.#actors.values()) pinned.push(...(client.deref()?.creationHeld ?? []));
+    return listObjects(this.references, { pinned, lineage: [...tasks.lineageEntries()] }, rowsMax);
   }
 
   cancelEntry(entry: ObjectEntry, force: boolean, recursive: boolean): void {

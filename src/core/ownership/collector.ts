@@ -8,10 +8,11 @@
 import { performance } from "node:perf_hooks";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import type { DeathWatch, WatchDeath } from "./death-watch.ts";
 
 /** Not a round number: a timer of the user's that fires in the same turn each time would go unseen. */
 const LOOK_MS = 487;
-/** The next look comes no sooner than this many times what the last collection took. */
+/** The next look comes no sooner than this many times the processor time of the last collection. */
 const REST = 50;
 /** A process may take or pin this share of the store before it looks for what it no longer needs. */
 const SHARE = 1 / 16;
@@ -27,6 +28,8 @@ export interface CollectorParts {
   readonly usedBytes: () => number;
   /** Whether an object lives, here or elsewhere, for the sake of something in this process. */
   readonly isHolding: () => boolean;
+  /** Tells whether an object was collected, within the turn; null without the addon. */
+  readonly watchDeath: WatchDeath | null;
   /** Frees what a collection has found dead. @returns how many objects that were */
   readonly sweep: () => number;
 }
@@ -35,15 +38,16 @@ export class Collector {
   readonly #parts: CollectorParts;
   readonly #limitMax: number;
   #limit: number;
-  /** Bytes stored or mapped, and objects stored, since the last collection of any kind. */
+  /** Bytes stored or mapped, and in how many pieces, since the last collection of any kind. */
   #bytes = 0;
-  #puts = 0;
+  #pieces = 0;
   /** Bytes that collections of young garbage have not freed. */
   #bytesOld = 0;
-  /** Mapped views that have not been collected. */
-  #views = 0;
+  /** Mapped views that have not been collected: with the addon, and without it. */
+  readonly #views = new Set<DeathWatch>();
+  #viewsFinalized = 0;
   readonly #viewsGone = new FinalizationRegistry<undefined>(() => {
-    this.#views -= 1;
+    this.#viewsFinalized -= 1;
   });
   #isScheduled = false;
   #timer: NodeJS.Timeout | undefined;
@@ -63,7 +67,7 @@ export class Collector {
   /** This process stored an object. Its garbage is found within the turn: a loop of puts may never end its own. */
   notePut(bytes: number): void {
     this.#bytes += bytes;
-    this.#puts += 1;
+    this.#pieces += 1;
     if (this.#bytes >= this.#limit) this.#collectYoung();
     else if (this.#isUnderPressure()) this.now();
     else this.look();
@@ -71,9 +75,14 @@ export class Collector {
 
   /** An object's memory is in use by this process until the view is collected. */
   noteView(view: Uint8Array): void {
-    this.#views += 1;
-    this.#viewsGone.register(view.buffer, undefined);
+    const { watchDeath } = this.#parts;
+    if (watchDeath !== null) this.#views.add(watchDeath(view.buffer));
+    else {
+      this.#viewsFinalized += 1;
+      this.#viewsGone.register(view.buffer, undefined);
+    }
     this.#bytes += view.byteLength;
+    this.#pieces += 1;
     if (this.#bytes >= this.#limit) this.#soon();
     else this.look();
   }
@@ -86,7 +95,7 @@ export class Collector {
   /** Collects at once. */
   now(): void {
     this.#bytes = 0;
-    this.#puts = 0;
+    this.#pieces = 0;
     this.#bytesOld = 0;
     this.#isDirty = false;
     // Time of the processor: on a busy machine a collection waits for it longer than it takes.
@@ -96,19 +105,25 @@ export class Collector {
     const tookMs = (user + system) / 1000;
     if (tookMs > SLOW_MS) this.#limit = Math.min(this.#limit * 2, this.#limitMax);
     this.#restsUntilMs = performance.now() + REST * tookMs;
-    this.#parts.sweep();
+    this.#sweep();
     this.look();
   }
 
   /** What a loop has put and dropped is young, and found in about a millisecond however large the heap is. */
   #collectYoung(): void {
     collectGarbage({ type: "minor" });
-    const freed = this.#parts.sweep();
-    this.#bytesOld += this.#bytes * Math.max(0, 1 - freed / this.#puts);
+    this.#bytesOld += this.#bytes * Math.max(0, 1 - this.#sweep() / this.#pieces);
     this.#bytes = 0;
-    this.#puts = 0;
+    this.#pieces = 0;
     if (this.#bytesOld >= this.#limit) this.now();
     else this.look();
+  }
+
+  /** @returns how many objects and views were found dead */
+  #sweep(): number {
+    const before = this.#views.size;
+    for (const view of this.#views) if (!view.isAlive()) this.#views.delete(view);
+    return before - this.#views.size + this.#parts.sweep();
   }
 
   /** Collects when the code that runs now has returned: what it still has on its stack would be kept. */
@@ -117,7 +132,7 @@ export class Collector {
     this.#isScheduled = true;
     setImmediate(() => {
       this.#isScheduled = false;
-      this.now();
+      if (this.#bytes >= this.#limit) this.#collectYoung();
     }).unref();
   }
 
@@ -132,8 +147,8 @@ export class Collector {
       return;
     }
     // The heap's own collections may have found something.
-    if (this.#isDirty) this.#parts.sweep();
-    if (this.#views > 0 || this.#parts.isHolding()) this.look();
+    if (this.#isDirty) this.#sweep();
+    if (this.#views.size + this.#viewsFinalized > 0 || this.#parts.isHolding()) this.look();
   }
 
   #isUnderPressure(): boolean {

@@ -7,10 +7,8 @@
  */
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Payload } from "../rpc/messages.ts";
+import type { DeathWatch } from "./death-watch.ts";
 import { BorrowedObject, OwnedObject } from "./reference-machine.ts";
-
-/** Anything that keeps entries alive while it is alive itself. */
-export type Held = readonly object[];
 
 /**
  * What outlives a collected entry of this process: what is counted, and how to find the entry while it is alive. Its
@@ -23,6 +21,10 @@ export class OwnedRecord extends OwnedObject<object> {
   kept: ObjectEntry | undefined;
   /** Tells at once after a collection; undefined without the native addon. */
   death: DeathWatch | undefined;
+  /** Bytes in stores; 0 while it lies in none. */
+  storedBytes = 0;
+  /** Where the user's code made it, if that is recorded. */
+  callSite = "";
   /** Its collection is reported at the end of some later turn. */
   isFinalized = false;
   /** Called instead of freeing copies, where the entry stands for something other than a value (an actor's handle). */
@@ -36,11 +38,6 @@ export class BorrowedRecord extends BorrowedObject<Endpoint> {
   fresh: ObjectEntry | undefined;
 }
 
-/** Whether what it was made for is still reachable. */
-export interface DeathWatch {
-  isAlive(): boolean;
-}
-
 export class ObjectEntry {
   /** Owner's endpoint; for owned entries this process. */
   readonly owner: Endpoint;
@@ -49,8 +46,8 @@ export class ObjectEntry {
   readonly owned: boolean;
   /** The value or where it is; undefined while its task runs (owned) or until it is asked for (borrowed). */
   payload: Payload | undefined;
-  /** Refs inside the value: alive while the entry is. */
-  held: Held | undefined;
+  /** Refs inside the value, in the order of its list of refs: alive while the entry is. */
+  held: readonly ObjectEntry[] | undefined;
   /** The task that makes it, for cancel, and for making it again (lineage). */
   task: object | undefined;
   /** Owned: why no task can make it again, where that is known beforehand. */
@@ -59,6 +56,8 @@ export class ObjectEntry {
   asked = false;
   /** What is counted; undefined for what lies in no store and never left this process. */
   record: OwnedRecord | BorrowedRecord | undefined;
+  /** Where the user's code made it, if that is recorded. */
+  callSite: string | undefined;
   /** Times the object was made again after its copies were lost. */
   reconstructions = 0;
   #waiters: (() => void)[] | undefined;

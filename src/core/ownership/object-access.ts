@@ -7,11 +7,12 @@ import type { Endpoint } from "../base/endpoint.ts";
 import { ObjectLostError, ObjectStoreFullError, OwnerDiedError, SerializationError } from "../base/errors.ts";
 import { objectIdOf, objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
-import { Local, type Payload, PayloadKind, Peer, type RefTuple, type Slice } from "../rpc/messages.ts";
+import { Local, type Payload, PayloadKind, Peer, type RefList, type Slice } from "../rpc/messages.ts";
 import type { ValueCodec } from "../serialize/codec.ts";
 import { fromBytes, layoutOf, toBytes } from "../serialize/layout.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { Collector } from "./collector.ts";
+import { nativeDeathWatch } from "./death-watch.ts";
 import { type ObjectEntry, OwnedRecord } from "./entries.ts";
 import type { RayletLink } from "./raylet-link.ts";
 import type { NodeTuple } from "./reference-machine.ts";
@@ -42,8 +43,6 @@ export interface ObjectAccessParts {
   /** The raylet's endpoint: where objects stored here can be pulled from. */
   readonly rayletTuple: NodeTuple;
   readonly channelTo: (owner: ObjectEntry["owner"]) => Channel;
-  /** The entry of a handle (ObjectRef or ActorHandle) that the codec met; undefined = not counted. */
-  readonly entryOfHandle: (handle: object) => ObjectEntry | undefined;
   /** Starts making a lost object of this process again. @returns why it cannot be, else undefined */
   readonly reconstruct: (entry: ObjectEntry) => string | undefined;
 }
@@ -63,6 +62,7 @@ export class ObjectAccess {
       storeBytes: store.stats().capacityBytes,
       usedBytes: () => store.stats().usedBytes,
       isHolding: () => references.isHolding,
+      watchDeath: nativeDeathWatch(),
       sweep: () => references.sweep(),
     });
     references.onChange = () => this.#collector.look();
@@ -74,14 +74,15 @@ export class ObjectAccess {
    */
   pack(value: unknown, ownerId: string, seq: number, where: string): Outgoing {
     if (isPlain(value)) return { payload: [PayloadKind.plain, value], held: undefined };
-    const encoded = this.#parts.codec.encode(value, where);
-    const parts = this.#entriesOf(encoded.handles);
+    const { codec, references } = this.#parts;
+    const inside: ObjectEntry[] = [];
+    const encoded = references.encodeWith(inside, () => codec.encode(value, where));
     const isInline = encoded.byteLength <= INLINE_BYTES_MAX;
     const { slices, buffers } = isInline
       ? { slices: undefined, buffers: encoded.buffers }
-      : this.#slicesOf(encoded.buffers, parts);
-    const held = parts.length === 0 ? undefined : parts;
-    const refs = held === undefined ? null : held.map((entry) => this.#parts.references.export(entry));
+      : this.#slicesOf(encoded.buffers, inside);
+    const held = inside.length === 0 ? undefined : inside;
+    const refs = held === undefined ? null : references.exportAll(held);
     if (isInline) return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
     const { size, segments } = layoutOf({ payload: encoded.payload, buffers });
     const key = objectKey(ownerId, seq);
@@ -115,9 +116,10 @@ export class ObjectAccess {
       const source = bytes.byteLength < SLICE_BYTES_MIN ? undefined : this.#sources.get(bytes.buffer);
       const offset = source === undefined ? undefined : this.#parts.store.originOf(bytes);
       if (source === undefined || offset === undefined) return bytes;
+      let place = held.indexOf(source);
+      if (place < 0) place = held.push(source) - 1;
       slices ??= [];
-      slices.push([i, this.#parts.references.export(source), offset, bytes.byteLength]);
-      if (!held.includes(source)) held.push(source);
+      slices.push([i, place, offset, bytes.byteLength]);
       return NO_BYTES;
     });
     return slices === undefined ? { slices, buffers } : { slices, buffers: copied };
@@ -125,12 +127,15 @@ export class ObjectAccess {
 
   /** The flat bytes of an error, for a payload or a report. What the error drags along is dropped if it cannot travel. */
   packError(error: unknown): Uint8Array {
+    const { codec, references } = this.#parts;
+    const encode = (what: Error) =>
+      toBytes(references.encodeWith(undefined, () => codec.encode(what, "the error")));
     try {
-      return toBytes(this.#parts.codec.encode(error, "the error"));
+      return encode(error as Error);
     } catch (cause) {
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
       const plain = new Error(`${text}\n(its details could not be sent: ${(cause as Error).message})`);
-      return toBytes(this.#parts.codec.encode(plain, "the error"));
+      return encode(plain);
     }
   }
 
@@ -167,15 +172,14 @@ export class ObjectAccess {
 
   /** Settles an owned entry; copies in stores are freed with it. */
   settle(entry: ObjectEntry, payload: Payload): void {
-    if (payload[0] === PayloadKind.stored) this.#parts.references.stored(entry, payload[2]);
+    if (payload[0] === PayloadKind.stored) this.#parts.references.stored(entry, payload[1], payload[2]);
     entry.settle(payload);
   }
 
   /** Refs inside a payload that arrived become entries held by the one they are in. */
-  hold(refs: readonly RefTuple[] | null, container?: ObjectEntry): readonly ObjectEntry[] | undefined {
-    return refs === null || refs.length === 0
-      ? undefined
-      : refs.map((ref) => this.#parts.references.import(ref, container));
+  hold(payload: Payload, container?: ObjectEntry): readonly ObjectEntry[] | undefined {
+    const refs = refsOf(payload);
+    return refs === null ? undefined : this.#parts.references.importAll(refs, container);
   }
 
   /** Makes sure the entry's payload is on its way: asks the owner of a borrowed one. */
@@ -204,8 +208,8 @@ export class ObjectAccess {
    */
   async materialise(entry: ObjectEntry): Promise<unknown> {
     const found = await this.#bytesOf(entry);
-    if (!("bytes" in found)) return this.unpack(found.payload);
-    return this.#decodeStored(found.bytes, found.slices);
+    if (!("bytes" in found)) return this.unpack(found.payload, entry.held);
+    return this.#decodeStored(found.bytes, found.slices, entry.held);
   }
 
   /** The sealed bytes of an object, or the payload of one that lies in no store. @throws ObjectLostError */
@@ -215,6 +219,8 @@ export class ObjectAccess {
     for (let attempt = 0; ; attempt++) {
       if (entry.payload === undefined) await this.ready(entry);
       const payload = entry.payload as Payload;
+      // One that came along with the arguments of a call has been held by the caller until now.
+      entry.held ??= this.hold(payload, entry);
       if (payload[0] !== PayloadKind.stored) return { payload };
       const found = await this.#fetch(entry.owner, entry.seq, payload[2]);
       if (typeof found !== "string") {
@@ -227,28 +233,32 @@ export class ObjectAccess {
   }
 
   /** A stored value; parts of it that lie in other objects are mapped from there. */
-  async #decodeStored(bytes: Uint8Array, slices: readonly Slice[]): Promise<unknown> {
-    if (slices.length === 0) return this.#decode(bytes);
+  async #decodeStored(
+    bytes: Uint8Array,
+    slices: readonly Slice[],
+    held: readonly ObjectEntry[] | undefined,
+  ): Promise<unknown> {
+    if (slices.length === 0) return this.#decode(bytes, held);
     const { payload, buffers } = fromBytes(bytes);
-    const found = slices.map(async ([buffer, ref, offset, byteLength]) => {
-      const entry = this.#parts.references.import(ref);
-      const object = await this.#bytesOf(entry);
-      if (!("bytes" in object)) this.unpack(object.payload); // it may stand for an error
-      const part = "bytes" in object ? object.bytes.subarray(offset, offset + byteLength) : NO_BYTES;
-      if (part.byteLength !== byteLength || buffer >= buffers.length)
-        throw new SerializationError(`cannot decode a value: object ${entry.seq} has no such part`);
-      buffers[buffer] = part;
+    const found = slices.map(async ([buffer, place, offset, byteLength]) => {
+      const entry = held?.[place];
+      const object = entry === undefined ? undefined : await this.#bytesOf(entry);
+      if (object !== undefined && "payload" in object) this.unpack(object.payload); // it may stand for an error
+      const part = object !== undefined && "bytes" in object ? object.bytes : NO_BYTES;
+      if (part.byteLength < offset + byteLength || buffer >= buffers.length)
+        throw new SerializationError("cannot decode a value: an object has not the part that it names");
+      buffers[buffer] = part.subarray(offset, offset + byteLength);
     });
     await Promise.all(found);
-    return this.#parts.codec.decode(payload, buffers);
+    return this.#decodeParts(payload, buffers, held);
   }
 
   /** The value of a payload that is not in a store. @throws the error it stands for */
-  unpack(payload: Payload): unknown {
+  unpack(payload: Payload, refs = this.hold(payload)): unknown {
     if (payload[0] === PayloadKind.plain) return payload[1];
     if (payload[0] === PayloadKind.stored)
       throw new SerializationError("a stored payload has no value of its own");
-    const value = this.#decode(payload[1]);
+    const value = this.#decode(payload[1], refs);
     if (payload[0] === PayloadKind.error) throw value;
     return value;
   }
@@ -261,7 +271,7 @@ export class ObjectAccess {
       const objectId = objectIdOf(owner.processId, seq);
       throw new ObjectLostError(`object ${objectId} is lost: ${found}`, { objectId });
     }
-    return this.#decodeStored(found, payload[4] ?? NO_SLICES);
+    return this.#decodeStored(found, payload[4] ?? NO_SLICES, this.hold(payload));
   }
 
   #lostError(entry: ObjectEntry, reason: string): ObjectLostError {
@@ -320,9 +330,7 @@ export class ObjectAccess {
     const entry = this.#asked.get(requestId)?.entry;
     this.#asked.delete(requestId);
     if (entry === undefined) return;
-    if (payload[0] === PayloadKind.bytes || payload[0] === PayloadKind.stored) {
-      entry.held = this.hold(payload[0] === PayloadKind.bytes ? payload[2] : payload[3], entry);
-    }
+    entry.held = this.hold(payload, entry);
     entry.settle(payload);
   }
 
@@ -395,19 +403,24 @@ export class ObjectAccess {
     }
   }
 
-  #decode(bytes: Uint8Array): unknown {
+  #decode(bytes: Uint8Array, refs: readonly ObjectEntry[] | undefined): unknown {
     const { payload, buffers } = fromBytes(bytes);
-    return this.#parts.codec.decode(payload, buffers);
+    return this.#decodeParts(payload, buffers, refs);
   }
 
-  #entriesOf(handles: readonly object[]): ObjectEntry[] {
-    const entries: ObjectEntry[] = [];
-    for (const handle of handles) {
-      const entry = this.#parts.entryOfHandle(handle);
-      if (entry !== undefined) entries.push(entry);
-    }
-    return entries;
+  #decodeParts(
+    payload: Uint8Array,
+    buffers: readonly Uint8Array[],
+    refs: readonly ObjectEntry[] | undefined,
+  ): unknown {
+    const { codec, references } = this.#parts;
+    return references.decodeWith(refs, () => codec.decode(payload, buffers));
   }
+}
+
+function refsOf(payload: Payload): RefList | null {
+  if (payload[0] === PayloadKind.bytes) return payload[2];
+  return payload[0] === PayloadKind.stored ? payload[3] : null;
 }
 
 /** Whether msgpack carries the value as it is, losing nothing. */

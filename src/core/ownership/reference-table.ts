@@ -9,9 +9,10 @@ import { type Endpoint, endpointFromTuple, endpointToTuple } from "../base/endpo
 import { SerializationError } from "../base/errors.ts";
 import { objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
-import { Peer, type RefTuple } from "../rpc/messages.ts";
-import { loadNative } from "../store/native.ts";
-import { BorrowedRecord, type DeathWatch, ObjectEntry, OwnedRecord } from "./entries.ts";
+import { Peer, type RefList, type RefTuple } from "../rpc/messages.ts";
+import { callSite, recordsCallSites } from "./call-site.ts";
+import { nativeDeathWatch, type WatchDeath } from "./death-watch.ts";
+import { BorrowedRecord, ObjectEntry, OwnedRecord } from "./entries.ts";
 import { type NodeTuple, type ReferenceEffects, ReferenceMachine } from "./reference-machine.ts";
 
 /** What the table needs of the rest of the process. */
@@ -24,8 +25,6 @@ export interface ReferenceTableParts {
   markLost(entry: ObjectEntry): void;
 }
 
-type WatchDeath = (target: object) => DeathWatch;
-
 export class ReferenceTable {
   /** This process; its sockets are filled in when it connects, before the first ref leaves. */
   readonly self: Endpoint;
@@ -37,6 +36,9 @@ export class ReferenceTable {
   onFreed: (seq: number) => void = () => {};
   #selfTuple: readonly unknown[] | undefined;
   #nextSeq = 1;
+  /** Refs of the value that is being encoded, and of the one that is being decoded. */
+  #encoding: ObjectEntry[] | undefined;
+  #decoding: readonly ObjectEntry[] | undefined;
   readonly #collected = new FinalizationRegistry<OwnedRecord | BorrowedRecord>((record) =>
     this.#onCollected(record),
   );
@@ -54,7 +56,9 @@ export class ReferenceTable {
 
   /** A new object of this process. */
   newOwned(): ObjectEntry {
-    return new ObjectEntry(this.self, this.#nextSeq++, true);
+    const entry = new ObjectEntry(this.self, this.#nextSeq++, true);
+    if (recordsCallSites) entry.callSite = callSite();
+    return entry;
   }
 
   /** An object of this process under a number chosen beforehand (items of generators). */
@@ -73,8 +77,9 @@ export class ReferenceTable {
   }
 
   /** An owned entry lies in these nodes' stores: its copies are freed with its last ref. */
-  stored(entry: ObjectEntry, copies: NodeTuple[]): void {
+  stored(entry: ObjectEntry, bytes: number, copies: NodeTuple[]): void {
     const record = this.#count(entry);
+    record.storedBytes = bytes;
     this.#machine.stored(record, copies);
     if (this.#watchDeath === undefined) this.#watchDeath = nativeDeathWatch();
     if (this.#watchDeath === null) this.#finalize(entry, record);
@@ -91,6 +96,66 @@ export class ReferenceTable {
     this.#finalize(entry, record);
   }
 
+  /** Runs an encoder. The refs that it meets are put into `list`, which travels beside the value; no list, no beside. */
+  encodeWith<T>(list: ObjectEntry[] | undefined, encode: () => T): T {
+    const outer = this.#encoding;
+    this.#encoding = list;
+    try {
+      return encode();
+    } finally {
+      this.#encoding = outer;
+    }
+  }
+
+  /** Runs a decoder of a value that came with these refs beside it. */
+  decodeWith<T>(list: readonly ObjectEntry[] | undefined, decode: () => T): T {
+    const outer = this.#decoding;
+    this.#decoding = list;
+    try {
+      return decode();
+    } finally {
+      this.#decoding = outer;
+    }
+  }
+
+  /** What stands for a ref inside a value: its place in the list beside, or all of it. */
+  encode(entry: ObjectEntry): RefTuple | number {
+    return this.#encoding === undefined ? this.export(entry) : this.#encoding.push(entry) - 1;
+  }
+
+  /** @throws SerializationError when it stands for no ref */
+  decode(data: unknown): ObjectEntry {
+    if (typeof data !== "number") return this.import(data);
+    const entry = this.#decoding?.[data];
+    if (entry === undefined) throw new SerializationError("a ref inside a value is not in its list of refs");
+    return entry;
+  }
+
+  exportAll(entries: readonly ObjectEntry[]): RefList {
+    const owners: (readonly unknown[])[] = [];
+    const indexes = new Map<string, number>();
+    const places: number[] = [];
+    for (const entry of entries) {
+      const [owner, seq] = this.export(entry);
+      let index = indexes.get(entry.owner.processId);
+      if (index === undefined) {
+        index = owners.push(owner) - 1;
+        indexes.set(entry.owner.processId, index);
+      }
+      places.push(index, seq);
+    }
+    return [owners, places];
+  }
+
+  /** @throws SerializationError when it is no list of refs */
+  importAll(list: RefList, container?: ObjectEntry): ObjectEntry[] {
+    const [owners, places] = list;
+    const entries: ObjectEntry[] = [];
+    for (let i = 0; i + 1 < places.length; i += 2)
+      entries.push(this.#importOne(owners[places[i] as number], places[i + 1], container));
+    return entries;
+  }
+
   /** The wire form of a ref that leaves this process. */
   export(entry: ObjectEntry): RefTuple {
     if (!entry.owned) return [endpointToTuple(entry.owner), entry.seq];
@@ -104,11 +169,15 @@ export class ReferenceTable {
   /**
    * The entry behind a ref that arrived. A foreign one counts as borrowed from now on, and whoever passed it must hold it
    * until its owner knows ({@link borrowsSettled}).
-   * @param container the entry in whose value it arrived, where that is what holds it until then
    * @throws SerializationError when it is no ref
    */
-  import(tuple: unknown, container?: ObjectEntry): ObjectEntry {
-    const [ownerTuple, seq] = Array.isArray(tuple) ? (tuple as unknown[]) : [];
+  import(tuple: unknown): ObjectEntry {
+    const [owner, seq] = Array.isArray(tuple) ? (tuple as unknown[]) : [];
+    return this.#importOne(owner, seq, undefined);
+  }
+
+  /** @param container the entry in whose value it arrived, where that is what holds it until it is registered */
+  #importOne(ownerTuple: unknown, seq: unknown, container: ObjectEntry | undefined): ObjectEntry {
     const ownerId = Array.isArray(ownerTuple) ? (ownerTuple[0] as unknown) : undefined;
     if (typeof ownerId !== "string" || typeof seq !== "number")
       throw new SerializationError("a ref that arrived is malformed");
@@ -145,6 +214,18 @@ export class ReferenceTable {
     const before = this.#deathWatched.size;
     for (const record of this.#deathWatched) if (record.death?.isAlive() === false) this.#onCollected(record);
     return before - this.#deathWatched.size;
+  }
+
+  /** All that is counted here, own objects and others'. */
+  *records(): IterableIterator<OwnedRecord | BorrowedRecord> {
+    yield* this.#machine.ownedObjects() as IterableIterator<OwnedRecord>;
+    yield* this.#machine.borrowedObjects() as IterableIterator<BorrowedRecord>;
+  }
+
+  /** The entry of a record, where it can be found: an own one that never left this process cannot. */
+  entryOf(record: OwnedRecord | BorrowedRecord): ObjectEntry | undefined {
+    const held = record instanceof OwnedRecord ? record.kept : record.fresh;
+    return held ?? record.weak?.deref();
   }
 
   // --- messages ---
@@ -210,6 +291,7 @@ export class ReferenceTable {
   #count(entry: ObjectEntry): OwnedRecord {
     if (entry.record !== undefined) return entry.record as OwnedRecord;
     const record = new OwnedRecord(entry.seq);
+    if (entry.callSite !== undefined) record.callSite = entry.callSite;
     entry.record = record;
     this.#machine.own(record);
     return record;
@@ -260,10 +342,4 @@ export class ReferenceTable {
       this.#machine.ownedUnreachable(record);
     }
   }
-}
-
-/** The addon's weak reference, which unlike WeakRef tells within the turn; null without the addon. */
-function nativeDeathWatch(): WatchDeath | null {
-  const { addon } = loadNative();
-  return addon === null ? null : (target) => addon.weakRef(target);
 }

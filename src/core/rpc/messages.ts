@@ -49,6 +49,10 @@ export const Local = {
   farewell: 9,
   /** raylet -> every client: [kind]. The store is nearly full: let go of what is no longer needed. */
   collectGarbage: 60,
+  /** raylet -> client: [kind, requestId, rows at most]. Answer: objects. */
+  listObjects: 61,
+  /** client -> raylet: [kind, requestId, ObjectListing]. */
+  objects: 62,
 } as const;
 
 /**
@@ -121,9 +125,9 @@ export const Peer = {
 export const PayloadKind = {
   /** [0, value]: null, undefined, boolean, number or short string, as msgpack has them. */
   plain: 0,
-  /** [1, bytes, RefTuple[] | null]: flat form of the value codec; the refs inside it. */
+  /** [1, bytes, RefList | null]: flat form of the value codec; the refs inside it. */
   bytes: 1,
-  /** [2, size, EndpointTuple[], RefTuple[] | null, Slice[]?]: sealed in the stores of those nodes (raylets' endpoints). */
+  /** [2, size, EndpointTuple[], RefList | null, Slice[]?]: sealed in the stores of those nodes (raylets' endpoints). */
   stored: 2,
   /** [3, bytes]: flat form of an error. */
   error: 3,
@@ -131,12 +135,12 @@ export const PayloadKind = {
 
 export type Payload =
   | readonly [kind: 0, value: unknown]
-  | readonly [kind: 1, bytes: Uint8Array, refs: readonly RefTuple[] | null]
+  | readonly [kind: 1, bytes: Uint8Array, refs: RefList | null]
   | readonly [
       kind: 2,
       size: number,
       nodes: (readonly unknown[])[],
-      refs: readonly RefTuple[] | null,
+      refs: RefList | null,
       slices?: readonly Slice[],
     ]
   | readonly [kind: 3, bytes: Uint8Array];
@@ -144,8 +148,17 @@ export type Payload =
 /** A ref on the wire: its owner's endpoint and its number there. */
 export type RefTuple = readonly [owner: readonly unknown[], seq: number];
 
-/** An out-of-band buffer of a stored value that lies in another object: which buffer, and what of which object it is. */
-export type Slice = readonly [buffer: number, object: RefTuple, offset: number, byteLength: number];
+/**
+ * An out-of-band buffer of a stored value that lies in another object: which buffer, the object's place in the value's
+ * {@link RefList}, and what of it.
+ */
+export type Slice = readonly [buffer: number, place: number, offset: number, byteLength: number];
+
+/**
+ * The refs inside a value: their owners, and for each ref the place of its owner in that list and its number there. The
+ * value itself names a ref by its place here.
+ */
+export type RefList = readonly [owners: readonly (readonly unknown[])[], places: readonly number[]];
 
 /**
  * How arguments travel: all primitives as they are, or packed (under the caller's object number `packedSeq`, if they
@@ -243,4 +256,42 @@ export interface JobNotice {
     nodeId: string,
   ])[];
   readonly warning?: string;
+}
+
+/**
+ * Why an object lives. "LOCAL_REFERENCE" is said where nothing else is known: a variable of the user's holds it, or it
+ * waits for garbage collection.
+ */
+export type HoldKind =
+  | "LOCAL_REFERENCE"
+  | "PINNED_BY_TASK"
+  | "CAPTURED_IN_OBJECT"
+  | "LINEAGE"
+  | "BORROWED"
+  | "LENT"
+  | "ACTOR_HANDLE";
+
+/** One object as one process holds it. */
+export interface ObjectRow {
+  readonly objectId: string;
+  /** Bytes in the store, or of its message; -1 where this process does not know them. */
+  readonly sizeBytes: number;
+  readonly kinds: readonly HoldKind[];
+  /** How many other processes hold it (known at its owner). */
+  readonly lentTo: number;
+  readonly ownerProcessId: string;
+  readonly ownerPid: number;
+  readonly ownerNodeId: string;
+  /** Nodes whose stores hold a copy, as far as this process knows. */
+  readonly nodes: readonly string[];
+  /** Where the user's code made it, or "" (see TSRAY_RECORD_CALL_SITES). */
+  readonly callSite: string;
+}
+
+export interface ObjectListing {
+  /** Largest first. */
+  readonly rows: readonly ObjectRow[];
+  /** All that the process holds, those without a row included. */
+  readonly objectsTotal: number;
+  readonly bytesTotal: number;
 }

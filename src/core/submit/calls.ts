@@ -9,7 +9,7 @@ import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
 import type { ReferenceTable } from "../ownership/reference-table.ts";
 import type { Channel } from "../rpc/channel.ts";
-import { type Payload, PayloadKind, Peer, type RefTuple } from "../rpc/messages.ts";
+import { type Payload, PayloadKind, Peer } from "../rpc/messages.ts";
 import { packArguments } from "./arguments.ts";
 import type { CallParts, CallRecord } from "./call-record.ts";
 import { GeneratorState } from "./generator-state.ts";
@@ -194,10 +194,9 @@ export class Calls {
 
   /** Takes a value from a worker. Refs inside are taken over before the worker lets go of them. */
   #take(entry: ObjectEntry, payload: Payload, from: Channel, seq: number): void {
-    const refs: readonly RefTuple[] | null =
-      payload[0] === PayloadKind.bytes ? payload[2] : payload[0] === PayloadKind.stored ? payload[3] : null;
-    if (refs !== null) {
-      entry.held = this.objects.hold(refs);
+    const held = this.objects.hold(payload);
+    if (held !== undefined) {
+      entry.held = held;
       const settled = this.references.borrowsSettled() ?? Promise.resolve();
       void settled.then(() => from.send([Peer.resultTaken, seq]));
     }

@@ -47,6 +47,13 @@ export class Lineage {
     }
   }
 
+  *tasks(): IterableIterator<TaskRecord> {
+    for (const { task } of this.#kept.values()) {
+      const alive = task.deref();
+      if (alive !== undefined) yield alive;
+    }
+  }
+
   /** The task runs again. */
   resume(task: TaskRecord): void {
     for (const { seq } of task.returns) this.forget(seq);

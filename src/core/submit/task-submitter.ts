@@ -141,6 +141,16 @@ export class TaskSubmitter {
     return [...rows, ...this.#failed];
   }
 
+  /** What tasks that are not done keep alive. */
+  *pinnedEntries(): IterableIterator<ObjectEntry> {
+    for (const { held } of this.#tasks.values()) if (held !== undefined) yield* held;
+  }
+
+  /** What finished tasks keep alive, so that they can run again. */
+  *lineageEntries(): IterableIterator<ObjectEntry> {
+    for (const { held } of this.#lineage.tasks()) if (held !== undefined) yield* held;
+  }
+
   /** Ends every session; leases go back with them, and what is outstanding fails with `error`. */
   close(error: Payload): void {
     clearTimeout(this.#argumentsTimer);
