@@ -1,9 +1,11 @@
 /** Where the user's code made an object, for `tsray memory`. Recorded only with TSRAY_RECORD_CALL_SITES=1: it costs a stack trace. */
+import { fileURLToPath } from "node:url";
 
 const FRAMES_MAX = 25;
 
 /** tsray's own files: bundled below dist/, else below src/. */
-const OWN = /^(.*\/(?:dist|src)\/)/.exec(import.meta.url)?.[1] ?? import.meta.url;
+const THIS = fileURLToPath(import.meta.url);
+const OWN = /^(.*\/(?:dist|src)\/)/.exec(THIS)?.[1] ?? THIS;
 
 export const recordsCallSites = process.env.TSRAY_RECORD_CALL_SITES === "1";
 
