@@ -107,7 +107,7 @@ export function readPair(flag: string, text: string): readonly [key: string, val
   return [text.slice(0, at).trim(), text.slice(at + 1).trim()];
 }
 
-function readWhole(flag: string, text: string): number {
+export function readWhole(flag: string, text: string): number {
   if (!/^\d+$/.test(text))
     throw new UsageError(`${flag} must be a whole number >= 0, got ${JSON.stringify(text)}`);
   return Number(text);

@@ -1,5 +1,6 @@
 /** `tsray list KIND`: rows of the cluster's tables. */
 import { fromUnits } from "../core/base/resources.ts";
+import type { ProcessObjects } from "../core/wire/gen/tsray/v1/head.ts";
 import { readPair } from "./flags.ts";
 import { askHead, type HeadFlags } from "./head.ts";
 import { printJson, printTable, type Row } from "./output.ts";
@@ -99,6 +100,24 @@ const KINDS: Readonly<Record<string, Kind>> = {
         return { rows: tasks.map((task) => ({ ...task })), unreachable };
       }),
   },
+  objects: {
+    columns: ["objectId", "sizeBytes", "kinds", "ownerPid", "nodes"],
+    fields: [
+      "objectId",
+      "sizeBytes",
+      "kinds",
+      "ownerProcessId",
+      "ownerPid",
+      "ownerNodeId",
+      "nodes",
+      "callSite",
+    ],
+    read: (flags) =>
+      askHead(flags, async (head, ask) => {
+        const { processes, unreachable } = await ask(head.listObjects, { rowsMax: OBJECT_ROWS_MAX });
+        return { rows: objectsOf(processes), unreachable };
+      }),
+  },
   workers: {
     columns: ["workerId", "nodeId", "pid", "state", "jobId", "running"],
     fields: ["workerId", "nodeId", "pid", "state", "jobId", "running", "startedAt"],
@@ -124,7 +143,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
       })),
   },
 };
-const NOT_YET = ["objects", "placement-groups"];
+const NOT_YET = ["placement-groups"];
+const OBJECT_ROWS_MAX = 5000;
 
 export async function list(name: string, flags: ListFlags): Promise<void> {
   const kind = Object.hasOwn(KINDS, name) ? KINDS[name] : undefined;
@@ -150,6 +170,31 @@ export async function list(name: string, flags: ListFlags): Promise<void> {
   else printTable(kind.columns, shown);
   if (unreachable.length > 0)
     console.error(`tsray: no answer from node ${unreachable.join(", ")}: its ${name} are missing here`);
+}
+
+/** One row per object, with why anybody holds it; the owner knows most of it. */
+function objectsOf(processes: readonly ProcessObjects[]): Row[] {
+  const objects = new Map<string, Row & { readonly kinds: string }>();
+  const byOwner = processes.flatMap(({ processId, rows }) =>
+    rows.map((row) => ({ row, isOwner: row.ownerProcessId === processId })),
+  );
+  for (const { row } of byOwner.sort((a, b) => Number(b.isOwner) - Number(a.isOwner))) {
+    const { objectId, ownerProcessId, ownerPid, ownerNodeId, callSite } = row;
+    const known = objects.get(objectId);
+    const kinds = new Set([...(known?.kinds.split(" ") ?? []), ...row.kinds]);
+    objects.set(objectId, {
+      objectId,
+      sizeBytes: row.sizeBytes,
+      ownerProcessId,
+      ownerPid,
+      ownerNodeId,
+      nodes: row.nodes.join(" "),
+      callSite,
+      ...known,
+      kinds: [...kinds].join(" "),
+    });
+  }
+  return [...objects.values()];
 }
 
 /** "" where it has not happened. */

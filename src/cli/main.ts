@@ -9,6 +9,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { InvalidOptionError, TsrayError } from "../core/base/errors.ts";
 import type { ListFlags } from "./list.ts";
+import type { MemoryFlags } from "./memory.ts";
 import type { MicrobenchmarkFlags } from "./microbenchmark.ts";
 import type { StartFlags } from "./start.ts";
 import type { StatusFlags } from "./status.ts";
@@ -74,12 +75,21 @@ function makeProgram(): Command {
 
   program
     .command("list <kind>")
-    .description("what there is: nodes, actors, tasks, workers or jobs")
+    .description("what there is: nodes, actors, tasks, objects, workers or jobs")
     .option("--filter <k=v>", "only rows with that value; may be repeated", collect)
     .option("--json", "one JSON document")
     .option("--address <host:port>", ADDRESS_HELP)
     .option("--token-file <file>", TOKEN_HELP)
     .action(async (kind: string, flags: ListFlags) => (await import("./list.ts")).list(kind, flags));
+
+  program
+    .command("memory")
+    .description("what the object stores hold, and which process holds which object, and why")
+    .option("--limit <n>", "objects shown of each process, the largest first (default: 50)")
+    .option("--json", "one JSON document")
+    .option("--address <host:port>", ADDRESS_HELP)
+    .option("--token-file <file>", TOKEN_HELP)
+    .action(async (flags: MemoryFlags) => (await import("./memory.ts")).memory(flags));
 
   program
     .command("run <script> [args...]")

@@ -1,6 +1,6 @@
 /** `tsray status`: nodes, resources, and what waits for them. */
 import { add, fromUnits, subtract } from "../core/base/resources.ts";
-import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import { type NodeInfo, StoreStats } from "../core/wire/gen/tsray/v1/common.ts";
 import { askHead, type HeadFlags } from "./head.ts";
 import { bold, printJson, printTable, red, showAmount, showAmounts, showBytes } from "./output.ts";
 
@@ -16,7 +16,11 @@ export interface ClusterStatus {
   readonly startedAt: string;
   readonly nodes: readonly NodeStatus[];
   readonly resources: Readonly<Record<string, { readonly used: number; readonly total: number }>>;
-  readonly store: { readonly usedBytes: number; readonly capacityBytes: number };
+  readonly store: {
+    readonly usedBytes: number;
+    readonly capacityBytes: number;
+    readonly spilledBytes: number;
+  };
   readonly pending: readonly PendingStatus[];
 }
 
@@ -29,7 +33,7 @@ interface NodeStatus {
   readonly labels: Readonly<Record<string, string>>;
   readonly total: Readonly<Record<string, number>>;
   readonly available: Readonly<Record<string, number>>;
-  readonly store: { readonly kind: string; readonly usedBytes: number; readonly capacityBytes: number };
+  readonly store: StoreStats;
   /** Objects that went from node to node, since the node started. */
   readonly transfers: {
     readonly sentBytes: number;
@@ -70,8 +74,9 @@ function readStatus(flags: HeadFlags): Promise<ClusterStatus> {
       nodes: nodes.map(describeNode),
       resources: sumResources(alive),
       store: {
-        usedBytes: sum((node) => node.storeUsedBytes),
-        capacityBytes: sum((node) => node.storeCapacityBytes),
+        usedBytes: sum((node) => node.store?.usedBytes ?? 0),
+        capacityBytes: sum((node) => node.store?.capacityBytes ?? 0),
+        spilledBytes: sum((node) => node.store?.spilledBytes ?? 0),
       },
       pending: pending.flatMap(({ nodeId, demands }) =>
         demands.map(({ resources, count, reason }) => ({
@@ -95,7 +100,7 @@ export function describeNode(node: NodeInfo): NodeStatus {
     labels: node.labels,
     total: fromUnits(node.total?.amounts ?? {}),
     available: fromUnits(node.available?.amounts ?? {}),
-    store: { kind: node.storeKind, usedBytes: node.storeUsedBytes, capacityBytes: node.storeCapacityBytes },
+    store: node.store ?? StoreStats.fromPartial({}),
     transfers: node.transfers ?? { sentBytes: 0, receivedBytes: 0, receivedObjects: 0 },
     startedAt: new Date(node.startedAtMs).toISOString(),
     deathReason: node.deathReason,
@@ -122,7 +127,7 @@ function printStatus(found: ClusterStatus): void {
   console.log(`${bold(`cluster at ${found.address}`)}  tsray ${found.version}, since ${found.startedAt}`);
   console.log(`${aliveCount} ${aliveCount === 1 ? "node" : "nodes"} alive, ${dead.length} dead\n`);
   printTable(
-    ["node", "role", "pid", "address", "cpuUsed", "store", "labels"],
+    ["node", "role", "pid", "address", "cpuUsed", "store", "spilled", "labels"],
     found.nodes
       .filter((node) => node.alive)
       .map((node) => ({
@@ -132,6 +137,7 @@ function printStatus(found: ClusterStatus): void {
         address: node.address,
         cpuUsed: `${round((node.total.CPU ?? 0) - (node.available.CPU ?? 0))}/${node.total.CPU ?? 0}`,
         store: `${showBytes(node.store.usedBytes)}/${showBytes(node.store.capacityBytes)}`,
+        spilled: showBytes(node.store.spilledBytes),
         labels: node.labels,
       })),
   );
@@ -141,7 +147,13 @@ function printStatus(found: ClusterStatus): void {
   for (const [name, { used, total }] of Object.entries(found.resources)) {
     console.log(`  ${name}  ${showAmount(name, used)}/${showAmount(name, total)}`);
   }
-  console.log(`  objects  ${showBytes(found.store.usedBytes)}/${showBytes(found.store.capacityBytes)}`);
+  const { usedBytes, capacityBytes, spilledBytes } = found.store;
+  const onDisk = spilledBytes > 0 ? `, and ${showBytes(spilledBytes)} spilled to disk` : "";
+  console.log(`  objects  ${showBytes(usedBytes)}/${showBytes(capacityBytes)}${onDisk}`);
+  for (const { nodeId, store } of found.nodes) {
+    if (store.spillError !== "")
+      console.log(red(`node ${nodeId} cannot spill to ${store.spillDir}: ${store.spillError}`));
+  }
 
   if (found.pending.length === 0) {
     console.log("\nnothing waits for resources");

@@ -10,6 +10,8 @@ import {
   type ClusterInfoReply,
   type HeadServiceServer,
   HeadServiceService,
+  type ListObjectsRequest,
+  type ObjectList,
   type TaskList,
   type WorkerList,
 } from "../core/wire/gen/tsray/v1/head.ts";
@@ -28,6 +30,7 @@ export type { StateStore } from "./state-store/state-store.ts";
 const LIST_TIMEOUT_MS = 1000;
 /** Rows of one list, so that it fits one message. */
 const ROWS_LISTED_MAX = 50_000;
+const OBJECT_ROWS_PER_PROCESS_MAX = 10_000;
 const CLUSTER_TABLE = "cluster";
 const CLUSTER_KEY = "identity";
 
@@ -144,6 +147,7 @@ function handlers({ nodes, jobs, actors, clients, keyValue, info }: Parts): Head
     listActors: handleUnary(() => actors.list()),
     listJobs: handleUnary(() => jobs.list()),
     listTasks: handleUnary(() => listTasks(nodes, clients)),
+    listObjects: handleUnary((request) => listObjects(nodes, clients, request)),
     listWorkers: handleUnary(() => listWorkers(nodes, clients)),
     kvGet: handleUnary((request) => keyValue.get(request)),
     kvPut: handleUnary((request) => keyValue.put(request)),
@@ -170,6 +174,24 @@ async function listTasks(nodes: NodeTable, clients: RayletClients): Promise<Task
   const ask = (client: RayletServiceClient) => unary(client, client.listTasks, {}, LIST_TIMEOUT_MS);
   const { answers, unreachable } = await askAll(nodes, clients, ask);
   return { tasks: answers.flatMap((answer) => answer.tasks).slice(0, ROWS_LISTED_MAX), unreachable };
+}
+
+async function listObjects(
+  nodes: NodeTable,
+  clients: RayletClients,
+  request: ListObjectsRequest,
+): Promise<ObjectList> {
+  const rowsMax = Math.min(Math.max(1, request.rowsMax), OBJECT_ROWS_PER_PROCESS_MAX);
+  const ask = (client: RayletServiceClient) =>
+    unary(client, client.listObjects, { rowsMax }, LIST_TIMEOUT_MS);
+  const { answers, unreachable } = await askAll(nodes, clients, ask);
+  const processes = answers.flatMap((answer) => answer.processes);
+  let left = ROWS_LISTED_MAX;
+  for (const process of processes) {
+    process.rows = process.rows.slice(0, left);
+    left -= process.rows.length;
+  }
+  return { processes, stores: answers.flatMap((answer) => answer.stores), unreachable };
 }
 
 async function listWorkers(nodes: NodeTable, clients: RayletClients): Promise<WorkerList> {

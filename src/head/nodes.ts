@@ -218,8 +218,8 @@ export class NodeTable {
     node.pending = report.pending.slice(0, PENDING_SHAPES_PER_NODE_MAX);
     const { events } = this.#options;
     const { total = node.view.total, available = node.view.available } = report;
-    const { storeUsedBytes, transfers = node.view.transfers } = report;
-    node.view = { ...node.view, total, available, storeUsedBytes, transfers };
+    const { store = node.view.store, transfers = node.view.transfers } = report;
+    node.view = { ...node.view, total, available, store, transfers };
     if (report.endedProcessIds.length > 0) events.processesEnded(report.endedProcessIds);
     if (report.available !== undefined || report.total !== undefined) {
       events.viewChanged(node.view);

@@ -203,6 +203,7 @@ export class FakeRaylet {
         tasks: [TaskInfo.fromPartial({ taskId: `t-${nodeId}`, nodeId })],
         unreachable: [],
       })),
+      listObjects: handleUnary(() => ({ processes: [], stores: [], unreachable: [] })),
       listWorkers: handleUnary(() =>
         this.isStuck ? new Promise<never>(() => {}) : { workers: [], unreachable: [] },
       ),

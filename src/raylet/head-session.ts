@@ -212,12 +212,12 @@ class HeadSession implements RayletHeadLink {
     this.#logs = [];
     const endedProcessIds = this.#endedProcesses;
     this.#endedProcesses = [];
-    const { available, total, storeUsedBytes, transfers } = this.#raylet.describe();
+    const { available, total, store, transfers } = this.#raylet.describe();
     this.#stream.write(
       this.#message({
         available,
         total,
-        storeUsedBytes,
+        store,
         transfers,
         pending: this.#raylet.pending(),
         logs,
@@ -232,7 +232,7 @@ class HeadSession implements RayletHeadLink {
       available: undefined,
       total: undefined,
       pending: [],
-      storeUsedBytes: 0,
+      store: undefined,
       transfers: undefined,
       logs: [],
       endedProcessIds: [],

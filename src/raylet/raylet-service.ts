@@ -32,6 +32,15 @@ export async function serveRaylet(
       return {};
     }),
     listTasks: handleUnary(async () => ({ tasks: await raylet.clients.listTasks(), unreachable: [] })),
+    listObjects: handleUnary(async ({ rowsMax }) => ({
+      processes: (await raylet.clients.listObjects(rowsMax)).map(({ rows, ...process }) => ({
+        ...process,
+        nodeId,
+        rows: rows.map((row) => ({ ...row, kinds: [...row.kinds], nodes: [...row.nodes] })),
+      })),
+      stores: [{ nodeId, stats: raylet.describeStore() }],
+      unreachable: [],
+    })),
     listWorkers: handleUnary(() => ({
       workers: [...raylet.pool.all()].map((worker) => describeWorker(worker, nodeId, raylet)),
       unreachable: [],

@@ -21,7 +21,7 @@ import type { Message } from "../core/rpc/frames.ts";
 import { type JobConfigRecord, Local, type ObjectListing, type Welcome } from "../core/rpc/messages.ts";
 import { Peers } from "../core/rpc/peers.ts";
 import { createStore, type OwnedObjectStore } from "../core/store/open-store.ts";
-import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { NodeInfo, StoreStats } from "../core/wire/gen/tsray/v1/common.ts";
 import type { ClusterUpdate } from "../core/wire/gen/tsray/v1/head.ts";
 import { Actors } from "./actors.ts";
 import { Clients } from "./clients.ts";
@@ -606,9 +606,12 @@ export class Raylet {
     }
   }
 
+  describeStore(): StoreStats {
+    return { ...this.#store.stats(), kind: this.#store.kind, spillDir: this.#options.spillDir };
+  }
+
   #describe(): NodeInfo {
     const { nodeId, labels, isHead, sessionDir, storePath, total } = this.#options;
-    const stats = this.#store.stats();
     return {
       nodeId,
       rayletAddress: this.#address,
@@ -623,9 +626,7 @@ export class Raylet {
       deathReason: "",
       pid: process.pid,
       storePath,
-      storeKind: this.#store.kind,
-      storeCapacityBytes: stats.capacityBytes,
-      storeUsedBytes: stats.usedBytes,
+      store: this.describeStore(),
       startedAtMs: this.#startedAtMs,
       transfers: this.#transfers.counts,
     };

@@ -79,16 +79,38 @@ export interface NodeInfo {
   deathReason: string;
   pid: number;
   storePath: string;
-  storeKind: string;
-  storeCapacityBytes: number;
-  storeUsedBytes: number;
   startedAtMs: number;
   transfers: TransferCounts | undefined;
+  store: StoreStats | undefined;
 }
 
 export interface NodeInfo_LabelsEntry {
   key: string;
   value: string;
+}
+
+/** A node's object store. */
+export interface StoreStats {
+  /** "arena" or "files" */
+  kind: string;
+  capacityBytes: number;
+  usedBytes: number;
+  /** of used_bytes: copies that go when room is needed */
+  evictableBytes: number;
+  /** in memory */
+  objects: number;
+  pinnedObjects: number;
+  evictions: number;
+  /** on disk now */
+  spilledBytes: number;
+  spilledObjects: number;
+  spillFiles: number;
+  spilledBytesTotal: number;
+  readBackBytesTotal: number;
+  damagedObjects: number;
+  /** why nothing can be written to spill_dir; empty: it can */
+  spillError: string;
+  spillDir: string;
 }
 
 /** Objects that went from node to node, since the raylet started. */
@@ -618,11 +640,9 @@ function createBaseNodeInfo(): NodeInfo {
     deathReason: "",
     pid: 0,
     storePath: "",
-    storeKind: "",
-    storeCapacityBytes: 0,
-    storeUsedBytes: 0,
     startedAtMs: 0,
     transfers: undefined,
+    store: undefined,
   };
 }
 
@@ -667,20 +687,14 @@ export const NodeInfo: MessageFns<NodeInfo> = {
     if (message.storePath !== "") {
       writer.uint32(106).string(message.storePath);
     }
-    if (message.storeKind !== "") {
-      writer.uint32(114).string(message.storeKind);
-    }
-    if (message.storeCapacityBytes !== 0) {
-      writer.uint32(120).int64(message.storeCapacityBytes);
-    }
-    if (message.storeUsedBytes !== 0) {
-      writer.uint32(128).int64(message.storeUsedBytes);
-    }
     if (message.startedAtMs !== 0) {
-      writer.uint32(136).int64(message.startedAtMs);
+      writer.uint32(112).int64(message.startedAtMs);
     }
     if (message.transfers !== undefined) {
-      TransferCounts.encode(message.transfers, writer.uint32(146).fork()).join();
+      TransferCounts.encode(message.transfers, writer.uint32(122).fork()).join();
+    }
+    if (message.store !== undefined) {
+      StoreStats.encode(message.store, writer.uint32(130).fork()).join();
     }
     return writer;
   },
@@ -806,43 +820,27 @@ export const NodeInfo: MessageFns<NodeInfo> = {
             continue;
           }
           case 14: {
-            if (tag !== 114) {
-              break;
-            }
-
-            message.storeKind = reader.string();
-            continue;
-          }
-          case 15: {
-            if (tag !== 120) {
-              break;
-            }
-
-            message.storeCapacityBytes = longToNumber(reader.int64());
-            continue;
-          }
-          case 16: {
-            if (tag !== 128) {
-              break;
-            }
-
-            message.storeUsedBytes = longToNumber(reader.int64());
-            continue;
-          }
-          case 17: {
-            if (tag !== 136) {
+            if (tag !== 112) {
               break;
             }
 
             message.startedAtMs = longToNumber(reader.int64());
             continue;
           }
-          case 18: {
-            if (tag !== 146) {
+          case 15: {
+            if (tag !== 122) {
               break;
             }
 
             message.transfers = TransferCounts.decode(reader, reader.uint32());
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.store = StoreStats.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -889,12 +887,12 @@ export const NodeInfo: MessageFns<NodeInfo> = {
     message.deathReason = object.deathReason ?? "";
     message.pid = object.pid ?? 0;
     message.storePath = object.storePath ?? "";
-    message.storeKind = object.storeKind ?? "";
-    message.storeCapacityBytes = object.storeCapacityBytes ?? 0;
-    message.storeUsedBytes = object.storeUsedBytes ?? 0;
     message.startedAtMs = object.startedAtMs ?? 0;
     message.transfers = (object.transfers !== undefined && object.transfers !== null)
       ? TransferCounts.fromPartial(object.transfers)
+      : undefined;
+    message.store = (object.store !== undefined && object.store !== null)
+      ? StoreStats.fromPartial(object.store)
       : undefined;
     return message;
   },
@@ -963,6 +961,245 @@ export const NodeInfo_LabelsEntry: MessageFns<NodeInfo_LabelsEntry> = {
     const message = createBaseNodeInfo_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseStoreStats(): StoreStats {
+  return {
+    kind: "",
+    capacityBytes: 0,
+    usedBytes: 0,
+    evictableBytes: 0,
+    objects: 0,
+    pinnedObjects: 0,
+    evictions: 0,
+    spilledBytes: 0,
+    spilledObjects: 0,
+    spillFiles: 0,
+    spilledBytesTotal: 0,
+    readBackBytesTotal: 0,
+    damagedObjects: 0,
+    spillError: "",
+    spillDir: "",
+  };
+}
+
+export const StoreStats: MessageFns<StoreStats> = {
+  encode(message: StoreStats, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.capacityBytes !== 0) {
+      writer.uint32(16).int64(message.capacityBytes);
+    }
+    if (message.usedBytes !== 0) {
+      writer.uint32(24).int64(message.usedBytes);
+    }
+    if (message.evictableBytes !== 0) {
+      writer.uint32(32).int64(message.evictableBytes);
+    }
+    if (message.objects !== 0) {
+      writer.uint32(40).int64(message.objects);
+    }
+    if (message.pinnedObjects !== 0) {
+      writer.uint32(48).int64(message.pinnedObjects);
+    }
+    if (message.evictions !== 0) {
+      writer.uint32(56).int64(message.evictions);
+    }
+    if (message.spilledBytes !== 0) {
+      writer.uint32(64).int64(message.spilledBytes);
+    }
+    if (message.spilledObjects !== 0) {
+      writer.uint32(72).int64(message.spilledObjects);
+    }
+    if (message.spillFiles !== 0) {
+      writer.uint32(80).int64(message.spillFiles);
+    }
+    if (message.spilledBytesTotal !== 0) {
+      writer.uint32(88).int64(message.spilledBytesTotal);
+    }
+    if (message.readBackBytesTotal !== 0) {
+      writer.uint32(96).int64(message.readBackBytesTotal);
+    }
+    if (message.damagedObjects !== 0) {
+      writer.uint32(104).int64(message.damagedObjects);
+    }
+    if (message.spillError !== "") {
+      writer.uint32(114).string(message.spillError);
+    }
+    if (message.spillDir !== "") {
+      writer.uint32(122).string(message.spillDir);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreStats {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreStats();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.capacityBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.usedBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.evictableBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.objects = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.pinnedObjects = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.evictions = longToNumber(reader.int64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.spilledBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.spilledObjects = longToNumber(reader.int64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.spillFiles = longToNumber(reader.int64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.spilledBytesTotal = longToNumber(reader.int64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.readBackBytesTotal = longToNumber(reader.int64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.damagedObjects = longToNumber(reader.int64());
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.spillError = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.spillDir = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StoreStats>, I>>(base?: I): StoreStats {
+    return StoreStats.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StoreStats>, I>>(object: I): StoreStats {
+    const message = createBaseStoreStats();
+    message.kind = object.kind ?? "";
+    message.capacityBytes = object.capacityBytes ?? 0;
+    message.usedBytes = object.usedBytes ?? 0;
+    message.evictableBytes = object.evictableBytes ?? 0;
+    message.objects = object.objects ?? 0;
+    message.pinnedObjects = object.pinnedObjects ?? 0;
+    message.evictions = object.evictions ?? 0;
+    message.spilledBytes = object.spilledBytes ?? 0;
+    message.spilledObjects = object.spilledObjects ?? 0;
+    message.spillFiles = object.spillFiles ?? 0;
+    message.spilledBytesTotal = object.spilledBytesTotal ?? 0;
+    message.readBackBytesTotal = object.readBackBytesTotal ?? 0;
+    message.damagedObjects = object.damagedObjects ?? 0;
+    message.spillError = object.spillError ?? "";
+    message.spillDir = object.spillDir ?? "";
     return message;
   },
 };

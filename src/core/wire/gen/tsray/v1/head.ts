@@ -20,7 +20,16 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Empty, Endpoint, JobConfig, NodeInfo, Resources, SchedulingStrategy, TransferCounts } from "./common.ts";
+import {
+  Empty,
+  Endpoint,
+  JobConfig,
+  NodeInfo,
+  Resources,
+  SchedulingStrategy,
+  StoreStats,
+  TransferCounts,
+} from "./common.ts";
 
 export const protobufPackage = "tsray.v1";
 
@@ -38,7 +47,9 @@ export interface NodeReport {
   /** set when it changed */
   total: Resources | undefined;
   pending: PendingDemand[];
-  storeUsedBytes: number;
+  store:
+    | StoreStats
+    | undefined;
   /** worker output on its way to drivers */
   logs: LogBatch[];
   /** workers of this node that ended since the last report; repeats are no-ops */
@@ -258,6 +269,52 @@ export interface TaskList {
   unreachable: string[];
 }
 
+export interface ListObjectsRequest {
+  /** per process, the largest objects first */
+  rowsMax: number;
+}
+
+/** An object that a process holds, and why. */
+export interface ObjectRow {
+  objectId: string;
+  /** -1: not known to this process */
+  sizeBytes: number;
+  /** "LOCAL_REFERENCE", "PINNED_BY_TASK", "BORROWED", "LENT", "CAPTURED_IN_OBJECT", "LINEAGE", "ACTOR_HANDLE" */
+  kinds: string[];
+  /** processes that borrow it */
+  lentTo: number;
+  ownerProcessId: string;
+  ownerPid: number;
+  ownerNodeId: string;
+  /** with a copy in their store */
+  nodes: string[];
+  /** empty unless TSRAY_RECORD_CALL_SITES=1 */
+  callSite: string;
+}
+
+export interface ProcessObjects {
+  processId: string;
+  pid: number;
+  nodeId: string;
+  jobId: string;
+  isDriver: boolean;
+  rows: ObjectRow[];
+  /** also those that are not listed */
+  objectsTotal: number;
+  bytesTotal: number;
+}
+
+export interface NodeStore {
+  nodeId: string;
+  stats: StoreStats | undefined;
+}
+
+export interface ObjectList {
+  processes: ProcessObjects[];
+  stores: NodeStore[];
+  unreachable: string[];
+}
+
 export interface WorkerInfo {
   workerId: string;
   nodeId: string;
@@ -321,7 +378,7 @@ function createBaseNodeReport(): NodeReport {
     available: undefined,
     total: undefined,
     pending: [],
-    storeUsedBytes: 0,
+    store: undefined,
     logs: [],
     endedProcessIds: [],
     transfers: undefined,
@@ -342,8 +399,8 @@ export const NodeReport: MessageFns<NodeReport> = {
     for (const v of message.pending) {
       PendingDemand.encode(v!, writer.uint32(34).fork()).join();
     }
-    if (message.storeUsedBytes !== 0) {
-      writer.uint32(40).int64(message.storeUsedBytes);
+    if (message.store !== undefined) {
+      StoreStats.encode(message.store, writer.uint32(42).fork()).join();
     }
     for (const v of message.logs) {
       LogBatch.encode(v!, writer.uint32(50).fork()).join();
@@ -403,11 +460,11 @@ export const NodeReport: MessageFns<NodeReport> = {
             continue;
           }
           case 5: {
-            if (tag !== 40) {
+            if (tag !== 42) {
               break;
             }
 
-            message.storeUsedBytes = longToNumber(reader.int64());
+            message.store = StoreStats.decode(reader, reader.uint32());
             continue;
           }
           case 6: {
@@ -461,7 +518,9 @@ export const NodeReport: MessageFns<NodeReport> = {
       ? Resources.fromPartial(object.total)
       : undefined;
     message.pending = object.pending?.map((e) => PendingDemand.fromPartial(e)) || [];
-    message.storeUsedBytes = object.storeUsedBytes ?? 0;
+    message.store = (object.store !== undefined && object.store !== null)
+      ? StoreStats.fromPartial(object.store)
+      : undefined;
     message.logs = object.logs?.map((e) => LogBatch.fromPartial(e)) || [];
     message.endedProcessIds = object.endedProcessIds?.map((e) => e) || [];
     message.transfers = (object.transfers !== undefined && object.transfers !== null)
@@ -2773,6 +2832,509 @@ export const TaskList: MessageFns<TaskList> = {
   },
 };
 
+function createBaseListObjectsRequest(): ListObjectsRequest {
+  return { rowsMax: 0 };
+}
+
+export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
+  encode(message: ListObjectsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rowsMax !== 0) {
+      writer.uint32(8).int32(message.rowsMax);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListObjectsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListObjectsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.rowsMax = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListObjectsRequest>, I>>(base?: I): ListObjectsRequest {
+    return ListObjectsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListObjectsRequest>, I>>(object: I): ListObjectsRequest {
+    const message = createBaseListObjectsRequest();
+    message.rowsMax = object.rowsMax ?? 0;
+    return message;
+  },
+};
+
+function createBaseObjectRow(): ObjectRow {
+  return {
+    objectId: "",
+    sizeBytes: 0,
+    kinds: [],
+    lentTo: 0,
+    ownerProcessId: "",
+    ownerPid: 0,
+    ownerNodeId: "",
+    nodes: [],
+    callSite: "",
+  };
+}
+
+export const ObjectRow: MessageFns<ObjectRow> = {
+  encode(message: ObjectRow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.objectId !== "") {
+      writer.uint32(10).string(message.objectId);
+    }
+    if (message.sizeBytes !== 0) {
+      writer.uint32(16).int64(message.sizeBytes);
+    }
+    for (const v of message.kinds) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.lentTo !== 0) {
+      writer.uint32(32).int32(message.lentTo);
+    }
+    if (message.ownerProcessId !== "") {
+      writer.uint32(42).string(message.ownerProcessId);
+    }
+    if (message.ownerPid !== 0) {
+      writer.uint32(48).int32(message.ownerPid);
+    }
+    if (message.ownerNodeId !== "") {
+      writer.uint32(58).string(message.ownerNodeId);
+    }
+    for (const v of message.nodes) {
+      writer.uint32(66).string(v!);
+    }
+    if (message.callSite !== "") {
+      writer.uint32(74).string(message.callSite);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ObjectRow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseObjectRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objectId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kinds.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lentTo = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.ownerProcessId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.ownerPid = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.ownerNodeId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.nodes.push(reader.string());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.callSite = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ObjectRow>, I>>(base?: I): ObjectRow {
+    return ObjectRow.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ObjectRow>, I>>(object: I): ObjectRow {
+    const message = createBaseObjectRow();
+    message.objectId = object.objectId ?? "";
+    message.sizeBytes = object.sizeBytes ?? 0;
+    message.kinds = object.kinds?.map((e) => e) || [];
+    message.lentTo = object.lentTo ?? 0;
+    message.ownerProcessId = object.ownerProcessId ?? "";
+    message.ownerPid = object.ownerPid ?? 0;
+    message.ownerNodeId = object.ownerNodeId ?? "";
+    message.nodes = object.nodes?.map((e) => e) || [];
+    message.callSite = object.callSite ?? "";
+    return message;
+  },
+};
+
+function createBaseProcessObjects(): ProcessObjects {
+  return { processId: "", pid: 0, nodeId: "", jobId: "", isDriver: false, rows: [], objectsTotal: 0, bytesTotal: 0 };
+}
+
+export const ProcessObjects: MessageFns<ProcessObjects> = {
+  encode(message: ProcessObjects, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.processId !== "") {
+      writer.uint32(10).string(message.processId);
+    }
+    if (message.pid !== 0) {
+      writer.uint32(16).int32(message.pid);
+    }
+    if (message.nodeId !== "") {
+      writer.uint32(26).string(message.nodeId);
+    }
+    if (message.jobId !== "") {
+      writer.uint32(34).string(message.jobId);
+    }
+    if (message.isDriver !== false) {
+      writer.uint32(40).bool(message.isDriver);
+    }
+    for (const v of message.rows) {
+      ObjectRow.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.objectsTotal !== 0) {
+      writer.uint32(56).int64(message.objectsTotal);
+    }
+    if (message.bytesTotal !== 0) {
+      writer.uint32(64).int64(message.bytesTotal);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProcessObjects {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProcessObjects();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.processId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pid = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.isDriver = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.rows.push(ObjectRow.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.objectsTotal = longToNumber(reader.int64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.bytesTotal = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ProcessObjects>, I>>(base?: I): ProcessObjects {
+    return ProcessObjects.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ProcessObjects>, I>>(object: I): ProcessObjects {
+    const message = createBaseProcessObjects();
+    message.processId = object.processId ?? "";
+    message.pid = object.pid ?? 0;
+    message.nodeId = object.nodeId ?? "";
+    message.jobId = object.jobId ?? "";
+    message.isDriver = object.isDriver ?? false;
+    message.rows = object.rows?.map((e) => ObjectRow.fromPartial(e)) || [];
+    message.objectsTotal = object.objectsTotal ?? 0;
+    message.bytesTotal = object.bytesTotal ?? 0;
+    return message;
+  },
+};
+
+function createBaseNodeStore(): NodeStore {
+  return { nodeId: "", stats: undefined };
+}
+
+export const NodeStore: MessageFns<NodeStore> = {
+  encode(message: NodeStore, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.stats !== undefined) {
+      StoreStats.encode(message.stats, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeStore {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeStore();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.stats = StoreStats.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NodeStore>, I>>(base?: I): NodeStore {
+    return NodeStore.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeStore>, I>>(object: I): NodeStore {
+    const message = createBaseNodeStore();
+    message.nodeId = object.nodeId ?? "";
+    message.stats = (object.stats !== undefined && object.stats !== null)
+      ? StoreStats.fromPartial(object.stats)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseObjectList(): ObjectList {
+  return { processes: [], stores: [], unreachable: [] };
+}
+
+export const ObjectList: MessageFns<ObjectList> = {
+  encode(message: ObjectList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.processes) {
+      ProcessObjects.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.stores) {
+      NodeStore.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.unreachable) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ObjectList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseObjectList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.processes.push(ProcessObjects.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.stores.push(NodeStore.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.unreachable.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ObjectList>, I>>(base?: I): ObjectList {
+    return ObjectList.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ObjectList>, I>>(object: I): ObjectList {
+    const message = createBaseObjectList();
+    message.processes = object.processes?.map((e) => ProcessObjects.fromPartial(e)) || [];
+    message.stores = object.stores?.map((e) => NodeStore.fromPartial(e)) || [];
+    message.unreachable = object.unreachable?.map((e) => e) || [];
+    return message;
+  },
+};
+
 function createBaseWorkerInfo(): WorkerInfo {
   return { workerId: "", nodeId: "", pid: 0, state: "", jobId: "", running: "", startedAtMs: 0 };
 }
@@ -3607,6 +4169,15 @@ export const HeadServiceService = {
     responseSerialize: (value: TaskList): Buffer => Buffer.from(TaskList.encode(value).finish()),
     responseDeserialize: (value: Buffer): TaskList => TaskList.decode(value),
   },
+  listObjects: {
+    path: "/tsray.v1.HeadService/ListObjects" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListObjectsRequest): Buffer => Buffer.from(ListObjectsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListObjectsRequest => ListObjectsRequest.decode(value),
+    responseSerialize: (value: ObjectList): Buffer => Buffer.from(ObjectList.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ObjectList => ObjectList.decode(value),
+  },
   listWorkers: {
     path: "/tsray.v1.HeadService/ListWorkers" as const,
     requestStream: false as const,
@@ -3697,6 +4268,7 @@ export interface HeadServiceServer extends UntypedServiceImplementation {
   listJobs: handleUnaryCall<Empty, JobList>;
   /** Asks every live raylet; nodes that do not answer within a second are named in `unreachable`. */
   listTasks: handleUnaryCall<Empty, TaskList>;
+  listObjects: handleUnaryCall<ListObjectsRequest, ObjectList>;
   listWorkers: handleUnaryCall<Empty, WorkerList>;
   /**
    * Internal key-value store of the cluster. Unconditional puts are idempotent; `expected_revision`
@@ -3853,6 +4425,21 @@ export interface HeadServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: TaskList) => void,
+  ): ClientUnaryCall;
+  listObjects(
+    request: ListObjectsRequest,
+    callback: (error: ServiceError | null, response: ObjectList) => void,
+  ): ClientUnaryCall;
+  listObjects(
+    request: ListObjectsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ObjectList) => void,
+  ): ClientUnaryCall;
+  listObjects(
+    request: ListObjectsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ObjectList) => void,
   ): ClientUnaryCall;
   listWorkers(request: Empty, callback: (error: ServiceError | null, response: WorkerList) => void): ClientUnaryCall;
   listWorkers(

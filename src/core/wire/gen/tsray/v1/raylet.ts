@@ -21,7 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Empty, Endpoint, JobConfig, Resources, SchedulingStrategy } from "./common.ts";
-import { ActorSpec, TaskList, WorkerList } from "./head.ts";
+import { ActorSpec, ListObjectsRequest, ObjectList, TaskList, WorkerList } from "./head.ts";
 
 export const protobufPackage = "tsray.v1";
 
@@ -1710,6 +1710,15 @@ export const RayletServiceService = {
     responseSerialize: (value: TaskList): Buffer => Buffer.from(TaskList.encode(value).finish()),
     responseDeserialize: (value: Buffer): TaskList => TaskList.decode(value),
   },
+  listObjects: {
+    path: "/tsray.v1.RayletService/ListObjects" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListObjectsRequest): Buffer => Buffer.from(ListObjectsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListObjectsRequest => ListObjectsRequest.decode(value),
+    responseSerialize: (value: ObjectList): Buffer => Buffer.from(ObjectList.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ObjectList => ObjectList.decode(value),
+  },
   listWorkers: {
     path: "/tsray.v1.RayletService/ListWorkers" as const,
     requestStream: false as const,
@@ -1753,6 +1762,7 @@ export interface RayletServiceServer extends UntypedServiceImplementation {
   stopActor: handleUnaryCall<StopActorRequest, Empty>;
   /** Head -> raylet, on behalf of `tsray list`. */
   listTasks: handleUnaryCall<Empty, TaskList>;
+  listObjects: handleUnaryCall<ListObjectsRequest, ObjectList>;
   listWorkers: handleUnaryCall<Empty, WorkerList>;
   ping: handleUnaryCall<Empty, PingReply>;
   /** CLI or head -> raylet: end this node's workers and the raylet. */
@@ -1812,6 +1822,21 @@ export interface RayletServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: TaskList) => void,
+  ): ClientUnaryCall;
+  listObjects(
+    request: ListObjectsRequest,
+    callback: (error: ServiceError | null, response: ObjectList) => void,
+  ): ClientUnaryCall;
+  listObjects(
+    request: ListObjectsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ObjectList) => void,
+  ): ClientUnaryCall;
+  listObjects(
+    request: ListObjectsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ObjectList) => void,
   ): ClientUnaryCall;
   listWorkers(request: Empty, callback: (error: ServiceError | null, response: WorkerList) => void): ClientUnaryCall;
   listWorkers(
