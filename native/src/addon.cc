@@ -275,6 +275,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
                            StaticMethod<&ArenaWrap::release>("release"),
                            StaticMethod<&ArenaWrap::originOf>("originOf"),
                            InstanceMethod<&ArenaWrap::remove>("delete"),
+                           InstanceMethod<&ArenaWrap::removeAll>("deleteAll"),
                            InstanceMethod<&ArenaWrap::reclaim>("reclaim"),
                            InstanceMethod<&ArenaWrap::stats>("stats"),
                            InstanceMethod<&ArenaWrap::list>("list"),
@@ -615,6 +616,22 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     const Found found = arena_->remove(key);
     if (found == Found::damaged) return throwDamaged(info.Env());
     return Napi::Boolean::New(info.Env(), found == Found::ok);
+  }
+
+  Napi::Value removeAll(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    const uint8_t* prefix = nullptr;
+    size_t bytes = 0;
+    if (!isOpen(env) || !readBytes(env, info[0], "prefix must be a Uint8Array", &prefix, &bytes)) {
+      return env.Undefined();
+    }
+    if (bytes == 0 || bytes > kKeyBytes) {
+      throwRange(env, "prefix must be of 1 to 16 bytes");
+      return env.Undefined();
+    }
+    uint64_t count = 0;
+    if (!arena_->removeAll(prefix, bytes, &count)) return throwDamaged(env);
+    return Napi::Number::New(env, static_cast<double>(count));
   }
 
   Napi::Value reclaim(const Napi::CallbackInfo& info) {

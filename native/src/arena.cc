@@ -610,6 +610,18 @@ Found Arena::remove(const uint8_t* key) {
   return Found::ok;
 }
 
+bool Arena::removeAll(const uint8_t* prefix, size_t bytes, uint64_t* count) {
+  Lock lock(this);
+  if (!lock.ok()) return false;
+  *count = 0;
+  for (uint32_t i = 1; i < header_->blocksUsed; i++) {
+    if (blocks_[i].state != kSealed || memcmp(blocks_[i].key, prefix, bytes) != 0) continue;
+    drop(i);
+    ++*count;
+  }
+  return true;
+}
+
 // ---------------------------------------------------------------------------------------------- pins
 
 Found Arena::pin(const uint8_t* key, uint32_t* pin, Place* out) {

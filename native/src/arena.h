@@ -93,6 +93,8 @@ class Arena {
   bool spillDownTo(uint64_t usedBytes);
 
   Found remove(const uint8_t* key);
+  /** Deletes every sealed object whose key begins so; how many that were, in `*count`. False: damaged. */
+  bool removeAll(const uint8_t* prefix, size_t bytes, uint64_t* count);
   /** Drops what a dead process held. False: it is still running and nothing was done. */
   bool reclaim(pid_t pid, bool* damaged);
   bool stats(Stats* out);

@@ -62,8 +62,8 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     log,
     events: {
       started: (job) => nodes.broadcast({ jobs: [job] }),
-      ended: (jobId) => {
-        nodes.broadcast({ endedJobIds: [jobId] });
+      ended: ({ jobId, driverProcessId }) => {
+        nodes.broadcast({ endedJobIds: [jobId], endedProcessIds: [driverProcessId] });
         actors.jobEnded(jobId);
       },
     },
@@ -79,6 +79,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
       logs: (batches) => jobs.routeLogs(batches),
       processesEnded: (processIds) => {
         for (const processId of processIds) actors.processEnded(processId);
+        nodes.broadcast({ endedProcessIds: [...processIds] });
       },
       died: (node) => {
         jobs.announceDead(node);

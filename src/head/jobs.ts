@@ -27,7 +27,7 @@ export const LOG_CHARS_IN_FLIGHT_MAX = 4 * 1024 * 1024;
 
 export interface JobEvents {
   started(job: JobConfig): void;
-  ended(jobId: string, reason: string): void;
+  ended(job: JobConfig, reason: string): void;
 }
 
 type Call = ServerDuplexStream<JobMessage, JobEvent>;
@@ -212,7 +212,7 @@ export class JobTable {
     this.#ended.set(jobId, job.info);
     void this.#save(job.info);
     this.#log(`job ${jobId} ended: ${reason}`);
-    this.#events.ended(jobId, reason);
+    this.#events.ended(job.config, reason);
   }
 
   #save(info: JobInfo): Promise<boolean> {

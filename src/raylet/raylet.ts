@@ -325,6 +325,7 @@ export class Raylet {
     this.#admit(channel, job, true);
     channel.onMessage = (message) => this.#onDriverMessage(channel, job, message);
     channel.onClose(() => {
+      this.#keeper.ownerEnded(channel.peer.processId);
       this.#endJob(job.jobId);
       this.#head?.endJob(job.jobId);
       if (embeddedJob !== undefined) this.#options.onOver("its driver is gone");
@@ -489,6 +490,7 @@ export class Raylet {
 
   #onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
     this.#reclaim(worker.process.pid, 0);
+    this.#keeper.ownerEnded(worker.workerId);
     this.#head?.processEnded(worker.workerId);
     if (worker.actorId !== undefined) this.#actors.onWorkerEnd(worker, end);
     else this.#leases.onWorkerEnd(worker, end);
@@ -581,6 +583,7 @@ export class Raylet {
     }
     for (const job of update.jobs) this.#knowJob(jobFromWire(job));
     for (const jobId of update.endedJobIds) this.#endJob(jobId);
+    for (const processId of update.endedProcessIds) this.#keeper.ownerEnded(processId);
   }
 
   #onNodeGone(nodeId: string, reason: string): void {

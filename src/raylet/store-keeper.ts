@@ -2,7 +2,9 @@
  * Looks after the node's store ahead of need: keeps some memory ready to be written to, and makes room before it is
  * full. First every process of the node is asked to let go of what it no longer needs, since spilling garbage is the
  * dearest way to keep it; then primary copies are spilled. Nothing depends on it: who finds no room makes some himself.
+ * What a process owned goes with it.
  */
+import { ownerPrefix } from "../core/base/ids.ts";
 import type { ObjectStore, StoreStats } from "../core/store/object-store.ts";
 
 const LOOK_MS = 200;
@@ -13,6 +15,9 @@ const SPILL_TO = 0.7;
 /** Processes have so long to let go before anything is spilled, and are asked again only after the second. */
 const COLLECT_MS = 200;
 const COLLECT_AGAIN_MS = 2000;
+/** Tasks that still run for an owner who is gone may store their results after his end. */
+const LATE_RESULTS_MS = [5000, 60_000];
+const PROCESS_ID = /^[0-9a-f]{16}$/;
 /** Start-up belongs to the workers. */
 const WARM_AFTER_MS = 1500;
 
@@ -34,6 +39,7 @@ export class StoreKeeper {
   #isWarming = false;
   #isSpilling = false;
   #said = "";
+  readonly #late = new Set<NodeJS.Timeout>();
 
   constructor(parts: StoreKeeperParts) {
     this.#parts = parts;
@@ -47,6 +53,21 @@ export class StoreKeeper {
   close(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    for (const timer of this.#late) clearTimeout(timer);
+  }
+
+  /** A process is gone, here or on another node: nobody can get the objects it owned. */
+  ownerEnded(processId: string): void {
+    if (!PROCESS_ID.test(processId)) return;
+    const prefix = ownerPrefix(processId);
+    this.#parts.store.deleteAll(prefix);
+    for (const afterMs of LATE_RESULTS_MS) {
+      const timer = setTimeout(() => {
+        this.#late.delete(timer);
+        this.#parts.store.deleteAll(prefix);
+      }, afterMs).unref();
+      this.#late.add(timer);
+    }
   }
 
   #look(): void {

@@ -26,6 +26,11 @@ export function objectIdOf(ownerId: string, seq: number): string {
   return ownerId + seq.toString(16).padStart(16, "0");
 }
 
+/** What the keys of all objects of an owner begin with. */
+export function ownerPrefix(ownerId: string): Buffer {
+  return objectKey(ownerId, 0).subarray(0, 8);
+}
+
 /** The 16-byte key of an object in a node's store. */
 export function objectKey(ownerId: string, seq: number): Buffer {
   const key = Buffer.allocUnsafe(16);

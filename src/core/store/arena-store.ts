@@ -96,6 +96,10 @@ export class ArenaStore implements ObjectStore {
     return this.#open().delete(key);
   }
 
+  deleteAll(prefix: Uint8Array): number {
+    return this.#open().deleteAll(prefix);
+  }
+
   reclaim(pid: number): boolean {
     return this.#open().reclaim(pid);
   }

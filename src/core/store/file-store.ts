@@ -204,6 +204,16 @@ export class FileStore implements ObjectStore {
     return this.#unlinkSealed(this.#name(key));
   }
 
+  deleteAll(prefix: Uint8Array): number {
+    this.#assertOpen();
+    if (!(prefix instanceof Uint8Array)) throw new TypeError("prefix must be a Uint8Array");
+    if (prefix.length < 1 || prefix.length > STORE_KEY_BYTES)
+      throw new RangeError("prefix must be of 1 to 16 bytes");
+    const start = Buffer.from(prefix).toString("hex");
+    const objects = [...this.#scan().sealed, ...this.#spilled()].filter(({ key }) => key.startsWith(start));
+    return objects.filter(({ key }) => this.#unlinkSealed(key)).length;
+  }
+
   reclaim(pid: number): boolean {
     this.#assertOpen();
     if (!Number.isSafeInteger(pid) || pid < 1) throw new RangeError("pid must be a whole number above 0");

@@ -60,6 +60,8 @@ export interface NativeArena {
   get(key: Uint8Array): Buffer | null;
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | null;
   delete(key: Uint8Array): boolean;
+  /** Deletes every sealed object whose key begins with `prefix` (1 to 16 bytes). @returns how many that were */
+  deleteAll(prefix: Uint8Array): number;
   reclaim(pid: number): boolean;
   stats(): NativeStats;
   list(limit: number): NativeListed[];

@@ -180,6 +180,24 @@ for (const { kind, available, create } of KINDS) {
       expect(store.stats().evictions).toBe(1); // in vain, so nothing was evicted for it
     });
 
+    test("all objects of a prefix are deleted in one go; others, and what is being made, are not", () => {
+      const keys = [1, 1, 1, 2, 2].map((first) =>
+        Buffer.concat([Buffer.alloc(8, first), newKey().subarray(8)]),
+      );
+      for (const key of keys) put(Buffer.alloc(100_000, 1), {}, key);
+      const half = Buffer.concat([Buffer.alloc(8, 1), newKey().subarray(8)]);
+      const writer = store.create(half, 1000);
+      expect(store.deleteAll(Buffer.alloc(8, 1))).toBe(3);
+      expect(keys.map((key) => store.contains(key))).toEqual([false, false, false, true, true]);
+      writer?.seal();
+      expect(store.contains(half)).toBe(true);
+      expect(store.deleteAll(Buffer.alloc(8, 1))).toBe(1);
+      expect(store.deleteAll(Buffer.alloc(1, 3))).toBe(0);
+      for (const prefix of [Buffer.alloc(0), Buffer.alloc(17)])
+        expect(() => store.deleteAll(prefix)).toThrow(RangeError);
+      expect(() => store.deleteAll("x" as unknown as Buffer)).toThrow(TypeError);
+    });
+
     test("wrong arguments are TypeErrors", () => {
       const wrong = (value: unknown) => value as Uint8Array;
       for (const key of [undefined, null, 1, "x", [], {}, Buffer.alloc(15), new Float64Array(2)]) {

@@ -121,6 +121,12 @@ export interface ObjectStore {
   delete(key: Uint8Array): boolean;
 
   /**
+   * Deletes every sealed object whose key begins with `prefix` (1 to 16 bytes), as `delete` does one.
+   * @returns how many that were
+   */
+  deleteAll(prefix: Uint8Array): number;
+
+  /**
    * Drops views and half-made objects of a process that has ended.
    * False: the process still runs, and nothing was done; call again once it has ended.
    */

@@ -89,6 +89,8 @@ export interface ClusterUpdate {
   healthCheck:
     | HealthCheck
     | undefined;
+  /** of other nodes: what they owned is nobody's any more */
+  endedProcessIds: string[];
   /** the head has declared this node dead: the raylet must end its workers and itself */
   fenced: boolean;
 }
@@ -782,7 +784,15 @@ export const LogLine: MessageFns<LogLine> = {
 };
 
 function createBaseClusterUpdate(): ClusterUpdate {
-  return { registered: false, nodes: [], jobs: [], endedJobIds: [], healthCheck: undefined, fenced: false };
+  return {
+    registered: false,
+    nodes: [],
+    jobs: [],
+    endedJobIds: [],
+    healthCheck: undefined,
+    endedProcessIds: [],
+    fenced: false,
+  };
 }
 
 export const ClusterUpdate: MessageFns<ClusterUpdate> = {
@@ -801,6 +811,9 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     }
     if (message.healthCheck !== undefined) {
       HealthCheck.encode(message.healthCheck, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.endedProcessIds) {
+      writer.uint32(58).string(v!);
     }
     if (message.fenced !== false) {
       writer.uint32(48).bool(message.fenced);
@@ -861,6 +874,14 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
             message.healthCheck = HealthCheck.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.endedProcessIds.push(reader.string());
+            continue;
+          }
           case 6: {
             if (tag !== 48) {
               break;
@@ -893,6 +914,7 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     message.healthCheck = (object.healthCheck !== undefined && object.healthCheck !== null)
       ? HealthCheck.fromPartial(object.healthCheck)
       : undefined;
+    message.endedProcessIds = object.endedProcessIds?.map((e) => e) || [];
     message.fenced = object.fenced ?? false;
     return message;
   },
