@@ -58,7 +58,7 @@ test("objects of a driver and an actor, with sizes, reasons and copies; then non
     script,
     `import { get, init, put, remote, shutdown } from "tsray";
     const Keeper = remote(class Keeper { keep(box) { this.box = box; return true; } });
-    const wait = remote(async (value, box) => new Promise(() => {}));
+    const wait = remote(async (value, box) => { globalThis.kept = [value, box]; await new Promise(() => {}); });
     await init();
     const refs = Array.from({ length: 12 }, (_, i) => put(new Uint8Array(2_000_000).fill(i)));
     const outer = put([refs[1]]);
