@@ -11,6 +11,7 @@ const ROOMS: Record<string, readonly string[]> = {
   "core/base": [],
   "core/wire": [],
   "core/serialize": ["core/base"],
+  "core/closures": ["core/base", "core/serialize"],
   "core/rpc": ["core/base", "core/wire"],
   "core/store": ["core/base"],
   "core/launch": ["core/base", "core/wire", "core/rpc"],

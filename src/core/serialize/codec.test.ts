@@ -456,7 +456,7 @@ describe("what cannot travel is refused by path", () => {
     [
       "function",
       { list: deep.config.list },
-      /value\.list\[1\]\.fn is the function onDone; a function cannot be passed by value yet; pass a remote function or its name/,
+      /value\.list\[1\]\.fn is the function onDone; a function cannot travel here; pass a remote function or its name/,
     ],
     ["class", [Logger], /value\[0\] is the class Logger/],
     ["symbol", { "a b": Symbol("s") }, /value\["a b"\] is the symbol Symbol\(s\)/],

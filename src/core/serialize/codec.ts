@@ -8,7 +8,7 @@
 
 import { Packr } from "msgpackr/index-no-eval";
 import { SerializationError } from "../base/errors.ts";
-import type { CodecHooks, EncodedValue } from "./hooks.ts";
+import { type CodecHooks, type EncodedValue, type EncodeOptions, NotLoaded } from "./hooks.ts";
 import { BUFFERS_MAX, flatSize } from "./layout.ts";
 import { lower } from "./lower.ts";
 import { isPlain } from "./plain.ts";
@@ -18,6 +18,7 @@ import { TABLE_MARK } from "./table.ts";
 
 const RESERVE_START_SPACE = 2048; // msgpackr's flag: the low byte says how many bytes to leave free in front
 const NONE: readonly never[] = Object.freeze([]);
+const NO_DEFINITIONS: ReadonlyMap<string, unknown> = new Map();
 
 const packr = new Packr({ useRecords: false, structuredClone: false, useToJSON: false });
 
@@ -30,12 +31,13 @@ export class ValueCodec {
   }
 
   /** `where` names the value in errors, e.g. "argument 0 of fit()". Large binary parts are not copied: do not change them until sent. */
-  encode(value: unknown, where = ""): EncodedValue {
+  encode(value: unknown, where = "", options: EncodeOptions = {}): EncodedValue {
     if (isPlain(value)) {
       const payload = pack(value, 0, where);
-      return { payload, buffers: NONE, handles: NONE, byteLength: flatSize(payload, NONE) };
+      const byteLength = flatSize(payload, NONE);
+      return { payload, buffers: NONE, handles: NONE, definitions: NO_DEFINITIONS, byteLength };
     }
-    const { table, buffers, handles } = lower(value, this.#hooks, where);
+    const { table, buffers, handles, definitions } = lower(value, this.#hooks, where, options);
     if (buffers.length > BUFFERS_MAX) {
       throw new SerializationError(
         `cannot serialize ${where}: it has ${buffers.length} large buffers, more than ${BUFFERS_MAX}`,
@@ -43,16 +45,16 @@ export class ValueCodec {
     }
     const payload = pack(table, RESERVE_START_SPACE | 1, where);
     payload[0] = TABLE_MARK;
-    return { payload, buffers, handles, byteLength: flatSize(payload, buffers) };
+    return { payload, buffers, handles, definitions, byteLength: flatSize(payload, buffers) };
   }
 
-  /** The value; typed arrays of the value lie over `buffers`, everything else is a copy. Throws only SerializationError. */
+  /** The value; typed arrays of the value lie over `buffers`, everything else is a copy. @throws SerializationError, NotLoaded */
   decode(payload: Uint8Array, buffers: readonly Uint8Array[]): unknown {
     try {
       if (payload[0] !== TABLE_MARK) return readMsgpack(payload);
       return raise(readMsgpack(payload, 1), buffers, this.#hooks);
     } catch (error) {
-      if (error instanceof SerializationError) throw error;
+      if (error instanceof SerializationError || error instanceof NotLoaded) throw error;
       const message = error instanceof Error ? error.message : String(error);
       throw new SerializationError(`cannot decode a value: ${message}`, { cause: error });
     }

@@ -1,7 +1,17 @@
 /** The door of this folder: what other parts of tsray may import. */
 
 export { ValueCodec } from "./codec.ts";
-export type { AnyClass, ClassName, ClassResolver, CodecHooks, EncodedValue, HandleCodec } from "./hooks.ts";
+export type {
+  AnyClass,
+  ClassName,
+  ClassResolver,
+  CodecHooks,
+  EncodedValue,
+  EncodeOptions,
+  FunctionCodec,
+  HandleCodec,
+} from "./hooks.ts";
+export { NotLoaded } from "./hooks.ts";
 export { fromBytes, layoutOf, type Segment, toBytes } from "./layout.ts";
 export { registerSerializer, type SerializerOptions, unregisterSerializer } from "./registry.ts";
 export { createScopeResolver, type ScopeResolver } from "./scopes.ts";

@@ -8,7 +8,16 @@
 import { types } from "node:util";
 import { SerializationError, TsrayError, toErrorRecord } from "../base/errors.ts";
 import { ChunkCollector } from "./chunks.ts";
-import type { AnyClass, CodecHooks } from "./hooks.ts";
+import {
+  type AnyClass,
+  type AnyFunction,
+  CannotTravel,
+  type CodecHooks,
+  type EncodeOptions,
+  type FunctionCodec,
+  type FunctionProperty,
+  type LoweredFunction,
+} from "./hooks.ts";
 import { isInt64, isWellFormed } from "./plain.ts";
 import { type RegisteredClass, registeredClass } from "./registry.ts";
 import {
@@ -16,6 +25,7 @@ import {
   ERROR_FIELDS,
   HOLE,
   MINUS_ZERO,
+  PropertyFlag,
   REGISTERED,
   type Ref,
   Tag,
@@ -26,29 +36,38 @@ import {
 
 /** The table of a value, and what travels beside it. */
 export interface Lowered {
-  readonly table: readonly [root: unknown, nodes: readonly unknown[][], chunks: readonly unknown[]];
+  readonly table: readonly [
+    root: unknown,
+    nodes: readonly unknown[][],
+    chunks: readonly unknown[],
+    definitions?: readonly unknown[],
+  ];
   readonly buffers: readonly Uint8Array[];
   readonly handles: readonly object[];
+  /** Code that is not in the table. */
+  readonly definitions: ReadonlyMap<string, unknown>;
 }
 
 type Slot = string | number | boolean | null | bigint | Ref;
 type Node = unknown[];
 
-/** How a part is reached from its parent, as text: `.name`, `[0]`. */
-type Step = string | number;
+/** How a part is reached from its parent, as text: `.name`, `[0]`, ` -> variable`. */
+type Step = string | number | { readonly variable: string };
 
 /** Arrays at least this long may be so sparse that visiting each index would take for ever. */
 const SPARSE_LENGTH_MIN = 1024;
 const PATH_STEPS_MAX = 40;
 
 /** Lowers one value. `where` names it in errors: "argument 0 of fit()". */
-export function lower(value: unknown, hooks: CodecHooks, where: string): Lowered {
-  return new Lowering(hooks, where).run(value);
+export function lower(value: unknown, hooks: CodecHooks, where: string, options: EncodeOptions): Lowered {
+  return new Lowering(hooks, where, options).run(value);
 }
 
 class Lowering {
   readonly #hooks: CodecHooks;
   readonly #where: string;
+  readonly #options: EncodeOptions;
+  readonly #functions: FunctionCodec | undefined;
   readonly #nodes: Node[] = [];
   /** The objects still to lower, by node index; undefined for a node that was complete at once. */
   readonly #sources: (object | undefined)[] = [];
@@ -57,13 +76,21 @@ class Lowering {
   readonly #indexes = new Map<object, number>();
   readonly #chunks = new ChunkCollector();
   readonly #handles: object[] = [];
+  readonly #definitions = new Map<string, unknown>();
+  readonly #lowered = new Map<AnyFunction, LoweredFunction>();
+  /** Symbols of its own that the value holds; they may travel inside functions only. */
+  readonly #symbols = new Map<symbol, Ref>();
+  /** A function was met: from then on things may be captured variables, which are looked at more closely. */
+  #capturing = false;
   /** Node being lowered, and the part of it that is being read: where an error would be. */
   #at = -1;
   #step: Step = "";
 
-  constructor(hooks: CodecHooks, where: string) {
+  constructor(hooks: CodecHooks, where: string, options: EncodeOptions) {
     this.#hooks = hooks;
     this.#where = where;
+    this.#options = options;
+    this.#functions = options.dataOnly === true ? undefined : hooks.functions;
   }
 
   run(value: unknown): Lowered {
@@ -78,9 +105,14 @@ class Lowering {
       }
       this.#chunks.finish();
       const { chunks, buffers } = this.#chunks;
-      return { table: [root, this.#nodes, chunks], buffers, handles: this.#handles };
+      const definitions = this.#definitions;
+      const parts = { buffers, handles: this.#handles, definitions };
+      if (definitions.size === 0 || this.#options.definitionsApart === true)
+        return { table: [root, this.#nodes, chunks], ...parts };
+      return { table: [root, this.#nodes, chunks, [...definitions.values()]], ...parts };
     } catch (error) {
       if (error instanceof SerializationError) throw error;
+      if (error instanceof CannotTravel) throw this.#failure(error.message, error.cause);
       throw this.#failure(
         `could not be read: ${error instanceof Error ? error.message : String(error)}`,
         error,
@@ -133,6 +165,14 @@ class Lowering {
       if (known === value) return this.#add([Tag.symbol, true, name], undefined, step);
     }
     const key = Symbol.keyFor(value);
+    if (key === undefined && this.#capturing) {
+      const known = this.#symbols.get(value);
+      if (known !== undefined) return known;
+      const ref = this.#add([Tag.localSymbol], undefined, step);
+      this.#symbols.set(value, ref);
+      this.#nodes[ref[0]]!.push(this.#slot(value.description ?? "", step));
+      return ref;
+    }
     if (key === undefined)
       throw this.#failure(
         `is the symbol ${String(value)}; only Symbol.for() symbols have a meaning elsewhere`,
@@ -146,13 +186,20 @@ class Lowering {
     for (const codec of this.#hooks.handles) {
       if (codec.test(value)) {
         this.#handles.push(value);
-        return [Tag.handle, codec.tag, codec.encode(value)];
+        const node: Node = [Tag.handle, codec.tag, codec.encode(value)];
+        for (const part of codec.parts?.(value) ?? []) node.push(this.#slot(part, ""));
+        return node;
       }
     }
-    if (typeof value === "function")
-      throw this.#failure(
-        `is ${describeFunction(value)}; a function cannot be passed by value yet; pass a remote function or its name`,
-      );
+    if (typeof value === "function") return this.#function(value as AnyFunction);
+    if (this.#capturing) {
+      const ref = this.#functions?.known(value);
+      if (ref !== undefined) return [Tag.ref, ref];
+      if (types.isProxy(value))
+        throw this.#failure("is a Proxy; what it does cannot travel: send its target");
+      const owner = Object.hasOwn(value, "constructor") ? classOf(value) : undefined;
+      if (owner !== undefined) return [Tag.prototype, this.#slot(owner, "constructor")];
+    }
     const proto = Object.getPrototypeOf(value) as object | null;
     if (Array.isArray(value) && isProto(proto, "Array")) return this.#array(value);
     if (proto === Object.prototype) return this.#properties([Tag.object], value);
@@ -162,6 +209,70 @@ class Lowering {
     if (row !== undefined) return this.#registered(row, value);
     if (value instanceof TsrayError) return this.#tsrayError(value);
     return this.#builtIn(value, proto) ?? this.#instance(value, proto, Class);
+  }
+
+  #function(fn: AnyFunction): Node {
+    if (this.#functions === undefined)
+      throw this.#failure(
+        `is ${describeFunction(fn)}; a function cannot travel here; pass a remote function or its name`,
+      );
+    this.#capturing = true;
+    const lowered = this.#lowerFunction(fn);
+    switch (lowered.kind) {
+      case "ref":
+        return [Tag.ref, lowered.ref];
+      case "class":
+        return [Tag.moduleClass, lowered.found.name, lowered.found.module];
+      case "bound": {
+        const { target, self, args } = lowered;
+        const node: Node = [Tag.bound, this.#slot(target, { variable: "target of bind()" })];
+        node.push(this.#slot(self, { variable: "this" }));
+        for (const [i, arg] of args.entries())
+          node.push(this.#slot(arg, { variable: `argument ${i} of bind()` }));
+        return node;
+      }
+      default:
+        return this.#code(lowered);
+    }
+  }
+
+  #lowerFunction(fn: AnyFunction): LoweredFunction {
+    let lowered = this.#lowered.get(fn);
+    if (lowered === undefined) {
+      lowered = (this.#functions as FunctionCodec).lower(fn);
+      this.#lowered.set(fn, lowered);
+    }
+    return lowered;
+  }
+
+  #code({
+    hash,
+    definition,
+    name,
+    variables,
+    properties,
+  }: LoweredFunction & { readonly kind: "code" }): Node {
+    this.#definitions.set(hash, definition);
+    const node: Node = [Tag.closure, hash, name, variables.length];
+    for (const { name: variable, value, ref } of variables) {
+      const step = { variable };
+      node.push(ref === undefined ? this.#slot(value, step) : this.#import(value, ref, step));
+    }
+    for (const property of properties) {
+      const step = typeof property.key === "string" ? property.key : `<${String(property.key)}>`;
+      node.push(flagsOf(property), this.#slot(property.key, step), this.#slot(property.value, step));
+    }
+    return node;
+  }
+
+  /** A variable that is imported at the other side; so is the same object wherever else it is met. */
+  #import(value: unknown, ref: unknown, step: Step): Ref {
+    const isObject = (typeof value === "object" && value !== null) || typeof value === "function";
+    const known = isObject ? this.#indexes.get(value) : undefined;
+    if (known !== undefined) return [known];
+    const added = this.#add([Tag.ref, ref], undefined, step);
+    if (isObject) this.#indexes.set(value, added[0]);
+    return added;
   }
 
   #properties(node: Node, value: object, keys: readonly string[] = Object.keys(value)): Node {
@@ -325,35 +436,69 @@ class Lowering {
         `is an object (${objectTag(value)}) whose prototype belongs to no class that another process could find`,
       );
     }
-    const found = this.#hooks.classes.nameOf(Class);
-    if (found === undefined) {
+    const lowered = this.#functions === undefined ? undefined : this.#instanceClass(value, Class);
+    const found = lowered === undefined ? this.#hooks.classes.nameOf(Class) : undefined;
+    if (found === undefined && lowered === undefined) {
       throw this.#failure(
         `is an instance of class ${className(value)}, which is not a class at the top level of a module that tsray knows`,
       );
     }
-    if (/\bthis\.#[A-Za-z_$]/.test(Function.prototype.toString.call(Class))) {
+    if (hasPrivateFields(Class)) {
       throw this.#failure(
         `is an instance of class ${className(value)}, whose private fields (#) cannot be read from outside`,
       );
     }
-    return this.#properties([Tag.instance, found.name, found.module], value);
+    if (found !== undefined) return this.#properties([Tag.instance, found.name, found.module], value);
+    this.#capturing = true;
+    return this.#properties(
+      [Tag.classInstance, this.#slot(Class, { variable: `class ${Class.name}` })],
+      value,
+    );
+  }
+
+  /** How the class of an instance travels; undefined where the other side finds it by name. */
+  #instanceClass(value: object, Class: AnyClass): LoweredFunction | undefined {
+    const lowered = this.#classOrNothing(Class);
+    if (lowered?.kind === "class") return undefined;
+    const isUsers = lowered?.kind === "code" || (lowered?.kind === "ref" && !lowered.isNative);
+    if (isUsers && builtInBase(value) === undefined) return lowered;
+    throw this.#failure(
+      `is an instance of class ${className(value)}, which is part of Node, or cannot travel itself`,
+    );
+  }
+
+  #classOrNothing(Class: AnyClass): LoweredFunction | undefined {
+    try {
+      return this.#lowerFunction(Class as unknown as AnyFunction);
+    } catch (error) {
+      if (error instanceof CannotTravel) return undefined;
+      throw error;
+    }
   }
 
   #failure(what: string, cause?: unknown): SerializationError {
     const subject = this.#where === "" ? "" : ` ${this.#where}`;
     const options = cause === undefined ? undefined : { cause };
-    return new SerializationError(`cannot serialize${subject}: ${this.#path()} ${what}`, options);
+    const path = this.#path();
+    const wayOut = path.includes(" -> ") ? `; ${CAPTURED_ADVICE}` : "";
+    return new SerializationError(`cannot serialize${subject}: ${path} ${what}${wayOut}`, options);
   }
 
   #path(): string {
     const steps: string[] = [stepText(this.#step)];
     for (let i = this.#at; i >= 0; i = this.#parents[i]!) steps.push(stepText(this.#steps[i]!));
     const texts = steps.reverse().filter((text) => text !== "");
+    const { subject } = this.#options;
+    if (subject !== undefined && texts[0] === "[0]") return `${subject}${texts.slice(1).join("")}`;
     if (texts.length <= PATH_STEPS_MAX) return `value${texts.join("")}`;
     const hidden = texts.length - PATH_STEPS_MAX;
     return `value${texts.slice(0, PATH_STEPS_MAX / 2).join("")} ...${hidden} steps... ${texts.slice(-PATH_STEPS_MAX / 2).join("")}`;
   }
 }
+
+/** What can be done about a variable that a function closes over. */
+const CAPTURED_ADVICE =
+  "make it inside the function, pass what it is made of, or move the function into a module that workers import";
 
 /** Built-in kinds that never travel, and why. */
 const REFUSED: Readonly<Record<string, string>> = {
@@ -364,6 +509,22 @@ const REFUSED: Readonly<Record<string, string>> = {
   generator: "its position in the code cannot travel",
   iterator: "pass the collection it walks, or an array of its items",
 };
+
+function flagsOf({ onPrototype, enumerable, writable, kind }: FunctionProperty): number {
+  return (
+    (onPrototype ? PropertyFlag.onPrototype : 0) |
+    (enumerable ? PropertyFlag.enumerable : 0) |
+    (writable ? PropertyFlag.writable : 0) |
+    (kind === "value" ? 0 : PropertyFlag[kind])
+  );
+}
+
+/** Whether instances carry what nobody outside the class can read. */
+function hasPrivateFields(Class: AnyClass): boolean {
+  for (let each: unknown = Class; typeof each === "function"; each = Object.getPrototypeOf(each))
+    if (/\bthis\s*\.\s*#[A-Za-z_$]/.test(Function.prototype.toString.call(each))) return true;
+  return false;
+}
 
 /** The built-in kind of an object by its internal slots, whatever its prototype says. */
 function builtInBase(value: object): string | undefined {
@@ -472,6 +633,7 @@ function describeFunction(value: { name: string }): string {
 }
 
 function stepText(step: Step): string {
+  if (typeof step === "object") return ` -> ${step.variable}`;
   if (typeof step === "number") return `[${step}]`;
   if (step === "" || step.startsWith("<")) return step;
   return /^[A-Za-z_$][\w$]*$/.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`;

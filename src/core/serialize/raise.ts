@@ -2,17 +2,25 @@
  * Turns the flat table of table.ts back into a value; the inverse of lower.ts.
  *
  * Two passes: the first makes an empty shell for every node, the second fills the shells, so that cycles close. Where a
- * registered deserialize() must be given finished data, the second pass goes depth first instead. Checks everything it
- * reads: a table that lower.ts did not write gives a SerializationError.
+ * registered deserialize() must be given finished data, the second pass goes depth first instead. Between the two,
+ * functions and classes are made. Checks everything it reads: a table that lower.ts did not write gives a
+ * SerializationError.
  */
 
 import { type ErrorName, fromErrorRecord, SerializationError, TsrayError } from "../base/errors.ts";
-import type { AnyClass, CodecHooks } from "./hooks.ts";
+import {
+  type AnyClass,
+  type CodecHooks,
+  type FunctionCodec,
+  NotLoaded,
+  type UnmadeFunction,
+} from "./hooks.ts";
 import { registeredName } from "./registry.ts";
 import {
   BUILT_IN_ERRORS,
   HOLE,
   MINUS_ZERO,
+  PropertyFlag,
   REGISTERED,
   Tag,
   UNDEFINED,
@@ -20,6 +28,7 @@ import {
   WELL_KNOWN_SYMBOLS,
 } from "./table.ts";
 
+type AnyFunction = (...args: never[]) => unknown;
 type Node = readonly unknown[];
 
 /** Up to this length an array is made dense; beyond, a length alone must not cost memory. */
@@ -27,10 +36,12 @@ const DENSE_LENGTH_MAX = 4096;
 
 /** Raises one value. `table` is untrusted. */
 export function raise(table: unknown, buffers: readonly Uint8Array[], hooks: CodecHooks): unknown {
-  if (!Array.isArray(table) || table.length !== 3) throw broken("not a table");
-  const [root, nodes, chunks] = table as unknown[];
+  if (!Array.isArray(table) || table.length < 3 || table.length > 4) throw broken("not a table");
+  const [root, nodes, chunks, definitions = []] = table as unknown[];
   if (!Array.isArray(nodes) || !Array.isArray(chunks) || !nodes.every((node) => Array.isArray(node)))
     throw broken("not a table");
+  if (!Array.isArray(definitions)) throw broken("not a table");
+  for (const definition of definitions) functionsOf(hooks).define(definition);
   return new Raising(nodes as Node[], chunks, buffers, hooks).run(root);
 }
 
@@ -41,6 +52,11 @@ class Raising {
   readonly #hooks: CodecHooks;
   readonly #shells: unknown[];
   readonly #memory: (Uint8Array<ArrayBuffer> | undefined)[] = [];
+  /** Functions and what is made of them: begun, in the order of the nodes. */
+  readonly #unmade = new Map<number, UnmadeFunction>();
+  /** Nodes whose shell can only be made when other nodes are: what is being made, and what is done. */
+  readonly #late = new Map<number, "waiting" | "making" | "made">();
+  readonly #filled: Uint8Array;
 
   constructor(
     nodes: readonly Node[],
@@ -53,10 +69,12 @@ class Raising {
     this.#buffers = buffers;
     this.#hooks = hooks;
     this.#shells = new Array<unknown>(nodes.length);
+    this.#filled = new Uint8Array(nodes.length);
   }
 
   run(root: unknown): unknown {
     let hasCustom = false;
+    this.#load();
     // ArrayBuffers first: a view over one must find the memory that it exposes.
     for (const [i, node] of this.#nodes.entries())
       if (node[0] === Tag.arrayBuffer) this.#shells[i] = this.#arrayBuffer(node);
@@ -64,8 +82,10 @@ class Raising {
     for (let i = this.#nodes.length - 1; i >= 0; i--) {
       const node = this.#nodes[i]!;
       if (node[0] === Tag.custom) hasCustom = true;
+      else if (isLate(node)) this.#begin(i, node);
       else if (node[0] !== Tag.arrayBuffer) this.#shells[i] = this.#shell(node);
     }
+    for (const i of this.#late.keys()) this.#make(i);
     if (hasCustom) this.#fillDepthFirst();
     else for (let i = 0; i < this.#nodes.length; i++) this.#fill(i);
     return this.#value(root);
@@ -99,17 +119,15 @@ class Raising {
 
   #nextChild(i: number, cursors: Int32Array): number | undefined {
     const node = this.#nodes[i]!;
-    if (node[0] === Tag.handle) {
-      cursors[i] = 1;
-      return undefined;
-    }
-    for (let at = Math.max(1, cursors[i]!); at < node.length; at++) {
+    // The data of a handle is its own affair.
+    const first = node[0] === Tag.handle ? 3 : 1;
+    for (let at = Math.max(first, cursors[i]!); at < node.length; at++) {
       const item = node[at];
       if (!Array.isArray(item) || item.length !== 1 || !isIndexIn(item[0], this.#nodes.length)) continue;
       cursors[i] = at + 1;
       return item[0];
     }
-    cursors[i] = Math.max(1, node.length);
+    cursors[i] = Math.max(first, node.length);
     return undefined;
   }
 
@@ -169,13 +187,115 @@ class Raising {
       case Tag.domException:
         return withoutTrace(() => new DOMException(this.#text(node[2]), this.#text(node[1])));
       case Tag.handle:
-        return this.#handle(text(node[1]), node[2]);
+        return this.#handle(text(node[1]), node[2], []);
+      case Tag.ref:
+        return functionsOf(this.#hooks).imported(node[1]);
+      case Tag.moduleClass:
+        return this.#classNamed(text(node[1]), text(node[2]));
+      case Tag.localSymbol:
+        return Symbol(this.#text(node[1]));
       default:
         throw broken("an unknown kind of node");
     }
   }
 
+  /** Everything that is imported must be loaded before anything is made: making is synchronous. */
+  #load(): void {
+    const refs = this.#nodes.flatMap((node) => (node[0] === Tag.ref ? [node[1]] : []));
+    if (refs.length === 0) return;
+    const load = functionsOf(this.#hooks).missing(refs);
+    if (load !== undefined) throw new NotLoaded(load);
+  }
+
+  #begin(i: number, node: Node): void {
+    this.#late.set(i, "waiting");
+    if (node[0] === Tag.closure) this.#unmade.set(i, functionsOf(this.#hooks).begin(text(node[1])));
+  }
+
+  /** Makes a node that needs others to be made before it: a class what it extends, an instance its class. */
+  #make(i: number): void {
+    if (this.#late.get(i) !== "waiting") return;
+    this.#late.set(i, "making");
+    const node = this.#nodes[i]!;
+    switch (node[0]) {
+      case Tag.closure: {
+        const unmade = this.#unmade.get(i)!;
+        if (unmade.isClass) {
+          for (const child of this.#variables(node)) this.#makeSlot(child, unmade.runs);
+          unmade.fill(this.#variables(node).map((slot) => this.#value(slot)));
+        }
+        this.#shells[i] = unmade.make(node[2] === null ? null : text(node[2]));
+        break;
+      }
+      case Tag.bound:
+        for (const slot of node.slice(1)) this.#makeSlot(slot, false);
+        this.#shells[i] = bind(node.slice(1).map((slot) => this.#value(slot)));
+        break;
+      case Tag.prototype:
+        this.#makeSlot(node[1], false);
+        this.#shells[i] = prototypeOf(this.#value(node[1]));
+        break;
+      case Tag.classInstance:
+        this.#makeSlot(node[1], false);
+        this.#shells[i] = Object.create(prototypeOf(this.#value(node[1])));
+        break;
+      default: {
+        for (const slot of node.slice(3)) this.#makeSlot(slot, !this.#isFunction(slot));
+        const parts = node.slice(3).map((slot) => this.#value(slot));
+        this.#shells[i] = this.#handle(text(node[1]), node[2], parts);
+      }
+    }
+    this.#late.set(i, "made");
+  }
+
+  #variables(node: Node): readonly unknown[] {
+    const count = number(node[3]);
+    if (!isIndexIn(count, node.length - 3)) throw broken("a function with too few variables");
+    return node.slice(4, 4 + count);
+  }
+
+  #isFunction(slot: unknown): boolean {
+    const at: unknown = Array.isArray(slot) ? slot[0] : undefined;
+    return isIndexIn(at, this.#nodes.length) && this.#nodes[at]![0] === Tag.closure;
+  }
+
+  /** @param complete fill it too, with everything below it, as far as it is made */
+  #makeSlot(slot: unknown, complete: boolean): void {
+    const at: unknown = Array.isArray(slot) && slot.length === 1 ? slot[0] : undefined;
+    if (!isIndexIn(at, this.#nodes.length)) return;
+    this.#make(at);
+    if (complete) this.#complete(at);
+  }
+
+  #complete(from: number): void {
+    const stack = [from];
+    const seen = new Set(stack);
+    for (let i = stack.pop(); i !== undefined; i = stack.pop()) {
+      this.#make(i);
+      if (this.#late.get(i) === "making") continue;
+      for (const slot of this.#nodes[i]!) {
+        const child: unknown = Array.isArray(slot) && slot.length === 1 ? slot[0] : undefined;
+        if (!isIndexIn(child, this.#nodes.length) || seen.has(child)) continue;
+        seen.add(child);
+        stack.push(child);
+      }
+    }
+    for (const i of [...seen].reverse()) {
+      if (this.#late.get(i) !== "making") this.#fill(i);
+    }
+  }
+
+  #holdsUnmade(node: Node): boolean {
+    return node.some((slot) => {
+      const at: unknown = Array.isArray(slot) && slot.length === 1 ? slot[0] : undefined;
+      return typeof at === "number" && this.#late.has(at) && this.#late.get(at) !== "made";
+    });
+  }
+
   #fill(i: number): void {
+    if (this.#filled[i] === 1) return;
+    // What was filled early, while something it holds was not made yet, is filled once more at the end.
+    if (!this.#holdsUnmade(this.#nodes[i]!)) this.#filled[i] = 1;
     const node = this.#nodes[i]!;
     const shell = this.#shells[i] as object;
     switch (node[0]) {
@@ -196,10 +316,12 @@ class Raising {
         this.#fillProperties(node, 3, shell);
         return;
       case Tag.map:
+        (shell as Map<unknown, unknown>).clear();
         for (let at = 1; at < node.length; at += 2)
           (shell as Map<unknown, unknown>).set(this.#value(node[at]), this.#value(node[at + 1]));
         return;
       case Tag.set:
+        (shell as Set<unknown>).clear();
         for (let at = 1; at < node.length; at++) (shell as Set<unknown>).add(this.#value(node[at]));
         return;
       case Tag.error:
@@ -217,10 +339,40 @@ class Raising {
       case Tag.custom:
         this.#shells[i] = deserialize(text(node[1]), this.#value(node[2]));
         return;
+      case Tag.classInstance:
+        this.#fillProperties(node, 2, shell);
+        return;
+      case Tag.closure:
+        this.#unmade.get(i)!.fill(this.#variables(node).map((slot) => this.#value(slot)));
+        this.#fillFunction(node, shell as AnyFunction);
+        return;
+    }
+  }
+
+  /** Properties that the text of a function does not give. */
+  #fillFunction(node: Node, fn: AnyFunction): void {
+    for (let at = 4 + number(node[3]); at + 2 < node.length; at += 3) {
+      const flags = number(node[at]);
+      const key = this.#value(node[at + 1]) as string;
+      const value = this.#value(node[at + 2]);
+      const target = flags & PropertyFlag.onPrototype ? (fn as { prototype?: unknown }).prototype : fn;
+      if ((typeof target !== "object" && typeof target !== "function") || target === null)
+        throw broken("a property of no object");
+      const enumerable = (flags & PropertyFlag.enumerable) !== 0;
+      if (flags & PropertyFlag.parent) Object.setPrototypeOf(target, value as object | null);
+      else if (flags & PropertyFlag.get)
+        Object.defineProperty(target, key, { get: value as () => unknown, enumerable, configurable: true });
+      else if (flags & PropertyFlag.set)
+        Object.defineProperty(target, key, { set: value as () => void, enumerable, configurable: true });
+      else {
+        const writable = (flags & PropertyFlag.writable) !== 0;
+        Object.defineProperty(target, key, { value, enumerable, writable, configurable: true });
+      }
     }
   }
 
   #fillArray(node: Node, array: unknown[]): void {
+    array.length = 0;
     for (let at = 1; at < node.length; at++) {
       if (isHole(node[at])) array.length++;
       else array.push(this.#value(node[at]));
@@ -293,10 +445,10 @@ class Raising {
     return Class;
   }
 
-  #handle(tag: string, data: unknown): object {
+  #handle(tag: string, data: unknown, parts: readonly unknown[]): object {
     const codec = this.#hooks.handles.find((each) => each.tag === tag);
     if (codec === undefined) throw broken(`an unknown handle "${tag}"`);
-    return codec.decode(data);
+    return codec.decode(data, parts);
   }
 
   #arrayBuffer(node: Node): ArrayBuffer {
@@ -342,6 +494,38 @@ class Raising {
     this.#memory[index] = memory as Uint8Array<ArrayBuffer>;
     return memory as Uint8Array<ArrayBuffer>;
   }
+}
+
+/** Nodes that can only be made when other nodes are. */
+function isLate(node: Node): boolean {
+  switch (node[0]) {
+    case Tag.closure:
+    case Tag.bound:
+    case Tag.classInstance:
+    case Tag.prototype:
+      return true;
+    case Tag.handle:
+      return node.length > 3;
+    default:
+      return false;
+  }
+}
+
+function functionsOf({ functions }: CodecHooks): FunctionCodec {
+  if (functions === undefined)
+    throw new SerializationError("cannot decode a value: it holds functions, which are refused here");
+  return functions;
+}
+
+function bind([target, self, ...args]: readonly unknown[]): AnyFunction {
+  if (typeof target !== "function") throw broken("a bound function without a target");
+  return Function.prototype.bind.call(target, self, ...args) as AnyFunction;
+}
+
+function prototypeOf(Class: unknown): object {
+  const prototype: unknown = typeof Class === "function" ? (Class as AnyClass).prototype : undefined;
+  if (typeof prototype !== "object" || prototype === null) throw broken("an instance without a class");
+  return prototype;
 }
 
 function broken(what: string): SerializationError {

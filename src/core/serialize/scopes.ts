@@ -3,11 +3,10 @@
  *
  * V8 keeps, for every function, the scopes it closes over; the outermost but one is its module: top-level classes,
  * constants and imports that some function of the module uses. tsray's remote functions are such functions, so they
- * serve as anchors. The in-process inspector hands the scopes out; the debugger is never enabled (it would slow all
- * code down). Where there is no inspector, nothing is found and instances need registerSerializer().
+ * serve as anchors (base/inspector.ts). Where there is no inspector, nothing is found and instances need registerSerializer().
  */
 
-import { createRequire } from "node:module";
+import { inspectFunction, type Scope } from "../base/inspector.ts";
 import type { AnyClass, AnyFunction, ClassName, ClassResolver } from "./hooks.ts";
 
 /** A ClassResolver that searches the modules of its anchors. */
@@ -17,12 +16,9 @@ export interface ScopeResolver extends ClassResolver {
 }
 
 type Anchor = AnyFunction | AnyClass;
-type Scope = Readonly<Record<string, unknown>>;
 
 /** Anchors asked per module; more of one module see the same scope. */
 const ANCHORS_PER_MODULE_MAX = 16;
-const SLOT = Symbol.for("tsray.scopes");
-const OBJECT_GROUP = "tsray.scopes";
 
 /** A resolver with no anchors yet. */
 export function createScopeResolver(): ScopeResolver {
@@ -31,7 +27,7 @@ export function createScopeResolver(): ScopeResolver {
 
 class Resolver implements ScopeResolver {
   /** Anchors by module; the scopes of an anchor are read when they are first needed. */
-  readonly #anchors = new Map<string, Map<Anchor, Scope[] | undefined>>();
+  readonly #anchors = new Map<string, Map<Anchor, readonly Scope[] | undefined>>();
   readonly #found = new Map<string, AnyClass>();
   readonly #names = new WeakMap<AnyClass, ClassName>();
   /** Classes not found so far; forgotten when an anchor is added. */
@@ -113,7 +109,7 @@ class Resolver implements ScopeResolver {
     const anchors = this.#anchors.get(module);
     let scopes = anchors?.get(anchor);
     if (scopes === undefined) {
-      scopes = readScopes(anchor);
+      scopes = inspectFunction(anchor).scopes;
       anchors?.set(anchor, scopes);
     }
     return scopes;
@@ -153,81 +149,4 @@ function isNamespace(value: unknown): value is Scope {
   } catch {
     return false;
   }
-}
-
-interface InspectorSession {
-  connect(): void;
-  post(method: string, params: object, callback: (error: unknown, result: unknown) => void): void;
-}
-
-let session: InspectorSession | null | undefined;
-
-/** One session per process, connected at first use; null where there is no inspector. */
-function openSession(): InspectorSession | null {
-  if (session !== undefined) return session;
-  try {
-    const { Session } = createRequire(import.meta.url)("node:inspector") as {
-      Session: new () => InspectorSession;
-    };
-    session = new Session();
-    session.connect();
-  } catch {
-    session = null;
-  }
-  return session;
-}
-
-/** The scopes a function closes over, innermost first, without the global one. Live objects: later changes show. */
-function readScopes(fn: Anchor): Scope[] {
-  const open = openSession();
-  if (open === null) return [];
-  const box: { fn: Anchor; scopes?: unknown } = { fn };
-  Object.defineProperty(globalThis, SLOT, { value: box, configurable: true });
-  try {
-    const expression = `globalThis[Symbol.for(${JSON.stringify(SLOT.description)})]`;
-    const { result } = post<{ result: { objectId: string } }>(open, "Runtime.evaluate", {
-      expression: `${expression}.fn`,
-      objectGroup: OBJECT_GROUP,
-      silent: true,
-    });
-    const { internalProperties } = post<{
-      internalProperties?: { name: string; value?: { objectId?: string } }[];
-    }>(open, "Runtime.getProperties", { objectId: result.objectId, ownProperties: true });
-    const objectId = internalProperties?.find(({ name }) => name === "[[Scopes]]")?.value?.objectId;
-    if (objectId === undefined) return [];
-    post(open, "Runtime.callFunctionOn", {
-      objectId,
-      functionDeclaration: `function () { ${expression}.scopes = this; }`,
-      objectGroup: OBJECT_GROUP,
-      silent: true,
-    });
-    return scopeObjects(box.scopes);
-  } catch {
-    return [];
-  } finally {
-    Reflect.deleteProperty(globalThis, SLOT);
-    open.post("Runtime.releaseObjectGroup", { objectGroup: OBJECT_GROUP }, () => {});
-  }
-}
-
-function scopeObjects(list: unknown): Scope[] {
-  const scopes: Scope[] = [];
-  if (typeof list !== "object" || list === null) return scopes;
-  for (const entry of Object.values(list) as { object?: unknown }[]) {
-    const scope = entry?.object;
-    if (typeof scope === "object" && scope !== null && scope !== globalThis) scopes.push(scope as Scope);
-  }
-  return scopes;
-}
-
-/** Sends one command; the in-process inspector answers before `post` returns. */
-function post<T>(open: InspectorSession, method: string, params: object): T {
-  let answer: unknown;
-  let failure: unknown = new Error(`${method}: no answer`);
-  open.post(method, params, (error, result) => {
-    failure = error;
-    answer = result;
-  });
-  if (failure) throw failure;
-  return answer as T;
 }

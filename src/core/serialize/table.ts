@@ -1,7 +1,7 @@
 /**
  * The flat table that carries a value which is more than plain data: the contract between lower.ts and raise.ts.
  *
- * A table is `[root, nodes, chunks]`. Every object of the graph is one node, so depth costs no stack, and identity and
+ * A table is `[root, nodes, chunks]`, with a fourth element where it holds functions: their definitions. Every object of the graph is one node, so depth costs no stack, and identity and
  * cycles are indexes. A node is an array: its {@link Tag}, then what the tag says. Where a node holds a value it holds a
  * slot: a string, number, boolean, null, bigint of 64 bits as itself; anything else as a one-element array, either the
  * index of a node or one of the negative marks below. A chunk is a piece of binary memory: bytes, or the index of an
@@ -55,8 +55,22 @@ export const Tag = {
   tsrayError: 18,
   /** name slot, message slot, stack slot */
   domException: 19,
-  /** tag of the HandleCodec, its data */
+  /** tag of the HandleCodec, its data, slots of its parts */
   handle: 20,
+  /** hash of the definition, name or null, number of variables, a slot for each, then three per property: flags, key slot, value slot */
+  closure: 21,
+  /** slot of the target, of `this`, of each argument */
+  bound: 22,
+  /** data of the FunctionCodec: something that is imported, or that every process has */
+  ref: 23,
+  /** name, module: a module-level class */
+  moduleClass: 24,
+  /** slot of a class that is a node of this table, then key, slot, ... */
+  classInstance: 25,
+  /** slot of the description: a symbol of its own, the same one throughout the value */
+  localSymbol: 26,
+  /** slot of a function: its `prototype` */
+  prototype: 27,
 } as const;
 
 /** A reference to a node, or a mark. */
@@ -69,6 +83,16 @@ export const HOLE: Ref = [-3];
 
 /** In place of a module: the class is found in the registry. */
 export const REGISTERED = 1;
+
+/** Flags of a function's property. */
+export const PropertyFlag = {
+  onPrototype: 1,
+  enumerable: 2,
+  writable: 4,
+  get: 8,
+  set: 16,
+  parent: 32,
+} as const;
 
 /** Symbols that mean the same in every process. */
 export const WELL_KNOWN_SYMBOLS: ReadonlyMap<string, symbol> = new Map(

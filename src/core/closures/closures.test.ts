@@ -1,0 +1,108 @@
+// Goal: a closure that was encoded and decoded does what the original does; what cannot travel is refused with a path to
+// it. Method: the table of closures, through the value codec within this process, and once more from what was decoded.
+import { isDeepStrictEqual } from "node:util";
+import { describe, expect, test } from "vitest";
+import { cases } from "../../../test/fixtures/closure-cases.mjs";
+import { NotLoaded, ValueCodec } from "../serialize/index.ts";
+import { createFunctionCodec } from "./index.ts";
+
+type Fn = (...args: unknown[]) => unknown;
+
+const functions = createFunctionCodec({
+  classNamed: () => undefined,
+  isEntry: (url) => /closure-cases|\.test\.ts$/.test(url),
+  own: () => undefined,
+  beforeImport: async () => {},
+});
+const classes = { nameOf: () => undefined, find: () => undefined };
+const codec = new ValueCodec({ handles: [], classes, functions });
+
+type Encoded = ReturnType<ValueCodec["encode"]>;
+
+async function decode({ payload, buffers }: Encoded): Promise<unknown> {
+  for (;;) {
+    try {
+      return codec.decode(payload, buffers);
+    } catch (error) {
+      if (!(error instanceof NotLoaded)) throw error;
+      await error.load();
+    }
+  }
+}
+
+async function run(fn: Fn, args: readonly unknown[]): Promise<unknown> {
+  const result = await fn(...args);
+  if (typeof (result as { next?: unknown })?.next !== "function") return result;
+  const items: unknown[] = [];
+  for await (const item of result as AsyncIterable<unknown>) items.push(item);
+  return items;
+}
+
+async function travel<T>(value: T): Promise<T> {
+  return (await decode(codec.encode(value))) as T;
+}
+
+describe("closures that travel", () => {
+  test.each(cases.filter((each) => each.fails === undefined))("$name", async ({ make, args = [] }) => {
+    const there = codec.encode([make(), ...args]);
+    const twice = codec.encode(await travel([make(), ...args]));
+    const expected = await run(make() as Fn, args);
+    for (const encoded of [there, twice]) {
+      const [fn, ...decoded] = (await decode(encoded)) as [Fn, ...unknown[]];
+      expect(await run(fn, decoded)).toEqual(expected);
+    }
+  });
+
+  test.each(cases.filter((each) => each.fails !== undefined))("not: $name", ({ make, fails }) => {
+    expect(() => codec.encode([make()], "the function", { subject: "f" })).toThrow(fails);
+  });
+});
+
+test("what two functions share they share at the other side", async () => {
+  const box = { n: 1 };
+  const [add, read] = await travel([() => (box.n += 1), () => box.n] as const);
+  add();
+  expect(read()).toBe(2);
+  expect(box.n).toBe(1);
+});
+
+test("variables are read anew each time, code once", async () => {
+  let n = 1;
+  const fn = () => n;
+  const first = codec.encode(fn, "", { definitionsApart: true });
+  n = 2;
+  const second = codec.encode(fn, "", { definitionsApart: true });
+  expect([...first.definitions.keys()]).toEqual([...second.definitions.keys()]);
+  for (const definition of first.definitions.values()) functions.define(definition);
+  expect(((await decode(first)) as Fn)()).toBe(1);
+  expect(((await decode(second)) as Fn)()).toBe(2);
+});
+
+test("equal names with different bodies stay apart", async () => {
+  const make = (k: number) => (k === 0 ? { work: () => "a" }.work : { work: () => "b" }.work);
+  const decoded = await Promise.all([travel(make(0)), travel(make(1)), travel(make(0))]);
+  expect(decoded.map((fn) => fn())).toEqual(["a", "b", "a"]);
+});
+
+test("a codec without functions refuses them on both sides; code that was tampered with is refused", async () => {
+  const plain = new ValueCodec({ handles: [], classes });
+  expect(() => plain.encode({ fn: () => 1 })).toThrow(/value\.fn is the function fn/);
+  expect(() => codec.encode({ fn: () => 1 }, "", { dataOnly: true })).toThrow(
+    /a function cannot travel here/,
+  );
+  const encoded = codec.encode({ fn: () => 1 });
+  expect(() => plain.decode(encoded.payload, [])).toThrow(/it holds functions, which are refused here/);
+  const text = Buffer.from(encoded.payload).toString("latin1");
+  const forged = Buffer.from(text.replace("() => 1", "() => 2"), "latin1");
+  expect(forged.equals(encoded.payload)).toBe(false);
+  expect(() => codec.decode(forged, [])).toThrow(/a function whose code is broken/);
+});
+
+test("values without functions are as before", () => {
+  expect(
+    isDeepStrictEqual(
+      codec.decode(codec.encode(new Map([[{ a: 1 }, [1]]])).payload, []),
+      new Map([[{ a: 1 }, [1]]]),
+    ),
+  ).toBe(true);
+});
