@@ -297,6 +297,7 @@ export class ActorClient {
     }
     call.sent = true;
     this.#inFlight.add(call);
+    this.#parts.calls.sendDefinitions(channel, call);
     const { options } = call;
     const args = call.waitFor === undefined ? call.args : fillArguments(call.args, call.waitFor);
     const first = call.returns[0]?.seq ?? 0;

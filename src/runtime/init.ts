@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Endpoint } from "../core/base/endpoint.ts";
 import { AlreadyInitializedError, ClusterUnreachableError } from "../core/base/errors.ts";
-import { isTransformedByRunner, registry } from "../core/base/function-registry.ts";
+import { captureCallSite, isTransformedByRunner, registry } from "../core/base/function-registry.ts";
 import { newJobId, newNodeId, randomId } from "../core/base/ids.ts";
 import { type InitOptions, type ResolvedInitOptions, resolveInitOptions } from "../core/base/options.ts";
 import { makeToken } from "../core/base/token.ts";
@@ -60,6 +60,8 @@ export async function init(options?: InitOptions): Promise<Cluster> {
   }
   const { signal } = resolved;
   signal?.throwIfAborted();
+  const { caller, position } = captureCallSite(init);
+  registry.initCall = caller === "" ? position : undefined;
   start(resolved);
   const started = getState();
   if (started.kind === "driver") await withLimits(started.ready, resolved);

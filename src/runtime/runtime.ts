@@ -12,7 +12,9 @@ import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
 import { ObjectLostError, TsrayError } from "../core/base/errors.ts";
 import {
   describeFunction,
+  isByValue,
   labelOf,
+  methodsOf,
   type RegisteredClass,
   type RegisteredTask,
 } from "../core/base/function-registry.ts";
@@ -45,7 +47,6 @@ import { HeadClient } from "../core/submit/head-client.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { createCodec, type HandleBinding } from "./codec.ts";
-import { describeRemoteUse } from "./late.ts";
 
 const CREATE_TIMEOUT_MS = 30_000;
 const CREATE_TRIES_MAX = 20;
@@ -241,7 +242,6 @@ export class Runtime implements RuntimePort {
   // --- tasks and actors ---
 
   submitTask(record: RegisteredTask, args: readonly unknown[], options: ResolvedTaskOptions): unknown {
-    describeRemoteUse(record);
     if (this.#connected !== undefined) return resultOf(this.#connected.tasks.submit(record, args, options));
     const promised = promise(this.references, options.numReturns);
     this.#defer(promised, () => this.connected.tasks.submit(record, args, options, promised));
@@ -249,7 +249,6 @@ export class Runtime implements RuntimePort {
   }
 
   createActor(record: RegisteredClass, args: readonly unknown[], options: ResolvedActorOptions): unknown {
-    describeRemoteUse(record);
     const actorId = newActorId();
     const client = this.#newClient(actorId, metaOf(record, options), "creating");
     if (!options.detached) {
@@ -379,13 +378,17 @@ export class Runtime implements RuntimePort {
   ): Promise<void> {
     const { objects, welcome, head } = this.connected;
     try {
-      const packed = packArguments(args, `new ${labelOf(record)}`, objects, this.references);
+      const label = labelOf(record);
+      const packed = isByValue(record)
+        ? packArguments([record.fn, ...args], `new ${label}`, objects, this.references, { subject: label })
+        : packArguments(args, `new ${label}`, objects, this.references, {});
       client.creationHeld = packed.held;
       const creation: ActorCreation = {
         descriptor: describeFunction(record),
         owner: endpointToTuple(this.self),
         args: packed.args,
         meta: client.meta,
+        methodGroups: isByValue(record) ? groupsOf(record) : {},
         maxConcurrency: options.maxConcurrency,
         concurrencyGroups: options.concurrencyGroups,
       };
@@ -624,6 +627,14 @@ function promisedOf({ returns, generator }: ReturnType<typeof promise>): Submitt
   return generator === undefined
     ? { kind: "refs", entries: returns }
     : { kind: "generator", source: generator };
+}
+
+/** Concurrency groups of methods that name one. */
+function groupsOf(record: RegisteredClass): Record<string, string> {
+  const groups: Record<string, string> = {};
+  for (const [name, { options }] of methodsOf(record.fn))
+    if (options.concurrencyGroup !== "") groups[name] = options.concurrencyGroup;
+  return groups;
 }
 
 /** An error's payload where no connection, and so no object access, came to be. */

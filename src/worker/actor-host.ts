@@ -6,7 +6,7 @@
 
 import type { ActorMeta } from "../actors/meta.ts";
 import { runInCall } from "../core/base/call-context.ts";
-import { endpointFromTuple } from "../core/base/endpoint.ts";
+import { type Endpoint, endpointFromTuple } from "../core/base/endpoint.ts";
 import {
   ActorDiedError,
   FunctionNotFoundError,
@@ -14,8 +14,13 @@ import {
   TaskCancelledError,
   TaskError,
 } from "../core/base/errors.ts";
-import type { FunctionId, MethodInfo, RegisteredClass } from "../core/base/function-registry.ts";
-import { methodsOf } from "../core/base/function-registry.ts";
+import {
+  type AnyClass,
+  type FunctionId,
+  isByValueId,
+  type MethodInfo,
+  methodsOf,
+} from "../core/base/function-registry.ts";
 import type { Resources } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { unpackPlain } from "../core/rpc/frames.ts";
@@ -62,6 +67,7 @@ export class ActorHost {
   identity: ActorIdentity | undefined;
   #instance: object | undefined;
   #methods: ReadonlyMap<string, MethodInfo> = new Map();
+  #methodGroups: Readonly<Record<string, string>> = {};
   readonly #groups = new Map<string, Group>();
   readonly #running = new Set<CallJob>();
   /** Set when the actor leaves: no call begins any more. */
@@ -83,16 +89,16 @@ export class ActorHost {
     this.#runtime.connected.link.channel.send([Local.running, className]);
     try {
       const creation = unpackPlain(start.creation) as ActorCreation;
-      const record = await this.#functions.find(creation.descriptor as FunctionId);
-      if (record.kind !== "class")
-        throw new FunctionNotFoundError(`${className} is not a class in this worker`);
-      this.#methods = methodsOf(record.fn);
+      const args = await this.#arguments(creation, className);
+      const Class = await this.#classOf(creation, className, args);
+      this.#methods = methodsOf(Class);
+      this.#methodGroups = creation.methodGroups;
       this.#groups.set("", { limit: creation.maxConcurrency, queue: new Queue(), running: 0 });
       for (const [group, limit] of Object.entries(creation.concurrencyGroups)) {
         this.#groups.set(group, { limit, queue: new Queue(), running: 0 });
       }
       this.#runtime.adoptSelf(actorId, creation.meta as ActorMeta);
-      this.#instance = await this.#construct(record, creation);
+      this.#instance = await this.#construct(Class, creation, args);
       this.#tell("ALIVE", "", null);
     } catch (error) {
       this.#tell(
@@ -129,7 +135,8 @@ export class ActorHost {
       this.#invoker.refuse(job, this.#gone());
       return;
     }
-    const groupName = extra?.group || this.#methods.get(method)?.options.concurrencyGroup || "";
+    const groupName =
+      extra?.group || this.#methodGroups[method] || this.#methods.get(method)?.options.concurrencyGroup || "";
     const group = this.#groups.get(groupName);
     if (group === undefined) {
       this.#invoker.refuse(
@@ -199,14 +206,37 @@ export class ActorHost {
     return new Promise<never>(() => {});
   }
 
-  async #construct(record: RegisteredClass, creation: ActorCreation): Promise<object> {
+  async #arguments(creation: ActorCreation, className: string): Promise<unknown[]> {
+    return this.#invoker.arguments(this.#creationJob(creation, className), this.#ownerOf(creation));
+  }
+
+  /** The class comes as the first argument, or is found by name. */
+  async #classOf({ descriptor }: ActorCreation, className: string, args: unknown[]): Promise<AnyClass> {
+    if (isByValueId(descriptor)) return args.shift() as AnyClass;
+    const record = await this.#functions.find(descriptor as FunctionId);
+    if (record.kind !== "class")
+      throw new FunctionNotFoundError(`${className} is not a class in this worker`);
+    return record.fn;
+  }
+
+  async #construct(Class: AnyClass, creation: ActorCreation, args: readonly unknown[]): Promise<object> {
+    return runInCall(
+      this.#creationJob(creation, Class.name),
+      () => Reflect.construct(Class, args as never[]) as object,
+    );
+  }
+
+  #creationJob(creation: ActorCreation, className: string): CallJob {
+    const channel = this.#runtime.channelTo(this.#ownerOf(creation));
+    const job = new CallJob(channel, 0, 0, creation.args, 1, 0, {}, [], 0);
+    job.name = `new ${className}`;
+    return job;
+  }
+
+  #ownerOf(creation: ActorCreation): Endpoint {
     const owner = endpointFromTuple(creation.owner);
     if (owner === undefined) throw new FunctionNotFoundError("the actor's owner is unknown");
-    const channel = this.#runtime.channelTo(owner);
-    const job = new CallJob(channel, 0, 0, creation.args, 1, 0, {}, [], 0);
-    job.name = `new ${record.name}`;
-    const args = await this.#invoker.arguments(job, owner);
-    return runInCall(job, () => Reflect.construct(record.fn, args) as object);
+    return owner;
   }
 
   #pump(group: Group): void {

@@ -2,7 +2,13 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { FunctionNotFoundError } from "../core/base/errors.ts";
-import { type FunctionId, findFunction, type RegisteredFunction } from "../core/base/function-registry.ts";
+import {
+  byValueTask,
+  type FunctionId,
+  findFunction,
+  isByValueId,
+  type RegisteredFunction,
+} from "../core/base/function-registry.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
 
 const TYPESCRIPT = /\.[mc]?tsx?$/;
@@ -27,6 +33,7 @@ export class Functions {
 
   /** @throws FunctionNotFoundError saying where it was looked for, and why it is not there */
   find(id: FunctionId): RegisteredFunction | Promise<RegisteredFunction> {
+    if (isByValueId(id)) return byValueTask(id.name);
     return findFunction(id) ?? this.#load(id);
   }
 
@@ -51,12 +58,17 @@ export class Functions {
   /** @returns what the module threw, if it did */
   async #import(url: string): Promise<Error | undefined> {
     try {
-      if (TYPESCRIPT.test(new URL(url).pathname)) await this.#readTypeScript(url);
+      await this.prepareImport(url);
       await import(url);
       return undefined;
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
     }
+  }
+
+  /** Before a module is imported here that the entry does not import. */
+  async prepareImport(url: string): Promise<void> {
+    if (TYPESCRIPT.test(new URL(url).pathname)) await this.#readTypeScript(url);
   }
 
   /** Node 20 reads no TypeScript; where the driver's loader was a test runner's, tsx from the user's project does. */

@@ -22,6 +22,7 @@ import {
   type RunExtra,
 } from "../core/rpc/messages.ts";
 import { loadNative } from "../core/store/native.ts";
+import { functionCodec, loading } from "../runtime/functions.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { becomeWorker } from "../runtime/state.ts";
 import { ActorHost } from "./actor-host.ts";
@@ -87,6 +88,8 @@ const runtime = new Runtime(
   (line) => console.error(line),
 );
 const functions = new Functions(boot.job);
+loading.prepareImport = (url) => functions.prepareImport(url);
+loading.loadFunction = async (id) => functions.find(id);
 const invoker = new Invoker(runtime);
 const tasks = new TaskExecutor(runtime, functions, invoker);
 const actor = new ActorHost(runtime, functions, invoker);
@@ -124,6 +127,9 @@ function onMessage(channel: Channel, message: Message): void {
     }
     case Peer.define:
       tasks.onDefine(channel, m[1], message[2] as FunctionId);
+      break;
+    case Peer.code:
+      functionCodec().define(message[1]);
       break;
     case Peer.cancel:
       if (hosting) actor.onCancel(channel, m[1], message[2] === true);

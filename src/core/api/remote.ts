@@ -58,6 +58,41 @@ export function remoteFormOf(value: object): RemoteForm | undefined {
   return formOf.get(value);
 }
 
+/** What a remote form is made of that came from another process by value. */
+export interface ByValueForm {
+  readonly kind: "function" | "method" | "class";
+  readonly name: string;
+  readonly fn: AnyFunction;
+  readonly receiver: unknown;
+}
+
+/**
+ * The remote form of something that was made callable in another process.
+ * @param isCallable it is the function or class itself, not what `options()` of a class gives
+ */
+export function restoreRemoteForm(
+  source: RegisteredTask | RegisteredClass | ByValueForm,
+  options: ResolvedTaskOptions | ResolvedActorOptions,
+  isCallable: boolean,
+): object {
+  const record = "module" in source ? source : registerByValue(source, options);
+  if (record.kind !== "class") return makeFunction(record, options as ResolvedTaskOptions);
+  const form = isCallable ? makeClass : makeFactory;
+  return form(record, options as ResolvedActorOptions);
+}
+
+function registerByValue(
+  { kind, name, fn, receiver }: ByValueForm,
+  options: ResolvedTaskOptions | ResolvedActorOptions,
+): RegisteredTask | RegisteredClass {
+  const nowhere = { module: "", caller: "" };
+  if (kind === "class")
+    return registerClass(fn as unknown as AnyClass, nowhere, options as ResolvedActorOptions, name);
+  const record = registerFunction(fn, kind, nowhere, options as ResolvedTaskOptions, name);
+  if (receiver !== undefined) setReceiver(record, receiver);
+  return record;
+}
+
 /**
  * Makes a function or class callable on the cluster.
  *
@@ -332,8 +367,11 @@ function makeClass(record: RegisteredClass, options: ResolvedActorOptions): obje
   return addFactory(RemoteClass, record, options);
 }
 
+/** Told from plain data by its class. */
+class RemoteFactory {}
+
 function makeFactory(record: RegisteredClass, options: ResolvedActorOptions): object {
-  return addFactory({}, record, options);
+  return addFactory(new RemoteFactory(), record, options);
 }
 
 function addFactory(target: object, record: RegisteredClass, options: ResolvedActorOptions): object {

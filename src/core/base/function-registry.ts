@@ -18,6 +18,7 @@ import {
   type ResolvedTaskOptions,
   resolveActorOptions,
   resolveMethodOptions,
+  resolveTaskOptions,
 } from "./options.ts";
 
 /** Any function. */
@@ -77,9 +78,18 @@ export interface MethodInfo {
 export const registry: {
   /** URL of the driver's entry module, set when `init` returns: what registers there from then on is `late`. */
   lateModule: string | undefined;
+  /** Where `init()` was called, if that was at the top level of a module: workers evaluate nothing below. */
+  initCall: CodePosition | undefined;
   /** Told of each registration, past ones included. */
   onRegister: ((record: RegisteredFunction) => void) | undefined;
-} = { lateModule: undefined, onRegister: undefined };
+} = { lateModule: undefined, initCall: undefined, onRegister: undefined };
+
+/** A position in a module as V8 compiled it; lines and columns count from 0. */
+export interface CodePosition {
+  readonly module: string;
+  readonly line: number;
+  readonly column: number;
+}
 
 /** A place in the user's code. */
 export interface CallSite {
@@ -87,6 +97,8 @@ export interface CallSite {
   readonly module: string;
   /** Name of the function there; "" at the top level. */
   readonly caller: string;
+  /** Where in the module; absent where there is none. */
+  readonly position?: CodePosition;
 }
 
 const NOWHERE: CallSite = { module: "", caller: "" };
@@ -184,7 +196,47 @@ function register(
 }
 
 function isLate(module: string): boolean {
-  return registry.lateModule !== undefined && moduleUrl(registry.lateModule) === module;
+  return (
+    (registry.lateModule !== undefined && moduleUrl(registry.lateModule) === module) || isTestFile(module)
+  );
+}
+
+/** Whether a file is a test of vitest or jest, which only its runner can evaluate. */
+export function isTestFile(module: string): boolean {
+  return isTransformedByRunner() && TEST_FILE.test(module);
+}
+
+const TEST_FILE = /[./_-](?:test|spec|bench)\.[cm]?[jt]sx?$/;
+
+/** Whether workers cannot find it, so that it travels by value: it was registered too late, or in no module. */
+export function isByValue(record: RegisteredFunction): boolean {
+  return record.late || record.module === "";
+}
+
+/** In place of a module: the function comes as the first argument of each call. */
+const BY_VALUE = "tsray:value";
+
+/** Whether a descriptor says that the function comes with the arguments. */
+export function isByValueId(id: Pick<FunctionId, "module">): boolean {
+  return id.module === BY_VALUE;
+}
+
+/** What serves calls whose first argument is the function: a task that calls it with the others. */
+export function byValueTask(name: string): RegisteredTask {
+  const fn = (target: AnyFunction, ...args: never[]) => target(...args);
+  const options = resolveTaskOptions(undefined, undefined, { streams: false });
+  return {
+    kind: "function",
+    fn: fn as AnyFunction,
+    module: BY_VALUE,
+    name,
+    hash: "",
+    ordinal: 0,
+    generator: "none",
+    late: false,
+    options,
+    receiver: undefined,
+  };
 }
 
 /** Says what `this` is when a static method runs. */
@@ -235,6 +287,8 @@ export function findLoose(
 
 /** The descriptor of a record that travels. Its hash is "" in a process whose modules a test runner transformed. */
 export function describeFunction(record: RegisteredFunction): FunctionId {
+  if (isByValue(record) || isByValueId(record))
+    return { module: BY_VALUE, name: labelOf(record), hash: "", ordinal: 0 };
   const { module, name, ordinal } = record;
   return { module, name, ordinal, hash: isTransformedByRunner() ? "" : record.hash, file: fileHash(module) };
 }
@@ -424,7 +478,13 @@ export function captureCallSite(boundary: (...args: never[]) => unknown): CallSi
     const file = frame.getFileName();
     if (typeof file !== "string" || file.startsWith("node:") || HELPER_FILES.test(file)) continue;
     const module = moduleUrl(file);
-    if (module !== "") return { module, caller };
+    if (module === "") continue;
+    const position = {
+      module,
+      line: (frame.getLineNumber() ?? 1) - 1,
+      column: (frame.getColumnNumber() ?? 1) - 1,
+    };
+    return { module, caller, position };
   }
   return { module: "", caller };
 }

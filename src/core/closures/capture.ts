@@ -236,10 +236,12 @@ export class Capture {
     if (MADE_HERE.test(script.source)) return undefined;
     const url = fileUrl(script.url);
     if (url === undefined || this.#parts.isEntry(url)) return undefined;
-    if (script.isModule) {
-      const outermost = scopes.at(-1) ?? {};
+    const isVite = VITE_WRAPPER.test(script.source);
+    if (script.isModule || isVite) {
+      const outermost = scopes.slice(isVite ? -2 : -1);
       for (const [local, name] of moduleFacts(script, url).exports)
-        if (outermost[local] === fn) return { form: "import", specifier: url, parent: url, name };
+        if (outermost.some((scope) => scope[local] === fn))
+          return { form: "import", specifier: url, parent: url, name };
       return undefined;
     }
     const exports: unknown = createRequire(import.meta.url).cache[fileURLToPath(url)]?.exports;

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Script } from "../base/inspector.ts";
-import { childrenOf, parseScript, type SyntaxNode } from "./parse.ts";
+import { childrenOf, forEachNode, parseScript, type SyntaxNode } from "./parse.ts";
 
 /** How another process gets at the value of a variable. */
 export interface ImportRef {
@@ -75,6 +75,9 @@ function read({ source, isModule }: Script, url: string): ModuleFacts {
         if (id) exports.set(id.name as string, "default");
         break;
       }
+      case "CallExpression":
+        readViteExport(node, exports);
+        break;
       case "VariableDeclarator":
         if (node.init !== null) readAssignment(node.id as SyntaxNode, node.init as SyntaxNode, add);
         break;
@@ -114,6 +117,19 @@ function readExport(node: SyntaxNode, exports: Map<string, string>): void {
     exports.set(nameOf(each.local as SyntaxNode), nameOf(each.exported as SyntaxNode));
   const id = (node.declaration as SyntaxNode | null)?.id as SyntaxNode | undefined;
   if (id) exports.set(id.name as string, id.name as string);
+}
+
+/** `__vite_ssr_exportName__("name", () => { try { return local } catch {} })` */
+function readViteExport(node: SyntaxNode, exports: Map<string, string>): void {
+  if ((node.callee as SyntaxNode).name !== "__vite_ssr_exportName__") return;
+  const [name, getter] = node.arguments as readonly SyntaxNode[];
+  const exported = text(name);
+  if (exported === undefined || getter === undefined) return;
+  forEachNode(getter, ({ type, argument }) => {
+    const local = argument as SyntaxNode | null | undefined;
+    if (type === "ReturnStatement" && local?.type === "Identifier")
+      exports.set(local.name as string, exported);
+  });
 }
 
 /** `const x = require("y")`, `const { a } = await import("y")`, and what compilers make of `import`. */

@@ -9,6 +9,7 @@ import { objectIdOf, objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { Local, type Payload, PayloadKind, Peer, type RefList, type Slice } from "../rpc/messages.ts";
 import type { ValueCodec } from "../serialize/codec.ts";
+import { type EncodeOptions, NotLoaded } from "../serialize/hooks.ts";
 import { fromBytes, layoutOf, toBytes } from "../serialize/layout.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { Collector } from "./collector.ts";
@@ -26,6 +27,7 @@ const SLICE_BYTES_MIN = 64 * 1024;
 const NO_BYTES = new Uint8Array(0);
 const NO_SLICES: readonly Slice[] = [];
 const PULL_ATTEMPTS_MAX = 3;
+const LOAD_ROUNDS_MAX = 10;
 
 const NO_COPY = "every node that held a copy is gone";
 
@@ -33,6 +35,8 @@ const NO_COPY = "every node that held a copy is gone";
 export interface Outgoing {
   readonly payload: Payload;
   readonly held: readonly ObjectEntry[] | undefined;
+  /** Code that the payload lacks and that must reach its reader first, by hash. */
+  readonly definitions?: ReadonlyMap<string, unknown> | undefined;
 }
 
 export interface ObjectAccessParts {
@@ -72,18 +76,20 @@ export class ObjectAccess {
    * Turns a value into a payload; a large one is sealed in this node's store under `(ownerId, seq)`.
    * @throws SerializationError naming `where` and the path; ObjectStoreFullError
    */
-  pack(value: unknown, ownerId: string, seq: number, where: string): Outgoing {
+  pack(value: unknown, ownerId: string, seq: number, where: string, options: EncodeOptions = {}): Outgoing {
     if (isPlain(value)) return { payload: [PayloadKind.plain, value], held: undefined };
     const { codec, references } = this.#parts;
     const inside: ObjectEntry[] = [];
-    const encoded = references.encodeWith(inside, () => codec.encode(value, where));
+    const encoded = references.encodeWith(inside, () => codec.encode(value, where, options));
+    const isApart = options.definitionsApart === true && encoded.definitions.size > 0;
+    const definitions = isApart ? encoded.definitions : undefined;
     const isInline = encoded.byteLength <= INLINE_BYTES_MAX;
     const { slices, buffers } = isInline
       ? { slices: undefined, buffers: encoded.buffers }
       : this.#slicesOf(encoded.buffers, inside);
     const held = inside.length === 0 ? undefined : inside;
     const refs = held === undefined ? null : references.exportAll(held);
-    if (isInline) return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held };
+    if (isInline) return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held, definitions };
     const { size, segments } = layoutOf({ payload: encoded.payload, buffers });
     const key = objectKey(ownerId, seq);
     try {
@@ -100,7 +106,7 @@ export class ObjectAccess {
       slices === undefined
         ? [PayloadKind.stored, size, copies, refs]
         : [PayloadKind.stored, size, copies, refs, slices];
-    return { payload, held };
+    return { payload, held, definitions };
   }
 
   /**
@@ -129,7 +135,7 @@ export class ObjectAccess {
   packError(error: unknown): Uint8Array {
     const { codec, references } = this.#parts;
     const encode = (what: Error) =>
-      toBytes(references.encodeWith(undefined, () => codec.encode(what, "the error")));
+      toBytes(references.encodeWith(undefined, () => codec.encode(what, "the error", { dataOnly: true })));
     try {
       return encode(error as Error);
     } catch (cause) {
@@ -208,7 +214,7 @@ export class ObjectAccess {
    */
   async materialise(entry: ObjectEntry): Promise<unknown> {
     const found = await this.#bytesOf(entry);
-    if (!("bytes" in found)) return this.unpack(found.payload, entry.held);
+    if (!("bytes" in found)) return this.#whenLoaded(() => this.unpack(found.payload, entry.held));
     return this.#decodeStored(found.bytes, found.slices, entry.held);
   }
 
@@ -238,7 +244,7 @@ export class ObjectAccess {
     slices: readonly Slice[],
     held: readonly ObjectEntry[] | undefined,
   ): Promise<unknown> {
-    if (slices.length === 0) return this.#decode(bytes, held);
+    if (slices.length === 0) return this.#whenLoaded(() => this.#decode(bytes, held));
     const { payload, buffers } = fromBytes(bytes);
     const found = slices.map(async ([buffer, place, offset, byteLength]) => {
       const entry = held?.[place];
@@ -250,7 +256,7 @@ export class ObjectAccess {
       buffers[buffer] = part.subarray(offset, offset + byteLength);
     });
     await Promise.all(found);
-    return this.#decodeParts(payload, buffers, held);
+    return this.#whenLoaded(() => this.#decodeParts(payload, buffers, held));
   }
 
   /** The value of a payload that is not in a store. @throws the error it stands for */
@@ -265,7 +271,7 @@ export class ObjectAccess {
 
   /** A stored payload's value under a key of the caller's (packed arguments). */
   async materialisePayload(payload: Payload, owner: Endpoint, seq: number): Promise<unknown> {
-    if (payload[0] !== PayloadKind.stored) return this.unpack(payload);
+    if (payload[0] !== PayloadKind.stored) return this.#whenLoaded(() => this.unpack(payload));
     const found = await this.#fetch(owner, seq, payload[2]);
     if (typeof found === "string") {
       const objectId = objectIdOf(owner.processId, seq);
@@ -400,6 +406,18 @@ export class ObjectAccess {
       if (unmakeable === undefined) return;
       const error = this.#lostError(entry, `${reason}, and it cannot be made again: ${unmakeable}`);
       this.settle(entry, this.errorPayload(error));
+    }
+  }
+
+  /** Functions in a value may need modules that are not loaded here yet; what these use is known after a round. */
+  async #whenLoaded<T>(decode: () => T): Promise<T> {
+    for (let round = 1; ; round++) {
+      try {
+        return decode();
+      } catch (error) {
+        if (!(error instanceof NotLoaded) || round > LOAD_ROUNDS_MAX) throw error;
+        await error.load();
+      }
     }
   }
 

@@ -117,6 +117,8 @@ export const Peer = {
   resultTaken: 55,
   /** anyone -> owner: [kind, seq, EndpointTuple]. That node (its raylet's endpoint) has pulled a copy. */
   copyAt: 56,
+  /** caller -> worker or actor: [kind, definition]. Code of a function among the arguments of calls to come, once per channel. */
+  code: 58,
   /** anyone -> owner: [kind, seq, force, recursive]. Cancel the task behind this object. */
   cancelObject: 57,
 } as const;
@@ -203,6 +205,8 @@ export interface ActorCreation {
   readonly args: ArgsPayload;
   /** What handles know of the class (ActorMeta): for a handle on itself. */
   readonly meta: unknown;
+  /** Of a class that comes by value, as the first argument: concurrency groups of its methods. */
+  readonly methodGroups: Readonly<Record<string, string>>;
   readonly maxConcurrency: number;
   readonly concurrencyGroups: Readonly<Record<string, number>>;
 }

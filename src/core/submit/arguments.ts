@@ -4,6 +4,7 @@ import { isPlain, type ObjectAccess } from "../ownership/object-access.ts";
 import { entryOf, isObjectRef } from "../ownership/object-ref.ts";
 import type { ReferenceTable } from "../ownership/reference-table.ts";
 import { type ArgRef, type ArgsPayload, PayloadKind } from "../rpc/messages.ts";
+import type { EncodeOptions } from "../serialize/hooks.ts";
 
 const NO_REFS: readonly ArgRef[] = [];
 /** Plain arguments of one call are packed instead when they are many. */
@@ -15,16 +16,22 @@ export interface PackedArguments {
   readonly waitFor: readonly ObjectEntry[] | undefined;
   /** Everything that must stay alive until the call is done. */
   readonly held: readonly ObjectEntry[] | undefined;
+  /** Code of the functions among them, to be sent before the call. */
+  readonly definitions?: ReadonlyMap<string, unknown> | undefined;
 }
 
 const EMPTY: PackedArguments = { args: [0, []], waitFor: undefined, held: undefined };
 
-/** @throws SerializationError naming the argument; ObjectStoreFullError */
+/**
+ * @param options `subject`: the first argument is the function itself, of that name
+ * @throws SerializationError naming the argument; ObjectStoreFullError
+ */
 export function packArguments(
   args: readonly unknown[],
   name: string,
   objects: ObjectAccess,
   references: ReferenceTable,
+  options: EncodeOptions,
 ): PackedArguments {
   if (args.length === 0) return EMPTY;
   if (args.length <= PLAIN_ARGS_MAX && args.every(isPlain))
@@ -40,7 +47,8 @@ export function packArguments(
   });
   // Large arguments become an object of ours that lives as long as the call.
   const carrier = references.newOwned();
-  const packed = objects.pack(values, references.self.processId, carrier.seq, `the arguments of ${name}()`);
+  const where = options.subject === undefined ? `the arguments of ${name}()` : `the call of ${name}()`;
+  const packed = objects.pack(values, references.self.processId, carrier.seq, where, options);
   const held: ObjectEntry[] = [...waitFor, ...(packed.held ?? [])];
   if (packed.payload[0] === PayloadKind.stored) {
     objects.settle(carrier, packed.payload);
@@ -54,6 +62,7 @@ export function packArguments(
     args: [1, packed.payload, refs, carrier.seq],
     waitFor: waitFor.length === 0 ? undefined : waitFor,
     held: held.length === 0 ? undefined : held,
+    definitions: packed.definitions,
   };
 }
 

@@ -12,6 +12,8 @@ export interface CallParts {
   readonly args: ArgsPayload;
   /** Refs and handles among the arguments: alive until the call is done. */
   readonly held: readonly ObjectEntry[] | undefined;
+  /** Code of the functions among the arguments. */
+  readonly definitions: ReadonlyMap<string, unknown> | undefined;
   /** Top-level refs among the arguments, in order: it starts when they are ready. */
   readonly waitFor: readonly ObjectEntry[] | undefined;
   /** The task that made the call, for recursive cancel. */
@@ -24,6 +26,7 @@ export class CallRecord {
   readonly generator: GeneratorState | undefined;
   readonly args: ArgsPayload;
   held: readonly ObjectEntry[] | undefined;
+  readonly definitions: ReadonlyMap<string, unknown> | undefined;
   readonly waitFor: readonly ObjectEntry[] | undefined;
   readonly parentSeq: number | undefined;
   /** 0 for the first run. */
@@ -39,6 +42,7 @@ export class CallRecord {
     this.generator = parts.generator;
     this.args = parts.args;
     this.held = parts.held;
+    this.definitions = parts.definitions;
     this.waitFor = parts.waitFor;
     this.parentSeq = parts.parentSeq;
   }

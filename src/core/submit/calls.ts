@@ -52,6 +52,8 @@ export class Calls {
   readonly references: ReferenceTable;
   readonly #currentCall: () => number | undefined;
   #nextSeq = 1;
+  /** Code of functions that each peer has, by hash. */
+  readonly #defined = new WeakMap<Channel, Set<string>>();
 
   constructor(parts: CallsParts) {
     this.objects = parts.objects;
@@ -59,9 +61,20 @@ export class Calls {
     this.#currentCall = parts.currentCall;
   }
 
-  /** Packs arguments and makes the refs, unless they were promised before. @throws SerializationError, ObjectStoreFullError */
-  make(name: string, args: readonly unknown[], numReturns: NumReturns, promised?: Promised): CallParts {
-    const packed = packArguments(args, name, this.objects, this.references);
+  /**
+   * Packs arguments and makes the refs, unless they were promised before.
+   * @param subject name of the function, where the first argument is the function itself
+   * @throws SerializationError, ObjectStoreFullError
+   */
+  make(
+    name: string,
+    args: readonly unknown[],
+    numReturns: NumReturns,
+    promised?: Promised,
+    subject?: string,
+  ): CallParts {
+    const options = { definitionsApart: true, ...(subject === undefined ? {} : { subject }) };
+    const packed = packArguments(args, name, this.objects, this.references, options);
     const { returns, generator } = promised ?? promise(this.references, numReturns);
     return {
       seq: this.#nextSeq++,
@@ -69,9 +82,25 @@ export class Calls {
       generator,
       args: packed.args,
       held: packed.held,
+      definitions: packed.definitions,
       waitFor: packed.waitFor,
       parentSeq: this.#currentCall(),
     };
+  }
+
+  /** Before a call is sent: code of functions among its arguments, once per channel. */
+  sendDefinitions(to: Channel, { definitions }: CallRecord): void {
+    if (definitions === undefined) return;
+    let defined = this.#defined.get(to);
+    if (defined === undefined) {
+      defined = new Set();
+      this.#defined.set(to, defined);
+    }
+    for (const [hash, definition] of definitions) {
+      if (defined.has(hash)) continue;
+      defined.add(hash);
+      to.send([Peer.code, definition]);
+    }
   }
 
   /** Calls `then` when every argument is there (or an error in its place). */

@@ -5,7 +5,13 @@
  * Leases over raylets: leases.ts. This file decides what happens to one task.
  */
 import { NodeDiedError, TaskCancelledError, WorkerCrashedError } from "../base/errors.ts";
-import { describeFunction, labelOf, type RegisteredTask } from "../base/function-registry.ts";
+import {
+  byValueTask,
+  describeFunction,
+  isByValue,
+  labelOf,
+  type RegisteredTask,
+} from "../base/function-registry.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
 import { UNITS } from "../base/resources.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
@@ -23,6 +29,8 @@ const FAILED_KEPT_MAX = 1000;
 const ARGUMENTS_WARNING_MS = 10_000;
 /** A worker that does not answer a cancel for this long is ended, where force was asked for. */
 const FORCE_ANSWER_MS = 500;
+/** Functions that travel by value whose durations are remembered. */
+const BY_VALUE_MAX = 10_000;
 
 export interface TaskSubmitterParts
   extends Omit<LeasesParts, "onWorkerLost" | "dispatch" | "fail" | "objects"> {
@@ -51,6 +59,7 @@ export class TaskSubmitter {
   readonly #tasks = new Map<number, TaskRecord>();
   readonly #functionIndexes = new WeakMap<Channel, Map<FunctionState, number>>();
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
+  readonly #byValue = new Map<string, FunctionState>();
   readonly #failed: TaskRow[] = [];
   readonly #lineage = new Lineage();
   #argumentsTimer: NodeJS.Timeout | undefined;
@@ -75,7 +84,11 @@ export class TaskSubmitter {
     options: ResolvedTaskOptions,
     promised?: Promised,
   ): Submitted {
-    const parts = this.#calls.make(options.name || labelOf(record), args, options.numReturns, promised);
+    const label = labelOf(record);
+    const name = options.name || label;
+    const parts = isByValue(record)
+      ? this.#calls.make(name, [callableOf(record), ...args], options.numReturns, promised, label)
+      : this.#calls.make(name, args, options.numReturns, promised);
     const task = new TaskRecord(parts, this.#functionState(record), options);
     for (const entry of task.returns) entry.task = task;
     if (task.generator) task.generator.onConsumed = (consumed) => this.#onConsumed(task, consumed);
@@ -198,10 +211,23 @@ export class TaskSubmitter {
   // --- one task ---
 
   #functionState(record: RegisteredTask): FunctionState {
+    if (isByValue(record)) return this.#byValueState(record);
     let state = this.#functions.get(record);
     if (state === undefined) {
       state = new FunctionState(record);
       this.#functions.set(record, state);
+    }
+    return state;
+  }
+
+  /** Each `remote()` that comes late makes a record of its own: those of one source text are one function to the leases. */
+  #byValueState(record: RegisteredTask): FunctionState {
+    const key = `${record.name}\n${record.hash}`;
+    let state = this.#byValue.get(key);
+    if (state === undefined) {
+      state = new FunctionState(byValueTask(labelOf(record)));
+      if (this.#byValue.size >= BY_VALUE_MAX) this.#byValue.clear();
+      this.#byValue.set(key, state);
     }
     return state;
   }
@@ -255,6 +281,7 @@ export class TaskSubmitter {
       indexes.set(task.fn, index);
       lease.channel.send([Peer.define, index, describeFunction(task.fn.record)]);
     }
+    this.#calls.sendDefinitions(lease.channel, task);
     const { options } = task;
     const args = task.waitFor === undefined ? task.args : fillArguments(task.args, task.waitFor);
     const returns = options.numReturns === "streaming" ? -1 : options.numReturns;
@@ -411,6 +438,11 @@ export class TaskSubmitter {
       count: 1,
     };
   }
+}
+
+/** What travels: the function, with its `this` where a decorator gave it one. */
+function callableOf({ fn, receiver }: RegisteredTask): unknown {
+  return receiver === undefined ? fn : fn.bind(receiver as never);
 }
 
 function describeMissing(task: TaskRecord): string {
