@@ -39,6 +39,9 @@ export interface Outgoing {
   readonly definitions?: ReadonlyMap<string, unknown> | undefined;
 }
 
+/** How the functions in a value travel. */
+export type PackOptions = EncodeOptions;
+
 export interface ObjectAccessParts {
   readonly references: ReferenceTable;
   readonly codec: ValueCodec;
@@ -76,7 +79,7 @@ export class ObjectAccess {
    * Turns a value into a payload; a large one is sealed in this node's store under `(ownerId, seq)`.
    * @throws SerializationError naming `where` and the path; ObjectStoreFullError
    */
-  pack(value: unknown, ownerId: string, seq: number, where: string, options: EncodeOptions = {}): Outgoing {
+  pack(value: unknown, ownerId: string, seq: number, where: string, options: PackOptions = {}): Outgoing {
     if (isPlain(value)) return { payload: [PayloadKind.plain, value], held: undefined };
     const { codec, references } = this.#parts;
     const inside: ObjectEntry[] = [];

@@ -1,10 +1,9 @@
 /** Step 2 of the main path: arguments -> what a worker gets, and the refs the call must wait for and keep alive. */
 import type { ObjectEntry } from "../ownership/entries.ts";
-import { isPlain, type ObjectAccess } from "../ownership/object-access.ts";
+import { isPlain, type ObjectAccess, type PackOptions } from "../ownership/object-access.ts";
 import { entryOf, isObjectRef } from "../ownership/object-ref.ts";
 import type { ReferenceTable } from "../ownership/reference-table.ts";
 import { type ArgRef, type ArgsPayload, PayloadKind } from "../rpc/messages.ts";
-import type { EncodeOptions } from "../serialize/hooks.ts";
 
 const NO_REFS: readonly ArgRef[] = [];
 /** Plain arguments of one call are packed instead when they are many. */
@@ -31,7 +30,7 @@ export function packArguments(
   name: string,
   objects: ObjectAccess,
   references: ReferenceTable,
-  options: EncodeOptions,
+  options: PackOptions,
 ): PackedArguments {
   if (args.length === 0) return EMPTY;
   if (args.length <= PLAIN_ARGS_MAX && args.every(isPlain))
