@@ -37,7 +37,7 @@ export const loading: {
 /** Classes are looked for in the scopes of every function that `remote()` has seen in a module. */
 export const scopes = createScopeResolver();
 registry.onRegister = (record) => {
-  if (record.module !== "") scopes.addAnchor(record.fn, record.module);
+  if (record.module !== "") scopes.addAnchor(record.fn, record.module, record.late);
 };
 
 let codec: FunctionCodec | undefined;

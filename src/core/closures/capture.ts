@@ -59,6 +59,8 @@ export class Capture {
   readonly #parts: CaptureParts;
   /** By place and text. */
   readonly #analyses = new Map<string, Analysis>();
+  /** Functions whose variables cannot change any more: they need not be read again. */
+  readonly #settled = new WeakMap<AnyFunction, Settled>();
   #own: ReadonlyMap<unknown, string> | undefined;
 
   constructor(parts: CaptureParts) {
@@ -67,6 +69,8 @@ export class Capture {
 
   /** @throws CannotTravel */
   lower(fn: AnyFunction): LoweredFunction {
+    const settled = this.#settled.get(fn);
+    if (settled !== undefined) return lowered(fn, settled);
     const found = isClass(fn) ? this.#parts.classNamed(fn) : undefined;
     if (found !== undefined) return { kind: "class", found };
     const ref = this.known(fn);
@@ -86,7 +90,10 @@ export class Capture {
         `is ${describe(fn)}, whose variables cannot be read: this process has no inspector`,
       );
     const origin = this.#parts.madeFrom(fn);
-    if (origin !== undefined) return this.#code(fn, text, facts.scopes, origin, []);
+    if (origin !== undefined) {
+      const variables = this.#variables(fn, facts.scopes, origin, []);
+      return lowered(fn, { text, definition: origin, variables });
+    }
     const script = scriptOf(facts.location.scriptId);
     if (script === undefined) throw new CannotTravel(`is ${describe(fn)}, whose source cannot be found`);
     if (script.url.startsWith("node:"))
@@ -136,17 +143,22 @@ export class Capture {
       const now = lookUp(scopes, ownName);
       if (now !== undefined && now.value !== undefined && now.value !== fn) definition = rebound;
     }
-    return this.#code(fn, text, scopes, definition, keys);
+    const code = { text, definition, variables: this.#variables(fn, scopes, definition, keys) };
+    if (
+      fileUrl(script.url) !== undefined &&
+      isSettled(code, moduleFacts(script, parentOf(script.url)).assigned)
+    )
+      this.#settled.set(fn, code);
+    return lowered(fn, code);
   }
 
-  #code(
+  #variables(
     fn: AnyFunction,
-    text: string,
     scopes: readonly Scope[],
     definition: Definition,
     keys: readonly ComputedKey[],
-  ): LoweredFunction {
-    const variables = definition.slots.map((name, i): CapturedVariable => {
+  ): readonly CapturedVariable[] {
+    return definition.slots.map((name, i): CapturedVariable => {
       if (name === SUPER_SLOT)
         return { name: "extends", value: Object.getPrototypeOf(fn) as unknown, ref: undefined };
       const key = keys.find(({ slot }) => slot === name);
@@ -155,14 +167,6 @@ export class Capture {
       const value = found === undefined ? globalMember(name) : found.value;
       return { name: name === META_SLOT ? "import.meta" : name, value, ref: definition.refs[i] ?? undefined };
     });
-    return {
-      kind: "code",
-      hash: definition.hash,
-      definition: definitionToTuple(definition),
-      name: ownDataName(fn),
-      variables,
-      properties: propertiesOf(fn, text, definition),
-    };
   }
 
   #analysisOf(
@@ -252,6 +256,32 @@ export class Capture {
         return { form: "require", specifier: fileURLToPath(url), parent: url, name };
     return undefined;
   }
+}
+
+interface Settled {
+  readonly text: string;
+  readonly definition: Definition;
+  readonly variables: readonly CapturedVariable[];
+}
+
+function lowered(fn: AnyFunction, { text, definition, variables }: Settled): LoweredFunction {
+  return {
+    kind: "code",
+    hash: definition.hash,
+    definition: definitionToTuple(definition),
+    name: ownDataName(fn),
+    variables,
+    properties: propertiesOf(fn, text, definition),
+  };
+}
+
+/** Whether every variable has its last value: nothing in the file assigns to a name like it, and it is initialized. */
+function isSettled({ definition, variables }: Settled, assigned: ReadonlySet<string>): boolean {
+  if (assigned.has(definition.name) || definition.slots.includes(SUPER_SLOT)) return false;
+  return variables.every(({ value, ref }, i) => {
+    const name = definition.slots[i] as string;
+    return ref !== undefined || (value !== undefined && !assigned.has(name) && !isScriptVariable(name));
+  });
 }
 
 const VITE_WRAPPER = /^'use strict';async \(__vi/;

@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Script } from "../base/inspector.ts";
+import { patternNames } from "./free-variables.ts";
 import { childrenOf, forEachNode, parseScript, type SyntaxNode } from "./parse.ts";
 
 /** How another process gets at the value of a variable. */
@@ -31,9 +32,13 @@ export interface ModuleFacts {
   readonly exports: ReadonlyMap<string, string>;
   /** A CommonJS file says "use strict" at its top. */
   readonly isStrict: boolean;
+  /** Names that are assigned to anywhere but where they are declared. Every other variable keeps its first value. */
+  readonly assigned: ReadonlySet<string>;
 }
 
-const NOTHING: ModuleFacts = { imports: new Map(), exports: new Map(), isStrict: false };
+const NOTHING: Omit<ModuleFacts, "assigned"> = { imports: new Map(), exports: new Map(), isStrict: false };
+/** Every name may be assigned to. */
+const EVERYTHING = { has: () => true } as unknown as ReadonlySet<string>;
 /** How deep below functions imports are looked for: loaders wrap modules in one, the REPL in two. */
 const FUNCTION_DEPTH_MAX = 2;
 /** What test runners on vite turn `import` into. */
@@ -56,7 +61,7 @@ function read({ source, isModule }: Script, url: string): ModuleFacts {
   try {
     program = parseScript(source, isModule);
   } catch {
-    return NOTHING; // a language that the parser does not know: everything is captured by value
+    return { ...NOTHING, assigned: EVERYTHING }; // a language that the parser does not know: everything is captured by value
   }
   const imports = new Map<string, ImportRef>();
   const exports = new Map<string, string>();
@@ -91,7 +96,27 @@ function read({ source, isModule }: Script, url: string): ModuleFacts {
   };
   visit(program, 0);
   const [first] = program.body as readonly SyntaxNode[];
-  return { imports, exports, isStrict: first?.directive === "use strict" };
+  return { imports, exports, isStrict: first?.directive === "use strict", assigned: assignedNames(program) };
+}
+
+function assignedNames(program: SyntaxNode): ReadonlySet<string> {
+  const names = new Set<string>();
+  let isKnown = true;
+  forEachNode(program, (node) => {
+    const target =
+      node.type === "AssignmentExpression" || /^For(?:In|Of)Statement$/.test(node.type)
+        ? node.left
+        : node.type === "UpdateExpression"
+          ? node.argument
+          : undefined;
+    if (target !== undefined) for (const name of patternNames(target as SyntaxNode)) names.add(name);
+    if (
+      node.type === "WithStatement" ||
+      (node.type === "CallExpression" && (node.callee as SyntaxNode).name === "eval")
+    )
+      isKnown = false;
+  });
+  return isKnown ? names : EVERYTHING;
 }
 
 type Add = (local: string, ref: Omit<ImportRef, "parent">) => void;
