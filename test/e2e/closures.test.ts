@@ -266,7 +266,7 @@ describe("ways to start", () => {
       console.log(await actor.label.remote());
       const fail = remote(function fail(p: Point): number {
         const y: number = p.y;
-        throw new Error("at line 18 " + y);
+        throw new Error("at line 17 " + y);
       });
       try { await fail.remote({ x: 1, y: 2 }); } catch (error) { console.log(/main\\.ts:\\d+/.exec(((error as Error).cause as Error).stack as string)?.[0]); }
       await shutdown();
@@ -286,7 +286,7 @@ describe("ways to start", () => {
     expect(await sandbox.run("node_modules/tsx/dist/cli.mjs", "main.ts")).toEqual({
       code: 0,
       signal: null,
-      stdout: `[22,"blue",1,"square 18"]\nsquare 32\nmain.ts:18\n`,
+      stdout: `[22,"blue",1,"square 18"]\nsquare 32\nmain.ts:17\n`,
       stderr: "",
     });
   });
