@@ -142,8 +142,8 @@ async function repeat(
       if (doing instanceof Promise) await doing;
     }
     count += step;
-    // Synchronous work must not keep the event loop from what it has put off: a turn of it belongs to the time.
-    if (step > 1) await new Promise((resolve) => setImmediate(resolve));
+    // Synchronous work keeps the event loop from what it has put off, such as freeing: a turn of it belongs to the time.
+    await new Promise((resolve) => setImmediate(resolve));
     seconds = (performance.now() - startedMs) / 1000;
   }
   return { count, seconds };
