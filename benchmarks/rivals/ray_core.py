@@ -153,6 +153,22 @@ def put_gigabytes():
     return Rate(lambda: ray.put(array), ARRAY_BYTES / 1e9, lambda ref: expect_equal(ray.get(ref)[-1], 7.0))
 
 
+def put_against_memcpy():
+    array, target = np.ones(ARRAY_LENGTH), np.full(ARRAY_LENGTH, 2.0)
+    last = None
+
+    def sample():
+        nonlocal last
+        last = None
+        started = time.perf_counter()
+        np.copyto(target, array)
+        copied = time.perf_counter()
+        last = ray.put(array)
+        return (copied - started) / (time.perf_counter() - copied)
+
+    return Samples(sample, 15, lambda: expect_equal(ray.get(last)[-1], 1.0))
+
+
 def private_bytes():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
@@ -317,6 +333,7 @@ OBJECTS = [
     ("multi client put calls (Plasma Store)", "puts/s", multi_put_calls),
     ("memcpy 400 MB", "GB/s", memcpy),
     ("single client put gigabytes", "GB/s", put_gigabytes),
+    ("put 400 MB against memcpy", "of memcpy's rate", put_against_memcpy),
     ("single client get 400 MB", "ms", get_400_mb),
     ("multi client put gigabytes", "GB/s", multi_put_gigabytes),
     ("single client get object containing 10k refs", "gets/s", get_many_refs),

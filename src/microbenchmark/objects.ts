@@ -90,6 +90,28 @@ export const OBJECT_ROWS: readonly Row[] = [
     },
   },
   {
+    name: "put 400 MB against memcpy",
+    unit: "of memcpy's rate",
+    what: "a memcpy of 400 MB, then a put of as much, 15 times in turn; the put's ref is dropped; rates divided",
+    prepare: () => {
+      const array = new Float64Array(ARRAY_LENGTH).fill(1);
+      const from = Buffer.from(array.buffer);
+      const to = Buffer.alloc(ARRAY_BYTES, 2);
+      let last: ObjectRef<Float64Array> | undefined;
+      return {
+        samples: 15,
+        sample: async () => {
+          const startedMs = performance.now();
+          from.copy(to);
+          const copiedMs = performance.now();
+          last = put(array);
+          return (copiedMs - startedMs) / (performance.now() - copiedMs);
+        },
+        close: async () => expectEqual((await last)?.[ARRAY_LENGTH - 1], 1),
+      };
+    },
+  },
+  {
     name: "single client get 400 MB",
     unit: "ms",
     what: "first get, in the driver, of a 400 MB array that a worker made; fails if it is copied (private memory grows)",
