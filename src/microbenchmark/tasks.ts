@@ -56,7 +56,7 @@ export const TASK_ROWS: readonly Row[] = [
           ready = 0;
           let left: readonly ObjectRef<string>[] = Array.from({ length: BATCH }, () => smallValue.remote());
           while (left.length > 0) {
-            const waited = await wait([...left]);
+            const waited = await wait(left);
             ready += waited.ready.length;
             left = waited.pending;
           }
