@@ -3,6 +3,9 @@
 // A program takes a plan (src/microbenchmark/measure.ts) and prints one line of JSON per row; a start program is
 // described in start.mjs. What does not end is ended, and stands in the report.
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { median } from "../dist/measure.js";
@@ -53,7 +56,7 @@ export async function measureInTurn(sides, asked) {
         if (command === undefined) continue;
         console.error(`pass ${pass} of ${asked.passes}: ${group}, ${side.name}`);
         const run = group === "start" ? runStart : runProgram;
-        const { lines, ended } = await run(command, group, asked);
+        const { lines, ended } = await inScratch((env) => run(command, group, asked, env));
         for (const line of lines) {
           const shown = line.error ?? `${line.value.toPrecision(4)} ${line.unit}`;
           console.error(`  ${side.name}: ${line.name}: ${shown}`);
@@ -66,21 +69,21 @@ export async function measureInTurn(sides, asked) {
   return { rows: table.rows(), broken };
 }
 
-async function runStart([command, ...args], _group, { only }) {
+async function runStart([command, ...args], _group, { only }, env) {
   const wanted = START_ROWS.filter(({ name }) => only.test(name));
   if (wanted.length === 0) return { lines: [] };
   try {
-    const lines = await measureStart(command, args, { env: environment() });
+    const lines = await measureStart(command, args, { env });
     return { lines: lines.filter(({ name }) => only.test(name)) };
   } catch (error) {
     return { lines: wanted.map(({ name, unit }) => ({ name, unit, error: error.message })) };
   }
 }
 
-async function runProgram([command, ...args], group, { only, quick, heavy }) {
+async function runProgram([command, ...args], group, { only, quick, heavy }, env) {
   const plan = { group, only: only.source, quick, heavy, numCpus: CPUS, objectStoreMemory: STORE_BYTES };
   const child = spawn(command, [...args, JSON.stringify(plan)], {
-    env: environment(),
+    env,
     stdio: ["ignore", "pipe", "pipe"],
   });
   const stop = () => void child.kill();
@@ -106,10 +109,16 @@ async function runProgram([command, ...args], group, { only, quick, heavy }) {
   return { lines, ended: code };
 }
 
-/** Nobody joins a cluster that runs, or leaves compiled files in the repository. */
-function environment() {
+/** Nobody joins a cluster that runs, or leaves compiled files in the repository or logs in the temporary directory. */
+async function inScratch(run) {
   const { TSRAY_ADDRESS: _ours, RAY_ADDRESS: _theirs, ...rest } = process.env;
-  return { ...rest, BENCH_PACKAGES: nodePackages, PYTHONDONTWRITEBYTECODE: "1" };
+  const scratch = mkdtempSync(join(tmpdir(), "tsb-"));
+  const own = { BENCH_PACKAGES: nodePackages, PYTHONDONTWRITEBYTECODE: "1", RAY_TMPDIR: scratch };
+  try {
+    return await run({ ...rest, ...own });
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }
 
 /** group -> row -> side -> numbers of all passes */

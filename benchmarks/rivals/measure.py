@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 PLAN = json.loads(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].startswith("{") else {}
-SETTLE_SECONDS, WARM_UP_SECONDS, ROUNDS, ROUND_SECONDS = (0, 0.3, 3, 0.4) if PLAN.get("quick") else (2, 1, 4, 2)
+SETTLE_SECONDS, WARM_UP_SECONDS, ROUNDS, ROUND_SECONDS = (0.5, 0.3, 3, 0.4) if PLAN.get("quick") else (2, 1, 4, 2)
 ROUNDS = PLAN.get("rounds", ROUNDS)
 
 

@@ -44,7 +44,7 @@ export interface Effort {
 
 /** Ray's own, but for its pause of 10 s. */
 const FULL: Effort = { settleSeconds: 2, warmUpSeconds: 1, rounds: 4, roundSeconds: 2 };
-const QUICK: Effort = { settleSeconds: 0, warmUpSeconds: 0.3, rounds: 3, roundSeconds: 0.4 };
+const QUICK: Effort = { settleSeconds: 0.5, warmUpSeconds: 0.3, rounds: 3, roundSeconds: 0.4 };
 
 /** What a program that measures takes as argv[2], in JSON. */
 export interface Plan {
