@@ -26,7 +26,10 @@ export const loading: {
   prepareImport: (url: string) => Promise<void>;
   /** Rejects when it is not there afterwards. */
   loadFunction: (id: FunctionId) => Promise<unknown>;
+  /** Whether stack traces are this process's to map: a test runner maps its own. */
+  mapsStacks: boolean;
 } = {
+  mapsStacks: false,
   prepareImport: async () => {},
   loadFunction: async (id) => {
     await import(id.module);
@@ -56,6 +59,7 @@ export function functionCodec(): FunctionCodec {
       isTestFile(url) || (registry.lateModule !== undefined && moduleUrl(registry.lateModule) === url),
     own: () => Reflect.get(globalThis, Symbol.for(`tsray@${tsrayVersion()}`)) as object | undefined,
     beforeImport: (url) => loading.prepareImport(url),
+    mapsStacks: () => loading.mapsStacks,
   });
   return codec;
 }

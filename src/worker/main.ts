@@ -88,6 +88,7 @@ const runtime = new Runtime(
   (line) => console.error(line),
 );
 const functions = new Functions(boot.job);
+loading.mapsStacks = true;
 loading.prepareImport = (url) => functions.prepareImport(url);
 loading.loadFunction = async (id) => functions.find(id);
 const invoker = new Invoker(runtime);

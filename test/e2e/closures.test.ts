@@ -150,7 +150,9 @@ describe("in a test file of vitest", () => {
     });
     const error = await rejection(failing.remote());
     expect(error.message).toContain("fail() failed with RangeError: inside");
-    expect((error.cause as Error).stack).toMatch(/at fail \(.*closures\.test\.ts/);
+    const lines = readFileSync(import.meta.filename, "utf8").split("\n");
+    const line = lines.findIndex((text) => text.includes('RangeError("inside")')) + 1;
+    expect((error.cause as Error).stack).toMatch(new RegExp(`at fail \\(.*closures\\.test\\.ts:${line}:`));
   });
 });
 

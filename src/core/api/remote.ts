@@ -100,7 +100,8 @@ function registerByValue(
  * - `@remote`, `@remote()`, `@remote({...})` mark a class or a static method, which stays as it is; `remote(Class)`,
  *   `remote(Class.method)` then give its remote form. TC39 decorators and `experimentalDecorators` both work.
  *
- * Call it at the top level of a module, above `await init()`: workers find the function by evaluating the module too.
+ * At the top level of a module, above `await init()`, workers find the function by evaluating the module too. Anywhere else
+ * the function travels by value with each call: its code, and the variables it closes over as they are then.
  *
  * @throws InvalidOptionError for an unknown option, one out of range, or something that is neither function nor class
  */

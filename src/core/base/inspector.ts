@@ -40,6 +40,8 @@ export interface Script {
   /** Where its text begins in the file, from 0. */
   readonly startLine: number;
   readonly startColumn: number;
+  /** What the text says of its source map; "" = nothing. */
+  readonly sourceMapUrl: string;
 }
 
 interface Session {
@@ -53,6 +55,7 @@ interface ScriptParsed {
   readonly scriptId: string;
   readonly url: string;
   readonly isModule?: boolean;
+  readonly sourceMapURL?: string;
   readonly startLine: number;
   readonly startColumn: number;
 }
@@ -176,8 +179,15 @@ export function scriptOf(scriptId: string): Script | undefined {
   try {
     post(open, "Debugger.enable", {});
     const { scriptSource } = post<{ scriptSource: string }>(open, "Debugger.getScriptSource", { scriptId });
-    const { url = "", isModule = false, startLine = 0, startColumn = 0 } = parsed ?? {};
-    const script = { url, source: scriptSource, isModule, startLine, startColumn };
+    const { url = "", isModule = false, startLine = 0, startColumn = 0, sourceMapURL = "" } = parsed ?? {};
+    const script = {
+      url,
+      source: scriptSource,
+      isModule,
+      startLine,
+      startColumn,
+      sourceMapUrl: sourceMapURL,
+    };
     if (scripts.size >= SCRIPTS_MAX) scripts.clear();
     scripts.set(scriptId, script);
     return script;

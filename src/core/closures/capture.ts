@@ -35,7 +35,9 @@ import {
 } from "./definition.ts";
 import { builtinGlobal, isScriptVariable, knownName } from "./known.ts";
 import { type ImportRef, moduleFacts } from "./modules.ts";
+import type { SyntaxNode } from "./parse.ts";
 import { refToTuple } from "./refs.ts";
+import { sourceMapOf } from "./source-map.ts";
 
 export interface CaptureParts {
   /** Where the other side finds a class of a module by itself. */
@@ -186,7 +188,11 @@ export class Capture {
       script.isModule ||
       facts?.isStrict === true ||
       /^[^\n]{0,60}"use strict";/.test(made === null ? "" : script.source);
-    const place = { file: script.url, ...placeOf(text, at, script), isStrict };
+    const begins = placeOf(text, at, script);
+    // Other loaders run at the other side too, and transform the file there as they do here.
+    const mapOf = (root: SyntaxNode, before: number) =>
+      VITE_WRAPPER.test(script.source) ? sourceMapOf(root, { text, ...begins, before }, script) : "";
+    const place = { file: script.url, ...begins, isStrict, mapOf };
     const imports = this.#withoutEntry(
       made === null
         ? (facts?.imports ?? NO_IMPORTS)

@@ -13,6 +13,7 @@ const functions = createFunctionCodec({
   isEntry: (url) => /closure-cases|\.test\.ts$/.test(url),
   own: () => undefined,
   beforeImport: async () => {},
+  mapsStacks: () => false,
 });
 const classes = { nameOf: () => undefined, find: () => undefined };
 const codec = new ValueCodec({ handles: [], classes, functions });

@@ -32,6 +32,8 @@ export interface Definition {
   readonly runs: boolean;
   /** It calls `import()`. */
   readonly imports: boolean;
+  /** Source map of the code, where the other side cannot know that of the file; "" = none. */
+  readonly map: string;
 }
 
 /** A definition, and what the sender must know of the text. */
@@ -60,6 +62,8 @@ export interface Place {
   readonly line: number;
   readonly column: number;
   readonly isStrict: boolean;
+  /** A map of the text, for code that has that many columns before it. */
+  readonly mapOf: (root: SyntaxNode, before: number) => string;
 }
 
 /** The slot that holds what a class extends. */
@@ -126,6 +130,7 @@ export function analyse(
       isClass,
       runs,
       imports: free.imports,
+      map: place.mapOf(node, before.length),
     });
   const ownName = node.type === "FunctionExpression" ? (node.id as SyntaxNode | null)?.name : undefined;
   return {
@@ -277,16 +282,16 @@ export function hashOf(definition: Definition): string {
 
 /** As it stands in a message. */
 export function definitionToTuple(definition: Definition): unknown[] {
-  const { hash, name, code, file, line, column, slots, refs, isClass, runs, imports } = definition;
-  return [hash, name, code, file, line, column, slots, refs, isClass, runs, imports];
+  const { hash, name, code, file, line, column, slots, refs, isClass, runs, imports, map } = definition;
+  return [hash, name, code, file, line, column, slots, refs, isClass, runs, imports, map];
 }
 
 /** @returns undefined for anything else than what {@link definitionToTuple} gives */
 export function definitionFromTuple(tuple: unknown): Definition | undefined {
-  if (!Array.isArray(tuple) || tuple.length !== 11) return undefined;
-  const [hash, name, code, file, line, column, slots, refs, isClass, runs, imports] = tuple as unknown[];
+  if (!Array.isArray(tuple) || tuple.length !== 12) return undefined;
+  const [hash, name, code, file, line, column, slots, refs, isClass, runs, imports, map] = tuple as unknown[];
   const isWhole =
-    [hash, name, code, file].every((each) => typeof each === "string") &&
+    [hash, name, code, file, map].every((each) => typeof each === "string") &&
     [line, column].every((each) => Number.isInteger(each)) &&
     Array.isArray(slots) &&
     slots.every((each) => typeof each === "string") &&
@@ -304,5 +309,6 @@ export function definitionFromTuple(tuple: unknown): Definition | undefined {
     isClass: isClass === true,
     runs: runs === true,
     imports: imports === true,
+    map,
   } as Definition;
 }

@@ -12,12 +12,15 @@ import { type Definition, definitionFromTuple, hashOf } from "./definition.ts";
 import { globalValue } from "./known.ts";
 import { type ImportRef, viteFile } from "./modules.ts";
 import { refFromTuple } from "./refs.ts";
+import { mapComment } from "./source-map.ts";
 
 export interface RebuildParts {
   /** tsray's public functions. */
   readonly own: () => object | undefined;
   /** Called before a module is imported, with its URL where that is known: loaders may be missing for it. */
   readonly beforeImport: (url: string) => Promise<void>;
+  /** Whether Node may be told to map stack traces: it does so for all of the process. */
+  readonly mapsStacks: () => boolean;
 }
 
 type Factory = (
@@ -60,7 +63,7 @@ export class Rebuild {
       throw new SerializationError("cannot decode a value: the code of a function in it has not arrived");
     let factory = this.#factories.get(hash);
     if (factory === undefined) {
-      factory = compile(definition);
+      factory = compile(definition, this.#parts.mapsStacks());
       this.#factories.set(hash, factory);
     }
     const [make, fill] = factory(takeMember);
@@ -106,8 +109,7 @@ export class Rebuild {
   }
 
   imported(tuple: unknown): unknown {
-    if (Array.isArray(tuple) && tuple.length === 1 && Array.isArray(tuple[0]))
-      return globalValue((tuple[0] as unknown[]).map(String));
+    if (isGlobalRef(tuple)) return globalOf(tuple[0].map(String));
     const ref = toRef(tuple) as ImportRef;
     const { form, specifier, parent } = ref;
     switch (form) {
@@ -143,8 +145,9 @@ export class Rebuild {
   }
 }
 
-function compile({ hash, code, file, line, column, imports }: Definition): Factory {
+function compile({ hash, code, file, line, column, imports, map }: Definition, mapsStacks: boolean): Factory {
   const mark = `/*tsray ${hash}*/`;
+  if (map !== "" && mapsStacks && !imports) return compileMapped(mark, code, `${file}?${hash}`, map);
   const options = { filename: file, lineOffset: line, columnOffset: column - mark.length };
   try {
     return vm.compileFunction(mark + code, ["$member"], {
@@ -161,6 +164,20 @@ function compile({ hash, code, file, line, column, imports }: Definition): Facto
   }
 }
 
+/** Node reads the map of a script only where the text is evaluated; the map begins where `code` does. */
+function compileMapped(mark: string, code: string, url: string, map: string): Factory {
+  process.setSourceMapsEnabled(true);
+  const text = `${mark}(function($member){\n${code}\n})\n//# sourceURL=${url}\n${mapComment(withLineBefore(map))}`;
+  // biome-ignore lint/security/noGlobalEval: the code of a driver or worker of the same job, as all that is compiled here
+  const evaluate = globalThis.eval;
+  return evaluate(text) as Factory;
+}
+
+function withLineBefore(map: string): string {
+  const parsed = JSON.parse(map) as { mappings: string };
+  return JSON.stringify({ ...parsed, mappings: `;${parsed.mappings}` });
+}
+
 /** The one member of an object literal, whatever its name. */
 function takeMember(form: "method" | "get" | "set", literal: object): AnyFunction {
   const [key] = Reflect.ownKeys(literal);
@@ -170,8 +187,21 @@ function takeMember(form: "method" | "get" | "set", literal: object): AnyFunctio
 
 // ---------------------------------------------------------------------------------------------------------- modules
 
+/** The path to a member of the global object. */
+function isGlobalRef(tuple: unknown): tuple is readonly [readonly unknown[]] {
+  return Array.isArray(tuple) && tuple.length === 1 && Array.isArray(tuple[0]);
+}
+
+function globalOf(path: readonly string[]): unknown {
+  const value = globalValue(path);
+  if (value !== undefined) return value;
+  throw new SerializationError(
+    `cannot decode a value: a function in it uses globalThis.${path.join(".")}, which process ${process.pid} has not`,
+  );
+}
+
 function toRef(tuple: unknown): ImportRef | undefined {
-  if (Array.isArray(tuple) && tuple.length === 1 && Array.isArray(tuple[0])) return undefined;
+  if (isGlobalRef(tuple)) return undefined;
   const ref = refFromTuple(tuple);
   if (ref === undefined) throw new SerializationError("cannot decode a value: it holds a broken import");
   return ref;
