@@ -37,10 +37,10 @@ export const loading: {
   },
 };
 
-/** Classes are looked for in the scopes of every function that `remote()` has seen in a module. */
+/** Classes are looked for in the scopes of every function that `remote()` has seen in each process that has the module. */
 export const scopes = createScopeResolver();
 registry.onRegister = (record) => {
-  if (record.module !== "") scopes.addAnchor(record.fn, record.module, record.late);
+  if (!isByValue(record)) scopes.addAnchor(record.fn, record.module);
 };
 
 let codec: FunctionCodec | undefined;

@@ -7,6 +7,7 @@
 import type { FunctionCodec } from "../serialize/hooks.ts";
 import { Capture, type CaptureParts } from "./capture.ts";
 import { Rebuild, type RebuildParts } from "./rebuild.ts";
+import { refToTuple } from "./refs.ts";
 
 export type FunctionCodecParts = Omit<CaptureParts, "importsOf" | "madeFrom"> & RebuildParts;
 
@@ -26,5 +27,6 @@ export function createFunctionCodec(parts: FunctionCodecParts): FunctionCodec {
     begin: (hash) => rebuild.begin(hash),
     missing: (refs) => rebuild.missing(refs),
     imported: (ref) => rebuild.imported(ref),
+    moduleRef: (url) => refToTuple({ form: "import", specifier: url, parent: url, name: null }),
   };
 }

@@ -18,6 +18,8 @@ export interface RebuildParts {
   /** tsray's public functions. */
   readonly own: () => object | undefined;
   /** Called before a module is imported, with its URL where that is known: loaders may be missing for it. */
+  /** The user's script waits in `init()` for ever in a worker, and so would an import of it. */
+  readonly isEntry: (url: string) => boolean;
   readonly beforeImport: (url: string) => Promise<void>;
   /** Whether Node may be told to map stack traces: it does so for all of the process. */
   readonly mapsStacks: () => boolean;
@@ -99,9 +101,7 @@ export class Rebuild {
   }
 
   missing(tuples: readonly unknown[]): (() => Promise<void>) | undefined {
-    const wanted = tuples
-      .map(toRef)
-      .filter((ref) => ref !== undefined && needsImport(ref) && !this.#modules.has(keyOf(ref)));
+    const wanted = tuples.map(toRef).filter((ref) => ref !== undefined && this.#needsImport(ref));
     if (wanted.length === 0) return undefined;
     return async () => {
       await Promise.all((wanted as ImportRef[]).map((ref) => this.#import(ref)));
@@ -131,6 +131,12 @@ export class Rebuild {
       default:
         return memberOf(this.#modules.get(keyOf(ref)), ref);
     }
+  }
+
+  #needsImport(ref: ImportRef): boolean {
+    const { form, specifier, parent } = ref;
+    if (form !== "import" || this.#modules.has(keyOf(ref))) return false;
+    return !(URL.canParse(specifier, parent) && this.#parts.isEntry(new URL(specifier, parent).href));
   }
 
   async #import(ref: ImportRef): Promise<void> {
@@ -205,10 +211,6 @@ function toRef(tuple: unknown): ImportRef | undefined {
   const ref = refFromTuple(tuple);
   if (ref === undefined) throw new SerializationError("cannot decode a value: it holds a broken import");
   return ref;
-}
-
-function needsImport({ form }: ImportRef): boolean {
-  return form === "import";
 }
 
 function keyOf({ specifier, parent }: ImportRef): string {

@@ -103,6 +103,8 @@ export interface FunctionCodec {
   /** What has to be loaded before {@link imported} can be asked for these refs; undefined = nothing. */
   missing(refs: readonly unknown[]): (() => Promise<void>) | undefined;
   imported(ref: unknown): unknown;
+  /** The ref of a whole module. */
+  moduleRef(url: string): unknown;
 }
 
 /** Says what about a function or value keeps it here; the codec adds the path to it. */

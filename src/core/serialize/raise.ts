@@ -437,6 +437,11 @@ class Raising {
 
   #classNamed(name: string, module: string): AnyClass {
     const Class = this.#hooks.classes.find(name, module);
+    const { functions } = this.#hooks;
+    // The module may not have been imported here yet.
+    const load =
+      Class === undefined && module !== "" ? functions?.missing([functions.moduleRef(module)]) : undefined;
+    if (load !== undefined) throw new NotLoaded(load);
     if (Class === undefined || typeof Class.prototype !== "object" || Class.prototype === null) {
       throw new SerializationError(
         `cannot decode a value: this process finds no class ${name} at the top level of ${module}`,

@@ -11,11 +11,8 @@ import type { AnyClass, AnyFunction, ClassName, ClassResolver } from "./hooks.ts
 
 /** A ClassResolver that searches the modules of its anchors. */
 export interface ScopeResolver extends ClassResolver {
-  /**
-   * Makes the module-level classes that `fn` can see findable under `module`. A class is an anchor of itself as well.
-   * @param isNested `fn` may have been made inside a function, whose classes nobody else finds
-   */
-  addAnchor(fn: AnyFunction | AnyClass, module: string, isNested?: boolean): void;
+  /** Makes the module-level classes that `fn` can see findable under `module`. A class is an anchor of itself as well. */
+  addAnchor(fn: AnyFunction | AnyClass, module: string): void;
 }
 
 type Anchor = AnyFunction | AnyClass;
@@ -33,11 +30,10 @@ class Resolver implements ScopeResolver {
   readonly #anchors = new Map<string, Map<Anchor, readonly Scope[] | undefined>>();
   readonly #found = new Map<string, AnyClass>();
   readonly #names = new WeakMap<AnyClass, ClassName>();
-  readonly #nested = new WeakSet<Anchor>();
   /** Classes not found so far; forgotten when an anchor is added. */
   #missed = new WeakSet<AnyClass>();
 
-  addAnchor(fn: Anchor, module: string, isNested = false): void {
+  addAnchor(fn: Anchor, module: string): void {
     let anchors = this.#anchors.get(module);
     if (anchors === undefined) {
       anchors = new Map();
@@ -45,7 +41,6 @@ class Resolver implements ScopeResolver {
     }
     if (anchors.size >= ANCHORS_PER_MODULE_MAX || anchors.has(fn)) return;
     anchors.set(fn, undefined);
-    if (isNested) this.#nested.add(fn);
     this.#missed = new WeakSet();
   }
 
@@ -97,7 +92,7 @@ class Resolver implements ScopeResolver {
     wanted: AnyClass | undefined,
   ): Generator<{ name: string; Found: AnyClass }> {
     for (const anchor of this.#anchors.get(module)?.keys() ?? []) {
-      if (anchor.name === name && isClass(anchor) && !this.#nested.has(anchor)) yield { name, Found: anchor };
+      if (anchor.name === name && isClass(anchor)) yield { name, Found: anchor };
       for (const scope of this.#scopesOf(module, anchor)) {
         for (const place of withNamespaces(scope)) {
           const direct = readBinding(place, name);
@@ -115,7 +110,6 @@ class Resolver implements ScopeResolver {
     let scopes = anchors?.get(anchor);
     if (scopes === undefined) {
       scopes = inspectFunction(anchor).scopes;
-      if (this.#nested.has(anchor)) scopes = scopes.slice(-1);
       anchors?.set(anchor, scopes);
     }
     return scopes;
