@@ -342,7 +342,7 @@ describe.skipIf(addon === null)(`arena ${reason ?? ""}`, () => {
     expect(arena.stats().usedBytes).toBe(0);
   });
 
-  test("10,000 views taken and collected leave as many mappings as before", async () => {
+  test("10,000 views taken and collected, or released, leave mappings, pins and resident memory as before", async () => {
     put("object", 100_000);
     const child = start(`
       const mappings = () => readFileSync("/proc/self/maps", "utf8").split("\\n").filter((line) => line.includes(${JSON.stringify(path)})).length;
@@ -352,10 +352,21 @@ describe.skipIf(addon === null)(`arena ${reason ?? ""}`, () => {
         if (i % 500 === 499) await collect();
       }
       await collect();
-      say(JSON.stringify([before, mappings(), arena.stats().pinnedObjects]));`);
-    const [before, after, pinned] = JSON.parse(await child.line()) as number[];
+      const residentBytes = process.memoryUsage().rss;
+      for (let i = 0; i < 10_000; i++) {
+        const view = arena.get(namedKey("object"));
+        view[0] = 2;
+        Arena.release(view);
+        if (i % 500 === 499) await collect();
+      }
+      await collect();
+      const grownBytes = process.memoryUsage().rss - residentBytes;
+      say(JSON.stringify([before, mappings(), arena.stats().pinnedObjects, grownBytes]));`);
+    const [before, after, pinned, grownBytes] = JSON.parse(await child.line()) as number[];
     expect(after).toBe(before);
     expect(pinned).toBe(0);
+    // A view that stayed resident would cost a page at least: 40 MB for all.
+    expect(grownBytes).toBeLessThan(20_000_000);
     expect(await child.ended()).toBe(0);
   });
 
