@@ -78,11 +78,12 @@ export const put: PutFn = ((value: unknown) => {
 export const wait: WaitFn = (async (refs: readonly ObjectRef<unknown>[], options?: WaitOptions) => {
   if (!Array.isArray(refs)) throw notARef("wait()", refs);
   for (const ref of refs as readonly unknown[]) if (!isObjectRef(ref)) throw notARef("wait()", ref);
-  if (new Set(refs.map((ref) => ref.id)).size !== refs.length)
-    throw new InvalidOptionError("wait() was given the same ref twice");
   const { numReturns, timeout, signal } = resolveWaitOptions(options, refs.length);
   const runtime = runtimeForCall();
+  // A process has one entry per object. Ids would have to be made: a wait in a loop costs the square of what it costs here.
   const entries = refs.map(entryOf);
+  if (new Set(entries).size !== entries.length)
+    throw new InvalidOptionError("wait() was given the same ref twice");
   await waitFor(runtime, entries, numReturns, { timeout, signal });
   const ready: ObjectRef<unknown>[] = [];
   const pending: ObjectRef<unknown>[] = [];

@@ -36,6 +36,9 @@ export function packArguments(
   if (args.length <= PLAIN_ARGS_MAX && args.every(isPlain))
     return { args: [0, args], waitFor: undefined, held: undefined };
 
+  const known = plainValues(args);
+  if (known !== undefined) return { args: [0, known], waitFor: undefined, held: undefined };
+
   const waitFor: ObjectEntry[] = [];
   const positions: number[] = [];
   const values = args.map((arg, i) => {
@@ -63,6 +66,19 @@ export function packArguments(
     held: held.length === 0 ? undefined : held,
     definitions: packed.definitions,
   };
+}
+
+/** The arguments with the values of their refs, where all are plain and known already: nothing is lent, nothing has to be asked for. */
+function plainValues(args: readonly unknown[]): readonly unknown[] | undefined {
+  if (args.length > PLAIN_ARGS_MAX) return undefined;
+  const values: unknown[] = [];
+  for (const arg of args) {
+    const payload = isObjectRef(arg) ? entryOf(arg).payload : undefined;
+    if (payload?.[0] === PayloadKind.plain) values.push(payload[1]);
+    else if (isPlain(arg)) values.push(arg);
+    else return undefined;
+  }
+  return values;
 }
 
 /** The same arguments with the values of its refs filled in, as far as they are known here. */
