@@ -1,7 +1,7 @@
 // Builds native/ with node-gyp and copies the addon to prebuilds/<platform>-<arch>/tsray.node (Node-API: one binary
 // serves every supported Node). Without a compiler it says so and leaves tsray on its slower file store.
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -21,4 +21,6 @@ if (built.status !== 0) {
   process.exit(process.argv.includes("--required") ? 1 : 0);
 }
 mkdirSync(target, { recursive: true });
-copyFileSync(join(native, "build/Release/tsray.node"), join(target, "tsray.node"));
+// By rename: processes that run have the old one mapped.
+copyFileSync(join(native, "build/Release/tsray.node"), join(target, "tsray.node.new"));
+renameSync(join(target, "tsray.node.new"), join(target, "tsray.node"));

@@ -35,6 +35,7 @@ struct View {
   size_t mapBytes;
   uint32_t pin;
   uint32_t block;
+  napi_ref buffer;  // weak: tells of the ArrayBuffer's death before its finalizer is called
 };
 
 /** What belongs to one environment (main thread or worker thread). */
@@ -57,6 +58,7 @@ void discount(napi_env env, int64_t bytes) {
 
 void giveBack(napi_env env, View* view) {
   view->all->erase(view->bytes);
+  if (view->buffer != nullptr) napi_delete_reference(env, view->buffer);
   munmap(view->map, view->mapBytes);
   view->map = nullptr;
   view->arena->unpin(view->pin, view->block);
@@ -274,6 +276,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
                            InstanceMethod<&ArenaWrap::readChunk>("readChunk"),
                            StaticMethod<&ArenaWrap::release>("release"),
                            StaticMethod<&ArenaWrap::originOf>("originOf"),
+                           StaticMethod<&ArenaWrap::sweep>("sweep"),
                            InstanceMethod<&ArenaWrap::remove>("delete"),
                            InstanceMethod<&ArenaWrap::removeAll>("deleteAll"),
                            InstanceMethod<&ArenaWrap::reclaim>("reclaim"),
@@ -512,7 +515,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     if (found == Found::missing) return env.Null();
     if (pin == 0) return copy(env, key, 0, place.size);
     const std::shared_ptr<Views> views = env.GetInstanceData<EnvState>()->views;
-    View* view = new View{arena_, views, nullptr, nullptr, 0, pin, place.block};
+    View* view = new View{arena_, views, nullptr, nullptr, 0, pin, place.block, nullptr};
     uint8_t* bytes = arena_->mapPrivate(place, &view->map, &view->mapBytes);
     napi_value buffer = nullptr;
     bool whole = true;
@@ -521,6 +524,10 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
       whole = !place.onDisk || arena_->checkReadBack(key, place, bytes);
       if (whole && napi_create_external_buffer(env, place.size, bytes, finalizeView, view, &buffer) == napi_ok) {
         (*views)[bytes] = view;
+        napi_value memory = nullptr;
+        if (napi_get_typedarray_info(env, buffer, nullptr, nullptr, nullptr, &memory, nullptr) == napi_ok) {
+          napi_create_reference(env, memory, 0, &view->buffer);
+        }
         discount(env, -static_cast<int64_t>(view->mapBytes));
         return Napi::Value(env, buffer);
       }
@@ -556,6 +563,20 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     if (napi_detach_arraybuffer(env, buffer) != napi_ok) return Napi::Boolean::New(env, false);
     giveBack(env, view);
     return Napi::Boolean::New(env, true);
+  }
+
+  /** Gives back the views that a collection has found dead: V8 calls their finalizers only when the turn is over. */
+  static Napi::Value sweep(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    std::vector<View*> dead;
+    for (const auto& [bytes, view] : *env.GetInstanceData<EnvState>()->views) {
+      const Napi::HandleScope scope(env);
+      napi_value buffer = nullptr;
+      if (view->buffer == nullptr || napi_get_reference_value(env, view->buffer, &buffer) != napi_ok) continue;
+      if (buffer == nullptr) dead.push_back(view);
+    }
+    for (View* view : dead) giveBack(env, view);
+    return Napi::Number::New(env, static_cast<double>(dead.size()));
   }
 
   /** Where the bytes of a view lie in the object it was got from; -1: they are no view, or have been written to. */

@@ -83,7 +83,9 @@ export class Collector {
     }
     this.#bytes += view.byteLength;
     this.#pieces += 1;
-    if (this.#bytes >= this.#limit) this.#soon();
+    // A loop that awaits nothing but what is there already never ends its turn.
+    if (this.#bytes >= 2 * this.#limit) this.#collectYoung();
+    else if (this.#bytes >= this.#limit) this.#soon();
     else this.look();
   }
 

@@ -70,7 +70,10 @@ export class ObjectAccess {
       usedBytes: () => store.stats().usedBytes,
       isHolding: () => references.isHolding,
       watchDeath: nativeDeathWatch(),
-      sweep: () => references.sweep(),
+      sweep: () => {
+        store.sweepViews();
+        return references.sweep();
+      },
     });
     references.onChange = () => this.#collector.look();
   }

@@ -83,6 +83,10 @@ export class ArenaStore implements ObjectStore {
     return this.#addon.Arena.release(view);
   }
 
+  sweepViews(): void {
+    this.#addon.Arena.sweep();
+  }
+
   originOf(view: Uint8Array): number | undefined {
     const offset = this.#addon.Arena.originOf(view);
     return offset < 0 ? undefined : offset;

@@ -187,6 +187,8 @@ export class FileStore implements ObjectStore {
     return false;
   }
 
+  sweepViews(): void {}
+
   originOf(): undefined {
     return undefined;
   }

@@ -89,6 +89,8 @@ export interface NativeAddon {
      * has written to their pages.
      */
     originOf(view: Uint8Array): number;
+    /** Gives back the views that a collection has found dead, ahead of their finalizers. @returns how many */
+    sweep(): number;
   };
   /** Unlike WeakRef it does not keep `target` alive until the end of the job, so it tells right after a collection. */
   weakRef(target: object): { isAlive(): boolean };

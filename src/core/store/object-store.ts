@@ -114,6 +114,9 @@ export interface ObjectStore {
    */
   originOf(view: Uint8Array): number | undefined;
 
+  /** After a collection: gives back the views of this process that nothing reaches, without waiting for the turn's end. */
+  sweepViews(): void;
+
   /** A copy of `length` bytes from `offset`, or undefined. RangeError outside the size. */
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined;
 

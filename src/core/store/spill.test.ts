@@ -368,6 +368,29 @@ describe.skipIf(addon === null)("spilling of an arena", () => {
     arena.close();
   });
 
+  test("dead views are given back within the turn that collected them", async () => {
+    const { setFlagsFromString } = await import("node:v8");
+    const { runInNewContext } = await import("node:vm");
+    setFlagsFromString("--expose-gc");
+    const gc = runInNewContext("gc") as () => void;
+    const arena = Arena.create(path, 8 * MIB);
+    arena.put(namedKey("object"), MIB, [0], [Buffer.alloc(MIB, 1)], false);
+    const held = arena.get(namedKey("object")) as Buffer;
+    const drop = () => {
+      for (let i = 0; i < 10; i++) arena.get(namedKey("object"));
+    };
+    drop();
+    gc();
+    expect(Arena.sweep()).toBe(10);
+    expect(Arena.sweep()).toBe(0);
+    expect(arena.list(1)).toMatchObject([{ pins: 1 }]);
+    expect(held[MIB - 1]).toBe(1);
+    Arena.release(held);
+    await collectGarbage();
+    expect(arena.stats().pinnedObjects).toBe(0);
+    arena.close();
+  });
+
   test("where a view comes from is known until it is written to, also when it lies on disk", () => {
     const arena = Arena.create(path, 2 * MIB, spillDir);
     for (const [name, size] of [
