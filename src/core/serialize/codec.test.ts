@@ -344,6 +344,24 @@ describe("errors", () => {
 });
 
 describe("handles", () => {
+  test("many of one kind in an array come back in order, beside others and twice elsewhere", () => {
+    const refs = Array.from({ length: 100 }, (_, i) => new Ref(String(i)));
+    const value = {
+      refs,
+      again: refs[7],
+      mixed: [...refs.slice(0, 40), 1],
+      twice: [refs[1], ...refs.slice(0, 50)],
+    };
+    const encoded = codec.encode(value);
+    const back = codec.decode(encoded.payload, encoded.buffers) as typeof value;
+    const ids = (list: readonly unknown[]) => list.map((item) => (item instanceof Ref ? item.id : item));
+    expect(ids(back.refs)).toEqual(refs.map(({ id }) => id));
+    expect(back.again?.id).toBe("7");
+    expect(ids(back.mixed)).toEqual([...refs.slice(0, 40).map(({ id }) => id), 1]);
+    expect(ids(back.twice)).toEqual(["1", ...refs.slice(0, 50).map(({ id }) => id)]);
+    expect(new Set(encoded.handles)).toEqual(new Set(refs));
+  });
+
   test("are found at any depth, listed once each, and rebuilt", () => {
     function remote() {}
     remoteFunctions.set("remote", remote);

@@ -57,6 +57,8 @@ type Step = string | number | { readonly variable: string };
 /** Arrays at least this long may be so sparse that visiting each index would take for ever. */
 const SPARSE_LENGTH_MIN = 1024;
 const PATH_STEPS_MAX = 40;
+/** Arrays of at least so many handles travel as one node. */
+const HANDLES_MIN = 32;
 
 /** Lowers one value. `where` names it in errors: "argument 0 of fit()". */
 export function lower(value: unknown, hooks: CodecHooks, where: string, options: EncodeOptions): Lowered {
@@ -289,6 +291,8 @@ class Lowering {
     const namedFrom = countIndexes(keys, length);
     const isSparse = length >= SPARSE_LENGTH_MIN && namedFrom * 2 < length;
     if (namedFrom === keys.length && !isSparse) {
+      const handles = length >= HANDLES_MIN && namedFrom === length ? this.#handleList(array) : undefined;
+      if (handles !== undefined) return handles;
       const node: Node = [Tag.array];
       for (let i = 0; i < length; i++) {
         this.#step = i;
@@ -303,6 +307,23 @@ class Lowering {
       node.push(Number(key), this.#slot(array[Number(key)], Number(key)));
     }
     return this.#properties(node, array, keys.slice(namedFrom));
+  }
+
+  /** Of an array that holds handles of one kind, none of them met before; one that is met again later comes twice. */
+  #handleList(array: readonly unknown[]): Node | undefined {
+    const [first] = array;
+    if (!isObject(first)) return undefined;
+    const codec = this.#hooks.handles.find(({ test }) => test(first));
+    if (codec === undefined || codec.parts !== undefined || new Set(array).size !== array.length)
+      return undefined;
+    const isNew = (item: unknown): item is object =>
+      isObject(item) && codec.test(item) && !this.#indexes.has(item);
+    if (!array.every(isNew)) return undefined;
+    const data = array.map((handle) => {
+      this.#handles.push(handle);
+      return codec.encode(handle);
+    });
+    return [Tag.handles, codec.tag, data];
   }
 
   #registered(row: RegisteredClass, value: object): Node {
@@ -637,4 +658,8 @@ function stepText(step: Step): string {
   if (typeof step === "number") return `[${step}]`;
   if (step === "" || step.startsWith("<")) return step;
   return /^[A-Za-z_$][\w$]*$/.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

@@ -120,7 +120,7 @@ class Raising {
   #nextChild(i: number, cursors: Int32Array): number | undefined {
     const node = this.#nodes[i]!;
     // The data of a handle is its own affair.
-    const first = node[0] === Tag.handle ? 3 : 1;
+    const first = node[0] === Tag.handles ? node.length : node[0] === Tag.handle ? 3 : 1;
     for (let at = Math.max(first, cursors[i]!); at < node.length; at++) {
       const item = node[at];
       if (!Array.isArray(item) || item.length !== 1 || !isIndexIn(item[0], this.#nodes.length)) continue;
@@ -188,6 +188,8 @@ class Raising {
         return withoutTrace(() => new DOMException(this.#text(node[2]), this.#text(node[1])));
       case Tag.handle:
         return this.#handle(text(node[1]), node[2], []);
+      case Tag.handles:
+        return this.#handleList(text(node[1]), node[2]);
       case Tag.ref:
         return functionsOf(this.#hooks).imported(node[1]);
       case Tag.moduleClass:
@@ -448,6 +450,13 @@ class Raising {
       );
     }
     return Class;
+  }
+
+  #handleList(tag: string, data: unknown): object[] {
+    const codec = this.#hooks.handles.find((each) => each.tag === tag);
+    if (codec === undefined) throw broken(`unknown handles "${tag}"`);
+    if (!Array.isArray(data)) throw broken("a list of handles that is none");
+    return data.map((each) => codec.decode(each, []));
   }
 
   #handle(tag: string, data: unknown, parts: readonly unknown[]): object {

@@ -71,6 +71,8 @@ export const Tag = {
   localSymbol: 26,
   /** slot of a function: its `prototype` */
   prototype: 27,
+  /** tag of the HandleCodec, list of the data of each: an array of many handles, each a node's worth cheaper than alone */
+  handles: 28,
 } as const;
 
 /** A reference to a node, or a mark. */
