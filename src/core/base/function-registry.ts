@@ -187,8 +187,8 @@ function register(
   }) as RegisteredFunction;
   recordOfFunction.set(fn, record);
   registry.onRegister?.(record);
-  // Late ones are found by no other process, so the table need not keep them (and what they close over) alive.
-  if (!late) {
+  // Those that travel by value are found by no other process: the table need not keep them and what they close over.
+  if (!late && module !== "") {
     same.push(record);
     recordsByName.set(key, same);
   }

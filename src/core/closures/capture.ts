@@ -29,9 +29,9 @@ import {
   analyse,
   type ComputedKey,
   type Definition,
-  definitionToTuple,
   META_SLOT,
   SUPER_SLOT,
+  tupleOf,
 } from "./definition.ts";
 import { builtinGlobal, isScriptVariable, knownName } from "./known.ts";
 import { type ImportRef, moduleFacts } from "./modules.ts";
@@ -274,7 +274,7 @@ function lowered(fn: AnyFunction, { text, definition, variables }: Settled): Low
   return {
     kind: "code",
     hash: definition.hash,
-    definition: definitionToTuple(definition),
+    definition: tupleOf(definition),
     name: ownDataName(fn),
     variables,
     properties: propertiesOf(fn, text, definition),

@@ -251,7 +251,7 @@ function head(slots: readonly string[], isStrict: boolean): string {
 }
 
 function fill(slots: readonly string[]): string {
-  return slots.length === 0 ? "()=>{}" : `($)=>{[${slots.join(",")}]=$}`;
+  return slots.length === 0 ? "()=>{}" : `(__tsrayValues)=>{[${slots.join(",")}]=__tsrayValues}`;
 }
 
 /** What stands before and behind the text. */
@@ -260,13 +260,17 @@ function aroundExpression(
   slots: readonly string[],
   isStrict: boolean,
 ): [string, string] {
-  const [open, close] = form === "expression" ? ["(", "\n)"] : [`$member(${JSON.stringify(form)},{`, "\n})"];
+  const [open, close] =
+    form === "expression" ? ["(", "\n)"] : [`__tsrayMember(${JSON.stringify(form)},{`, "\n})"];
   return [`${head(slots, isStrict)}return[()=>${open}`, `${close},${fill(slots)}]`];
 }
 
 /** The name of the function is a variable that is filled like the others. */
 function aroundDeclaration(name: string, slots: readonly string[], isStrict: boolean): [string, string] {
-  return [head(slots, isStrict), `\nconst $own=${name};return[()=>$own,${fill([...slots, name])}]`];
+  return [
+    head(slots, isStrict),
+    `\nconst __tsrayOwn=${name};return[()=>__tsrayOwn,${fill([...slots, name])}]`,
+  ];
 }
 
 function seal(parts: Omit<Definition, "hash">): Definition {
@@ -280,13 +284,24 @@ export function hashOf(definition: Definition): string {
   return createHash("sha256").update(JSON.stringify(rest)).digest("hex").slice(0, 32);
 }
 
-/** As it stands in a message. */
-export function definitionToTuple(definition: Definition): unknown[] {
+const tuples = new WeakMap<Definition, readonly unknown[]>();
+
+/** As it stands in a message: the same one each time. */
+export function tupleOf(definition: Definition): readonly unknown[] {
+  let tuple = tuples.get(definition);
+  if (tuple === undefined) {
+    tuple = definitionToTuple(definition);
+    tuples.set(definition, tuple);
+  }
+  return tuple;
+}
+
+function definitionToTuple(definition: Definition): readonly unknown[] {
   const { hash, name, code, file, line, column, slots, refs, isClass, runs, imports, map } = definition;
   return [hash, name, code, file, line, column, slots, refs, isClass, runs, imports, map];
 }
 
-/** @returns undefined for anything else than what {@link definitionToTuple} gives */
+/** @returns undefined for anything else than what {@link tupleOf} gives */
 export function definitionFromTuple(tuple: unknown): Definition | undefined {
   if (!Array.isArray(tuple) || tuple.length !== 12) return undefined;
   const [hash, name, code, file, line, column, slots, refs, isClass, runs, imports, map] = tuple as unknown[];

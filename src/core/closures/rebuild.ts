@@ -156,7 +156,7 @@ function compile({ hash, code, file, line, column, imports, map }: Definition, m
   if (map !== "" && mapsStacks && !imports) return compileMapped(mark, code, `${file}?${hash}`, map);
   const options = { filename: file, lineOffset: line, columnOffset: column - mark.length };
   try {
-    return vm.compileFunction(mark + code, ["$member"], {
+    return vm.compileFunction(mark + code, ["__tsrayMember"], {
       ...options,
       ...(imports ? { importModuleDynamically: mainLoader() } : {}),
     }) as Factory;
@@ -173,7 +173,7 @@ function compile({ hash, code, file, line, column, imports, map }: Definition, m
 /** Node reads the map of a script only where the text is evaluated; the map begins where `code` does. */
 function compileMapped(mark: string, code: string, url: string, map: string): Factory {
   process.setSourceMapsEnabled(true);
-  const text = `${mark}(function($member){\n${code}\n})\n//# sourceURL=${url}\n${mapComment(withLineBefore(map))}`;
+  const text = `${mark}(function(__tsrayMember){\n${code}\n})\n//# sourceURL=${url}\n${mapComment(withLineBefore(map))}`;
   // biome-ignore lint/security/noGlobalEval: the code of a driver or worker of the same job, as all that is compiled here
   const evaluate = globalThis.eval;
   return evaluate(text) as Factory;
