@@ -99,6 +99,7 @@ describe("in a test file of vitest", () => {
         if (!fs.existsSync(path)) {
           fs.writeFileSync(path, "");
           process.kill(process.pid, "SIGKILL");
+          await new Promise(() => {});
         }
         fs.rmSync(path);
         return seen.attempts;
