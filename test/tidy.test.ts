@@ -27,6 +27,7 @@ const ROOMS: Record<string, readonly string[]> = {
   cli: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "testing", "microbenchmark"],
   testing: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "index.ts"],
   microbenchmark: ["index.ts"],
+  libs: ["index.ts"],
   "index.ts": ["core", "actors", "runtime"],
 };
 const LINES_MAX = 700;
