@@ -1,0 +1,144 @@
+/**
+ * TPE: one Parzen estimator for the good trials, one for the others, and the candidate whose ratio is best.
+ *
+ * Source: Bergstra et al. 2011; the multivariate form and its defaults as surveyed by Watanabe (arXiv 2304.11127) and
+ * used by Optuna 5. Parameters of a conditional branch are modelled together, from trials that took the branch. Trials
+ * that still run count among the others ("constant liar"), so that parallel trials keep apart.
+ */
+import { InvalidOptionError } from "../errors.ts";
+import type { Parameter } from "../space/space.ts";
+import { HistorySearcher, type PointOptions, type Proposal, type TrialRecord } from "./history.ts";
+import { paretoOrder } from "./pareto.ts";
+import { PARZEN_DEFAULTS, ParzenEstimator } from "./parzen.ts";
+
+export interface TPEOptions extends PointOptions {
+  /** Trials drawn at random before the model is used. Default 10. */
+  readonly startupTrials?: number;
+  /** Candidates drawn per suggestion. Default 24. */
+  readonly candidates?: number;
+  /** How many of n finished trials count as good. Default min(ceil(0.1 n), 25). */
+  readonly gamma?: (n: number) => number;
+  /** Weight of the prior beside one observation. Default 1. */
+  readonly priorWeight?: number;
+  /** Model the parameters of a group together; false: each alone. Default true for one objective, false for several. */
+  readonly multivariate?: boolean;
+  /** Count running trials among the others. Default true. */
+  readonly constantLiar?: boolean;
+}
+
+const AGE_FLAT = 25;
+
+export class TPESearcher extends HistorySearcher {
+  readonly #options: TPEOptions;
+
+  constructor(options: TPEOptions = {}) {
+    super(options);
+    this.#options = options;
+    positive("startupTrials", options.startupTrials);
+    positive("candidates", options.candidates);
+    if (options.priorWeight !== undefined && !(options.priorWeight > 0)) {
+      throw new InvalidOptionError(`priorWeight must be above 0, got ${options.priorWeight}`);
+    }
+  }
+
+  protected propose(_trialId: string): Proposal {
+    const trials = this.observed();
+    const done = trials.filter(({ state }) => state === "done");
+    if (done.length < (this.#options.startupTrials ?? 10)) return () => undefined;
+    const good = new Set(this.#best(done));
+    const below = trials.filter((trial) => good.has(trial));
+    const above = trials.filter((trial) => !good.has(trial));
+    const joint = this.#options.multivariate ?? this.objectives.length === 1;
+    const groups = groupsOf(this.space.parameters, done, joint);
+    const drawn = new Map<string, number>();
+    return (parameter) => {
+      if (parameter.domain.count === 1) return undefined;
+      const group = groups.get(parameter.path);
+      // A define-by-run space may ask for a parameter that no finished trial had.
+      if (group === undefined) return undefined;
+      if (!drawn.has(parameter.path)) this.#draw(group, below, above, drawn);
+      return drawn.get(parameter.path);
+    };
+  }
+
+  /** Trials that the model is made of. */
+  protected observed(): TrialRecord[] {
+    const liar = this.#options.constantLiar ?? true;
+    return this.trials.filter(({ state }) => state === "done" || (liar && state === "running"));
+  }
+
+  #best(done: readonly TrialRecord[]): readonly TrialRecord[] {
+    const gamma = this.#options.gamma ?? ((n: number) => Math.min(Math.ceil(0.1 * n), 25));
+    const count = gamma(done.length);
+    const order = paretoOrder(
+      done.map(({ results }) => results!),
+      count,
+    );
+    return order.slice(0, count).map((i) => done[i]!);
+  }
+
+  #draw(
+    group: readonly Parameter[],
+    below: readonly TrialRecord[],
+    above: readonly TrialRecord[],
+    drawn: Map<string, number>,
+  ): void {
+    const good = this.#estimate(group, below);
+    const other = this.#estimate(group, above);
+    let best: Float64Array | undefined;
+    let bestScore = Number.NEGATIVE_INFINITY;
+    for (let i = 0; i < (this.#options.candidates ?? 24); i++) {
+      const point = good.sample(this.random);
+      const score = good.logDensity(point) - other.logDensity(point);
+      if (best !== undefined && !(score > bestScore)) continue;
+      best = point;
+      bestScore = score;
+    }
+    for (const [i, { path, domain }] of group.entries()) {
+      const x = best![i]!;
+      drawn.set(path, "fromUnit" in domain ? domain.fromUnit(x) : x);
+    }
+  }
+
+  #estimate(group: readonly Parameter[], trials: readonly TrialRecord[]): ParzenEstimator {
+    const having = trials.filter(({ units }) => group.every(({ path }) => units.has(path)));
+    const observations = group.map(({ path }) => Float64Array.from(having, ({ units }) => units.get(path)!));
+    const options = { ...PARZEN_DEFAULTS, priorWeight: this.#options.priorWeight ?? 1 };
+    return new ParzenEstimator(group, observations, ageWeights(having.length), options);
+  }
+}
+
+/** Weight 1 for the 25 newest; older ones fade linearly to 1/n. Oldest first. */
+export function ageWeights(n: number): Float64Array {
+  const weights = new Float64Array(n).fill(1);
+  const ramp = n - AGE_FLAT;
+  for (let i = 0; i < ramp; i++) weights[i] = ramp === 1 ? 1 / n : 1 / n + ((1 - 1 / n) * i) / (ramp - 1);
+  return weights;
+}
+
+/** Parameters that always occur together, by the path of each. */
+function groupsOf(
+  parameters: readonly Parameter[],
+  done: readonly TrialRecord[],
+  joint: boolean,
+): Map<string, readonly Parameter[]> {
+  const groups = new Map<string, Parameter[]>();
+  const byPath = new Map<string, Parameter[]>();
+  for (const parameter of parameters) {
+    if (parameter.domain.count === 1) continue;
+    const occurs = done.map(({ units }) => (units.has(parameter.path) ? "1" : "0")).join("");
+    if (!occurs.includes("1")) continue;
+    const key = joint ? occurs : parameter.path;
+    const group = groups.get(key) ?? [];
+    group.push(parameter);
+    groups.set(key, group);
+    byPath.set(parameter.path, group);
+  }
+  return byPath;
+}
+
+function positive(name: string, value: number | undefined): void {
+  if (value !== undefined && !(Number.isInteger(value) && value > 0)) {
+    throw new InvalidOptionError(`${name} must be a whole number above 0, got ${value}`);
+  }
+}
