@@ -6,6 +6,7 @@ import { InvalidOptionError } from "../errors.ts";
 import { Random, type RandomState } from "../random.ts";
 import { CategoryDomain } from "../space/domain.ts";
 import { type Choose, drawPrior, type Parameter, type Space, type Values } from "../space/space.ts";
+import { fromJson, type JsonNumber, toJson } from "./json.ts";
 import type { Config, Objective, Searcher, Suggestion } from "./searcher.ts";
 
 export interface TrialRecord {
@@ -34,8 +35,8 @@ interface SavedTrial {
   readonly id: string;
   readonly values: readonly (readonly [string, number])[];
   readonly state: TrialRecord["state"];
-  readonly results: readonly (number | string)[] | null;
-  readonly reports: readonly (readonly [number, readonly (number | string)[]])[];
+  readonly results: readonly JsonNumber[] | null;
+  readonly reports: readonly (readonly [number, readonly JsonNumber[]])[];
 }
 
 interface SavedHistory {
@@ -114,8 +115,8 @@ export abstract class HistorySearcher implements Searcher {
       id,
       values: [...values],
       state,
-      results: results === undefined ? null : results.map(toJson),
-      reports: reports.map(([step, at]) => [step, at.map(toJson)]),
+      results: toJson(results),
+      reports: reports.map(([step, at]) => [step, toJson(at)]),
     }));
     return {
       random: this.random.save(),
@@ -137,8 +138,8 @@ export abstract class HistorySearcher implements Searcher {
       }
       const trial = this.#record(id, new Map(values));
       trial.state = at;
-      trial.results = results?.map(Number);
-      for (const [step, at] of reports) trial.reports.push([step, at.map(Number)]);
+      trial.results = fromJson(results);
+      for (const [step, at] of reports) trial.reports.push([step, fromJson(at)!]);
     }
     this.random.restore(saved.random);
     this.#pointsTaken = saved.pointsTaken;
@@ -199,11 +200,6 @@ export abstract class HistorySearcher implements Searcher {
     }
     return values.map((value, i) => (this.objectives[i]?.direction === "max" ? -value : value));
   }
-}
-
-/** JSON has no infinities and no NaN. */
-function toJson(x: number): number | string {
-  return Number.isFinite(x) ? x : String(x);
 }
 
 /** Refuses more than one objective. */

@@ -73,3 +73,13 @@ export function paretoOrder(points: readonly (readonly number[])[], count: numbe
   }
   return order;
 }
+
+/** Indices of the points that no other dominates, with a direction per objective. NaN is never among them. */
+export function paretoFront(
+  points: readonly (readonly number[])[],
+  directions: readonly ("min" | "max")[],
+): number[] {
+  const known = [...points.keys()].filter((i) => !points[i]!.some(Number.isNaN));
+  const turned = known.map((i) => points[i]!.map((x, m) => (directions[m] === "max" ? -x : x)));
+  return (paretoFronts(turned)[0] ?? []).map((i) => known[i]!);
+}

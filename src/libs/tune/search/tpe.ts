@@ -26,6 +26,11 @@ export interface TPEOptions extends PointOptions {
   readonly constantLiar?: boolean;
 }
 
+export interface Split {
+  readonly below: readonly TrialRecord[];
+  readonly above: readonly TrialRecord[];
+}
+
 const AGE_FLAT = 25;
 
 export class TPESearcher extends HistorySearcher {
@@ -42,47 +47,32 @@ export class TPESearcher extends HistorySearcher {
   }
 
   protected propose(_trialId: string): Proposal {
-    const trials = this.observed();
-    const done = trials.filter(({ state }) => state === "done");
-    if (done.length < (this.#options.startupTrials ?? 10)) return () => undefined;
-    const good = new Set(this.#best(done));
-    const below = trials.filter((trial) => good.has(trial));
-    const above = trials.filter((trial) => !good.has(trial));
+    const split = this.split();
+    if (split === undefined) return () => undefined;
     const joint = this.#options.multivariate ?? this.objectives.length === 1;
-    const groups = groupsOf(this.space.parameters, done, joint);
+    const groups = groupsOf(this.space.parameters, [...split.below, ...split.above], joint);
     const drawn = new Map<string, number>();
-    return (parameter) => {
-      if (parameter.domain.count === 1) return undefined;
-      const group = groups.get(parameter.path);
-      // A define-by-run space may ask for a parameter that no finished trial had.
+    return ({ path }) => {
+      const group = groups.get(path);
+      // A define-by-run space may ask for a parameter that no trial had; one of a single value is in no group either.
       if (group === undefined) return undefined;
-      if (!drawn.has(parameter.path)) this.#draw(group, below, above, drawn);
-      return drawn.get(parameter.path);
+      if (!drawn.has(path)) this.#draw(group, split, drawn);
+      return drawn.get(path);
     };
   }
 
-  /** Trials that the model is made of. */
-  protected observed(): TrialRecord[] {
-    const liar = this.#options.constantLiar ?? true;
-    return this.trials.filter(({ state }) => state === "done" || (liar && state === "running"));
-  }
-
-  #best(done: readonly TrialRecord[]): readonly TrialRecord[] {
-    const gamma = this.#options.gamma ?? ((n: number) => Math.min(Math.ceil(0.1 * n), 25));
-    const count = gamma(done.length);
-    const order = paretoOrder(
-      done.map(({ results }) => results!),
-      count,
+  /** The good trials and the others, oldest first; undefined while there are too few to tell. */
+  protected split(): Split | undefined {
+    const { startupTrials = 10, constantLiar = true, gamma = defaultGamma } = this.#options;
+    const trials = this.trials.filter(
+      ({ state }) => state === "done" || (constantLiar && state === "running"),
     );
-    return order.slice(0, count).map((i) => done[i]!);
+    const done = trials.filter(({ state }) => state === "done");
+    if (done.length < startupTrials) return undefined;
+    return splitTrials(trials, done, (trial) => trial.results!, gamma(done.length));
   }
 
-  #draw(
-    group: readonly Parameter[],
-    below: readonly TrialRecord[],
-    above: readonly TrialRecord[],
-    drawn: Map<string, number>,
-  ): void {
+  #draw(group: readonly Parameter[], { below, above }: Split, drawn: Map<string, number>): void {
     const good = this.#estimate(group, below);
     const other = this.#estimate(group, above);
     let best: Float64Array | undefined;
@@ -108,6 +98,25 @@ export class TPESearcher extends HistorySearcher {
   }
 }
 
+function defaultGamma(n: number): number {
+  return Math.min(Math.ceil(0.1 * n), 25);
+}
+
+/** Takes the `count` best of `ranked` out of `trials`; both keep their order. */
+export function splitTrials(
+  trials: readonly TrialRecord[],
+  ranked: readonly TrialRecord[],
+  resultsOf: (trial: TrialRecord) => readonly number[],
+  count: number,
+): Split {
+  const order = paretoOrder(ranked.map(resultsOf), count);
+  const good = new Set(order.slice(0, count).map((i) => ranked[i]!));
+  return {
+    below: trials.filter((trial) => good.has(trial)),
+    above: trials.filter((trial) => !good.has(trial)),
+  };
+}
+
 /** Weight 1 for the 25 newest; older ones fade linearly to 1/n. Oldest first. */
 export function ageWeights(n: number): Float64Array {
   const weights = new Float64Array(n).fill(1);
@@ -119,14 +128,14 @@ export function ageWeights(n: number): Float64Array {
 /** Parameters that always occur together, by the path of each. */
 function groupsOf(
   parameters: readonly Parameter[],
-  done: readonly TrialRecord[],
+  trials: readonly TrialRecord[],
   joint: boolean,
 ): Map<string, readonly Parameter[]> {
   const groups = new Map<string, Parameter[]>();
   const byPath = new Map<string, Parameter[]>();
   for (const parameter of parameters) {
     if (parameter.domain.count === 1) continue;
-    const occurs = done.map(({ units }) => (units.has(parameter.path) ? "1" : "0")).join("");
+    const occurs = trials.map(({ units }) => (units.has(parameter.path) ? "1" : "0")).join("");
     if (!occurs.includes("1")) continue;
     const key = joint ? occurs : parameter.path;
     const group = groups.get(key) ?? [];

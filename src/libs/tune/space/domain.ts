@@ -12,6 +12,8 @@ export interface NumericDomain extends Domain<number> {
   readonly count: number;
   /** Distance between values; undefined when continuous. */
   readonly step: number | undefined;
+  /** All values of a finite lattice, in order. */
+  values(): number[];
   contains(x: number): boolean;
   toUnit(x: number): number;
   /** The value at u, on the lattice if there is one. */
@@ -67,6 +69,11 @@ export class RangeDomain implements NumericDomain {
     return undefined;
   }
 
+  values(): number[] {
+    const { low, step = 0 } = this;
+    return Array.from({ length: this.count }, (_, i) => tidy(low + i * step));
+  }
+
   contains(x: number): boolean {
     if (!(x >= this.low && x <= this.high)) return false;
     return this.step === undefined || onLattice((x - this.low) / this.step);
@@ -117,6 +124,10 @@ export class NormalDomain implements NumericDomain {
       return `its step must be above 0, got ${this.step}`;
     }
     return undefined;
+  }
+
+  values(): number[] {
+    return [];
   }
 
   contains(x: number): boolean {

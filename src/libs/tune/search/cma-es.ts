@@ -1,0 +1,111 @@
+/**
+ * CMA-ES as a searcher: number parameters together in the unit cube; categories and conditional parameters, which the
+ * strategy cannot move through, are drawn at random.
+ */
+import { InvalidOptionError } from "../errors.ts";
+import { CategoryDomain } from "../space/domain.ts";
+import type { Parameter, Space } from "../space/space.ts";
+import { Cma, type CmaState, type Solution } from "./cma.ts";
+import {
+  HistorySearcher,
+  type PointOptions,
+  type Proposal,
+  requireOneObjective,
+  type TrialRecord,
+} from "./history.ts";
+
+export interface CmaEsOptions extends PointOptions {
+  /** Trials drawn at random first. Default 1. */
+  readonly startupTrials?: number;
+  /** Standard deviation to begin with, in widths of the domain. Default 1/6. */
+  readonly sigma?: number;
+  /** Trials per generation. Default 4 + floor(3 ln d). */
+  readonly population?: number;
+}
+
+interface SavedCma {
+  readonly cma: CmaState | null;
+  readonly asked: readonly (readonly [string, readonly number[]])[];
+  readonly told: readonly { readonly x: readonly number[]; readonly value: number }[];
+}
+
+export class CmaEsSearcher extends HistorySearcher {
+  readonly #options: CmaEsOptions;
+  #parameters: readonly Parameter[] = [];
+  #cma: Cma | undefined;
+  /** What running trials were given, before rounding to a lattice. */
+  readonly #asked = new Map<string, Float64Array>();
+  /** Results of the generation so far. */
+  #told: Solution[] = [];
+
+  constructor(options: CmaEsOptions = {}) {
+    super(options);
+    this.#options = options;
+  }
+
+  protected override check(space: Space): void {
+    requireOneObjective("CMA-ES", this.objectives);
+    this.#parameters = space.parameters.filter(
+      ({ domain, condition }) =>
+        !(domain instanceof CategoryDomain) && condition === undefined && domain.count > 1,
+    );
+    if (space.dynamic || this.#parameters.length === 0) {
+      throw new InvalidOptionError(
+        `CMA-ES needs a declared space with a number parameter outside conditions, got ${
+          space.dynamic
+            ? "a function"
+            : space.parameters.map(({ path }) => `"${path}"`).join(", ") || "constants only"
+        }; use TPESearcher`,
+      );
+    }
+  }
+
+  protected propose(trialId: string): Proposal {
+    const done = this.trials.filter(({ state }) => state === "done").length;
+    if (done < (this.#options.startupTrials ?? 1)) return () => undefined;
+    this.#cma ??= this.#start();
+    const x = this.#cma.ask(this.random);
+    this.#asked.set(trialId, x);
+    const values = new Map(
+      this.#parameters.map(({ path, domain }, i) => [
+        path,
+        "fromUnit" in domain ? domain.fromUnit(x[i]!) : 0,
+      ]),
+    );
+    return ({ path }) => values.get(path);
+  }
+
+  protected override learn({ id, state, results }: TrialRecord): void {
+    const x = this.#asked.get(id);
+    this.#asked.delete(id);
+    if (x === undefined || state !== "done" || this.#cma === undefined) return;
+    this.#told.push({ x, value: results![0]! });
+    if (this.#told.length < this.#cma.population) return;
+    this.#cma.tell(this.#told);
+    this.#told = [];
+  }
+
+  protected override saveOwn(): SavedCma {
+    return {
+      cma: this.#cma?.save() ?? null,
+      asked: [...this.#asked].map(([id, x]) => [id, [...x]]),
+      told: this.#told.map(({ x, value }) => ({ x: [...x], value })),
+    };
+  }
+
+  protected override restoreOwn(state: unknown): void {
+    const saved = state as SavedCma;
+    this.#asked.clear();
+    for (const [id, x] of saved.asked) this.#asked.set(id, Float64Array.from(x));
+    this.#told = saved.told.map(({ x, value }) => ({ x: Float64Array.from(x), value }));
+    this.#cma = undefined;
+    if (saved.cma === null) return;
+    this.#cma = this.#start();
+    this.#cma.restore(saved.cma);
+  }
+
+  #start(): Cma {
+    const { sigma = 1 / 6, population } = this.#options;
+    return new Cma(new Float64Array(this.#parameters.length).fill(0.5), sigma, population);
+  }
+}
