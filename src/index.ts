@@ -44,6 +44,7 @@ export {
   TaskCancelledError,
   TaskError,
   TsrayError,
+  TuneError,
   UnschedulableError,
   WorkerCrashedError,
 } from "./core/base/errors.ts";

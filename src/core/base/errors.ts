@@ -126,6 +126,11 @@ export const ERROR_TABLE = {
     act: "call `await init()` first",
     retryable: false,
   },
+  TuneError: {
+    code: "ERR_TSRAY_TUNE",
+    act: "what is recorded of the experiment stays: Tuner.restore(path) goes on with it",
+    retryable: false,
+  },
   InvalidOptionError: {
     code: "ERR_TSRAY_INVALID_OPTION",
     act: "see the option's documentation",
@@ -282,6 +287,8 @@ export class ClusterUnreachableError extends simple("ClusterUnreachableError") {
 export class AlreadyInitializedError extends simple("AlreadyInitializedError") {}
 /** The call needs `init` first, or came after `shutdown`. */
 export class NotInitializedError extends simple("NotInitializedError") {}
+/** An experiment of tsray/tune cannot begin, go on or be read. */
+export class TuneError extends simple("TuneError") {}
 /** An option does not exist or is out of range; the message names it and what it takes. */
 export class InvalidOptionError extends simple("InvalidOptionError") {}
 
@@ -308,6 +315,7 @@ const CLASSES: Record<ErrorName, new (message: string) => TsrayError> = {
   ClusterUnreachableError,
   AlreadyInitializedError,
   NotInitializedError,
+  TuneError,
   InvalidOptionError,
 };
 

@@ -1,2 +1,2 @@
-/** The error Tune throws for bad options; the same class that the rest of tsray throws, taken at the public door. */
-export { InvalidOptionError } from "../../index.ts";
+/** The errors that Tune throws: classes of tsray's table, taken at the public door. */
+export { InvalidOptionError, TuneError, UnschedulableError } from "../../index.ts";
