@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^tsray$/, replacement: dist("index") },
       { find: /^tsray\/testing$/, replacement: dist("testing") },
+      { find: /^tsray\/tune$/, replacement: dist("tune") },
     ],
   },
   test: {

@@ -25,6 +25,7 @@ const { metafile } = await build({
   entryPoints: {
     impl: "src/index.ts",
     testing: "src/testing/index.ts",
+    tune: "src/libs/tune/index.ts",
     cli: "src/cli/main.ts",
     worker: "src/worker/main.ts",
     daemon: "src/daemon/main.ts",

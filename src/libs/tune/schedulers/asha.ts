@@ -13,6 +13,7 @@ import {
   type Candidate,
   checkOptions,
   type Decision,
+  type Order,
   positive,
   type SchedulerSetup,
   type TrialReport,
@@ -62,6 +63,7 @@ export class ASHA extends BaseScheduler {
   readonly #paused = new Set<string>();
   #random = new Random(0);
   #stopped = 0;
+  readonly #orders: Order[] = [];
 
   constructor(options: ASHAOptions = {}) {
     checkOptions<ASHAOptions>("ASHA", options, {
@@ -148,6 +150,16 @@ export class ASHA extends BaseScheduler {
     return (
       pending ?? candidates.find(({ trialId, state }) => state === "paused" && !this.#paused.has(trialId))
     )?.trialId;
+  }
+
+  /** Promotion form: when nothing is left to start, those that were not promoted are over. */
+  override onStarved(): void {
+    for (const trialId of this.#paused) this.#orders.push({ trialId, kind: "stop" });
+    this.#paused.clear();
+  }
+
+  override takeOrders(): readonly Order[] {
+    return this.#orders.splice(0);
   }
 
   save(): unknown {

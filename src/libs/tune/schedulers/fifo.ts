@@ -3,7 +3,6 @@ import { BaseScheduler, type Decision } from "./scheduler.ts";
 
 export class FIFO extends BaseScheduler {
   readonly name = "FIFO";
-  override readonly requiresMetric = false;
 
   constructor() {
     super("training_iteration");

@@ -52,13 +52,20 @@ export interface HostError {
   readonly stack: string;
 }
 
+/** Where a trial runs. */
+export interface HostPlace {
+  readonly pid: number;
+  readonly hostname: string;
+}
+
 export type HostEvent =
-  | { readonly kind: "reports"; readonly reports: readonly HostReport[] }
+  | { readonly kind: "reports"; readonly reports: readonly HostReport[]; readonly place: HostPlace }
   | { readonly kind: "saved"; readonly checkpoint: SavedCheckpoint | undefined }
   | {
       readonly kind: "ended";
       /** What the trainable returned, or reported without waiting for the decision. */
       readonly reports: readonly HostReport[];
+      readonly place: HostPlace;
       readonly checkpoint: SavedCheckpoint | undefined;
       readonly error: HostError | undefined;
     }

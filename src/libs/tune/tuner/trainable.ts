@@ -5,13 +5,14 @@ import type { Checkpoint } from "./checkpoint.ts";
 import type { Metrics } from "./protocol.ts";
 import { type Resources, type ResourcesOption, resolveResources } from "./resources.ts";
 
+// biome-ignore lint/suspicious/noConfusingVoidType: what a function without result gives
+type Nothing = void;
 type Awaitable<T> = T | Promise<T>;
 
 /** What a trainable function may give: its only result (metrics, or a number called `_metric`), nothing, or a stream of metrics. */
 export type TrainableResult =
   | Awaitable<Metrics | number | undefined>
-  // biome-ignore lint/suspicious/noConfusingVoidType: what a function without result gives
-  | Awaitable<void>
+  | Awaitable<Nothing>
   | AsyncIterable<Metrics>
   | Iterable<Metrics>;
 

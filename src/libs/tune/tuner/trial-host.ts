@@ -4,7 +4,7 @@
  */
 import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { get, type ObjectRef, remote } from "../../../index.ts";
 import { InvalidOptionError } from "../errors.ts";
@@ -32,6 +32,8 @@ import {
 
 /** Reports that a trainable may have made without awaiting any. */
 const UNANSWERED_MAX = 10_000;
+
+const PLACE = { pid: process.pid, hostname: hostname() };
 
 /** Public methods are the actor's; see {@link Command} and {@link HostEvent}. */
 export class TrialHost {
@@ -323,11 +325,12 @@ class RunningTrial implements TrialSession {
         this.#saved = undefined;
         return { kind: "saved", checkpoint };
       }
-      if (this.#end !== undefined) return { kind: "ended", reports: this.#waiting.splice(0), ...this.#end };
+      if (this.#end !== undefined)
+        return { kind: "ended", reports: this.#waiting.splice(0), place: PLACE, ...this.#end };
       if (this.#waiting.length > 0) {
         const reports = this.#waiting.splice(0);
         this.#delivered = reports.length;
-        return { kind: "reports", reports };
+        return { kind: "reports", reports, place: PLACE };
       }
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

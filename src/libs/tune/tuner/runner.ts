@@ -1,0 +1,779 @@
+/**
+ * Runs the trials of one experiment: which, where and when; carries out what the study decides; writes everything to the
+ * journal before it acts on it.
+ *
+ * Holds: a trial runs in at most one slot; the resources of all slots are within the cluster's; a checkpoint is deleted
+ * only when no trial is about to load it.
+ */
+import { type ActorHandle, kill, nodes, type ObjectRef } from "../../../index.ts";
+import { InvalidOptionError, TuneError, UnschedulableError } from "../errors.ts";
+import { encode } from "../journal/encoding.ts";
+import type { Journal } from "../journal/journal.ts";
+import { ResourceChanging } from "../schedulers/resource-changing.ts";
+import type { Decision, Order } from "../schedulers/scheduler.ts";
+import type { Config } from "../search/searcher.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Callback, TrialInfo } from "./callback.ts";
+import {
+  afterReport,
+  type Experiment,
+  type ExperimentEvent,
+  resumePointOf,
+  type TrialState,
+  trialPath,
+  type Verdict,
+} from "./experiment.ts";
+import type {
+  Answer,
+  Command,
+  HostError,
+  HostEvent,
+  HostPlace,
+  HostReport,
+  SavedCheckpoint,
+} from "./protocol.ts";
+import { snapshotOf } from "./replay.ts";
+import { actorOptions, addAmounts, fits, keyOf, type Resources, showResources } from "./resources.ts";
+import { type RetentionRule, superfluous } from "./retention.ts";
+import type { Study } from "./study.ts";
+import { type TrialHost, TrialHostActor } from "./trial-host.ts";
+
+export interface RunnerSettings {
+  readonly trainable: unknown;
+  readonly parameters: Readonly<Record<string, ObjectRef<unknown>>>;
+  readonly resourcesOf: (config: Config) => Resources;
+  /** Trials that this run may add; Infinity: as long as the searcher has some. */
+  readonly trialsMax: number;
+  readonly concurrentMax: number;
+  readonly reuseActors: boolean;
+  readonly maxFailures: number;
+  readonly failFast: boolean;
+  readonly timeBudgetMs: number;
+  readonly checkpointFrequency: number;
+  readonly checkpointAtEnd: boolean;
+  readonly retention: RetentionRule;
+}
+
+export interface RunnerParts {
+  readonly experiment: Experiment;
+  readonly study: Study;
+  readonly journal: Journal<ExperimentEvent>;
+  readonly storage: Storage;
+  readonly settings: RunnerSettings;
+  readonly callbacks: readonly Callback[];
+  /** Trials to start first, in this order: those that were interrupted. */
+  readonly requeued: readonly string[];
+  readonly orders: ReadonlyMap<string, Order>;
+  readonly warn: (text: string) => void;
+}
+
+/** An actor for trials, and the trial in it. */
+interface Slot {
+  readonly actor: ActorHandle<TrialHost>;
+  readonly resources: Resources;
+  readonly key: string;
+  trial: string | undefined;
+  /** What is to become of the trial when its trainable has ended. */
+  next: Next | undefined;
+}
+
+type Next =
+  | { readonly kind: "end" }
+  | { readonly kind: "pause" }
+  | { readonly kind: "exploit"; readonly source: string; readonly config: Config; readonly pause: boolean }
+  | { readonly kind: "reallocate"; readonly resources: Resources }
+  | { readonly kind: "interrupt" };
+
+export type StopReason = "budget" | "stopper" | "interrupt" | "fail-fast";
+
+/** Trials that do not end by then, asked to, lose their process. */
+const STOP_GRACE_MS = 5000;
+/** A time budget is a promise: less patience there. */
+const BUDGET_GRACE_MS = 1000;
+const CLUSTER_REFRESH_MS = 2000;
+/** Slots where trials take no resource that is counted. */
+const UNCOUNTED_SLOTS = 16;
+
+export class Runner {
+  readonly #experiment: Experiment;
+  readonly #study: Study;
+  readonly #journal: Journal<ExperimentEvent>;
+  readonly #storage: Storage;
+  readonly #settings: RunnerSettings;
+  readonly #callbacks: readonly Callback[];
+  readonly #warn: (text: string) => void;
+  readonly #warned = new Set<string>();
+  readonly #slots = new Set<Slot>();
+  readonly #requeued: string[];
+  readonly #orders: Map<string, Order>;
+  /** Checkpoints that a trial loads, by path. */
+  readonly #pins = new Map<string, number>();
+  readonly #deletions = new Set<Promise<void>>();
+  readonly #checkpointWaiters = new Map<string, Set<() => void>>();
+  #picked: string | undefined;
+  #used: Record<string, number> = {};
+  #cluster: Record<string, number> = {};
+  #nodes: readonly Resources[] = [];
+  #startedAt = 0;
+  readonly #elapsedBefore: number;
+  #stopping: StopReason | undefined;
+  #failure: unknown;
+  #graceTimer: NodeJS.Timeout | undefined;
+  #finish: () => void = () => {};
+  #scheduling = false;
+
+  constructor(parts: RunnerParts) {
+    this.#experiment = parts.experiment;
+    this.#study = parts.study;
+    this.#journal = parts.journal;
+    this.#storage = parts.storage;
+    this.#settings = parts.settings;
+    this.#callbacks = parts.callbacks;
+    this.#warn = parts.warn;
+    this.#requeued = [...parts.requeued];
+    this.#orders = new Map(parts.orders);
+    this.#elapsedBefore = parts.experiment.elapsed;
+  }
+
+  /** Why it ended before its end, if it did. */
+  get stopReason(): StopReason | undefined {
+    return this.#stopping;
+  }
+
+  /** ms that the experiment has run, all runs together. */
+  get elapsedMs(): number {
+    return this.#elapsedBefore + (performance.now() - this.#startedAt);
+  }
+
+  get usedResources(): Resources {
+    return this.#used;
+  }
+  get clusterResources(): Resources {
+    return this.#cluster;
+  }
+
+  /** Settles when no trial runs and none is left to run; rejects when the experiment cannot go on. */
+  async run(): Promise<void> {
+    this.#startedAt = performance.now();
+    await this.#readCluster();
+    this.#bindResources();
+    const refresh = setInterval(() => void this.#refresh(), CLUSTER_REFRESH_MS);
+    const budgetMs = this.#settings.timeBudgetMs - this.#elapsedBefore;
+    const budget =
+      budgetMs === Infinity
+        ? undefined
+        : setTimeout(() => this.stop("budget"), Math.min(Math.max(budgetMs, 0), 2 ** 31 - 1));
+    try {
+      await new Promise<void>((resolve) => {
+        this.#finish = resolve;
+        this.#applyOrders();
+        this.#schedule();
+      });
+    } finally {
+      clearInterval(refresh);
+      clearTimeout(budget);
+      clearTimeout(this.#graceTimer);
+      for (const slot of [...this.#slots]) this.#discard(slot);
+      await Promise.all(this.#deletions);
+      this.#experiment.elapsed = this.elapsedMs;
+      this.#journal.snapshot(this.#snapshot());
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Ends the run: trials stop at their next report, and lose their process if they take too long. */
+  stop(reason: StopReason): void {
+    if (this.#stopping !== undefined) return;
+    this.#stopping = reason;
+    const next: Next = reason === "budget" || reason === "stopper" ? { kind: "end" } : { kind: "interrupt" };
+    for (const slot of this.#slots) {
+      if (slot.trial === undefined) continue;
+      slot.next ??= next;
+      slot.actor.interrupt.remote();
+    }
+    const graceMs = reason === "budget" ? BUDGET_GRACE_MS : STOP_GRACE_MS;
+    this.#graceTimer = setTimeout(() => {
+      for (const slot of [...this.#slots]) if (slot.trial !== undefined) kill(slot.actor);
+    }, graceMs);
+    this.#schedule();
+  }
+
+  // ------------------------------------------------------------------------------------------------ what runs next
+
+  #schedule(): void {
+    if (this.#scheduling) return;
+    this.#scheduling = true;
+    try {
+      while (this.#startOne());
+      if (this.#runningCount() === 0 && this.#isOver()) this.#finish();
+    } catch (error) {
+      this.#abort(error);
+    } finally {
+      this.#scheduling = false;
+    }
+  }
+
+  #startOne(): boolean {
+    if (this.#stopping !== undefined || this.#failure !== undefined) return false;
+    if (this.#runningCount() >= this.#settings.concurrentMax) return false;
+    this.#picked ??= this.#pick();
+    if (this.#picked === undefined) return false;
+    const trial = this.#experiment.get(this.#picked);
+    const slot = this.#slotFor(trial);
+    if (slot === undefined) return false;
+    this.#picked = undefined;
+    slot.trial = trial.id;
+    void this.#runTrial(slot, trial.id);
+    return true;
+  }
+
+  /** Nothing runs: either all is done, or what waits has to be set free. */
+  #isOver(): boolean {
+    if (this.#stopping !== undefined || this.#failure !== undefined) {
+      if (this.#stopping === "budget" || this.#stopping === "stopper") this.#endAllWaiting();
+      return true;
+    }
+    if (this.#picked !== undefined) return false;
+    const { PENDING, PAUSED } = this.#experiment.byStatus;
+    this.#study.scheduler.onStarved();
+    this.#applyOrders();
+    if (this.#startOne()) return false;
+    const [first] = PAUSED;
+    if (first !== undefined && PENDING.size === 0) {
+      // The scheduler has no use for it, yet it has not ended it either.
+      this.#requeued.push(first);
+      return !this.#startOne();
+    }
+    if (PENDING.size > 0)
+      throw new TuneError(`the scheduler chooses none of ${PENDING.size} trials, and nothing runs`);
+    if (!this.#experiment.exhausted && this.#mayAdd())
+      throw new TuneError(
+        "the searcher waits for results, but no trial runs: its limit on trials may be too low",
+      );
+    return true;
+  }
+
+  #endAllWaiting(): void {
+    const { PENDING, PAUSED } = this.#experiment.byStatus;
+    for (const id of [...PENDING, ...PAUSED]) this.#end(id, undefined);
+  }
+
+  #pick(): string | undefined {
+    const again = this.#requeued.shift();
+    if (again !== undefined) return again;
+    const { PENDING, PAUSED } = this.#experiment.byStatus;
+    if (PENDING.size === 0) this.#add();
+    const waiting = [
+      ...[...PENDING].map((trialId) => ({ trialId, state: "pending" as const })),
+      ...[...PAUSED].map((trialId) => ({ trialId, state: "paused" as const })),
+    ];
+    return waiting.length === 0 ? undefined : this.#study.chooseToRun(waiting);
+  }
+
+  #mayAdd(): boolean {
+    return this.#experiment.trials.size < this.#settings.trialsMax;
+  }
+
+  #add(): void {
+    if (this.#experiment.exhausted || !this.#mayAdd()) return;
+    const id = String(this.#experiment.trials.size).padStart(5, "0");
+    const suggestion = this.#study.suggest(id);
+    if (suggestion.kind === "wait") return;
+    if (suggestion.kind === "exhausted") {
+      this.#record({ kind: "exhausted" });
+      return;
+    }
+    const resources = this.#settings.resourcesOf(suggestion.config);
+    this.#checkFeasible(id, resources);
+    this.#record({ kind: "add", id, config: suggestion.config, resources });
+  }
+
+  #othersWait(): boolean {
+    const { PENDING, PAUSED } = this.#experiment.byStatus;
+    return PENDING.size > 0 || PAUSED.size > 0 || (!this.#experiment.exhausted && this.#mayAdd());
+  }
+
+  #runningCount(): number {
+    let count = 0;
+    for (const { trial } of this.#slots) if (trial !== undefined) count += 1;
+    return count;
+  }
+
+  // ---------------------------------------------------------------------------------------------------- where it runs
+
+  #slotFor({ resources }: TrialState): Slot | undefined {
+    const key = keyOf(resources);
+    for (const slot of this.#slots) if (slot.trial === undefined && slot.key === key) return slot;
+    // Idle slots of another size make room.
+    for (const slot of [...this.#slots]) {
+      if (this.#hasRoom(resources)) break;
+      if (slot.trial === undefined) this.#discard(slot);
+    }
+    if (!this.#hasRoom(resources)) return undefined;
+    return this.#makeSlot(resources, key);
+  }
+
+  #hasRoom(resources: Resources): boolean {
+    const sum = { ...this.#used };
+    addAmounts(sum, resources, 1);
+    const isCounted = Object.keys(resources).length > 0;
+    return isCounted
+      ? fits(sum, { ...sum, ...pick(this.#cluster, Object.keys(resources)) })
+      : this.#slots.size < UNCOUNTED_SLOTS;
+  }
+
+  #makeSlot(resources: Resources, key: string): Slot {
+    const { trainable, parameters } = this.#settings;
+    const actor = createHost(trainable, parameters, resources);
+    const slot: Slot = { actor, resources, key, trial: undefined, next: undefined };
+    this.#slots.add(slot);
+    addAmounts(this.#used, resources, 1);
+    return slot;
+  }
+
+  #discard(slot: Slot): void {
+    if (!this.#slots.delete(slot)) return;
+    addAmounts(this.#used, slot.resources, -1);
+    kill(slot.actor);
+  }
+
+  #checkFeasible(id: string, resources: Resources): void {
+    if (this.#nodes.some((node) => fits(resources, node))) return;
+    const largest = this.#nodes.map(showResources).join("; ");
+    throw new UnschedulableError(
+      `trial ${id} asks for ${showResources(resources)}, and no node can ever give that (nodes have: ${largest})`,
+    );
+  }
+
+  async #readCluster(): Promise<void> {
+    const alive = (await nodes()).filter((node) => node.alive);
+    this.#nodes = alive.map(({ resources }) => resources);
+    const sum: Record<string, number> = {};
+    for (const { resources } of alive) addAmounts(sum, resources, 1);
+    this.#cluster = sum;
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      await this.#readCluster();
+    } catch {
+      return; // trials meet a lost cluster by themselves
+    }
+    if (this.#study.shouldStopAll(this.elapsedMs / 1000)) this.stop("stopper");
+    this.#schedule();
+  }
+
+  #bindResources(): void {
+    const { scheduler } = this.#study;
+    if (!(scheduler instanceof ResourceChanging)) return;
+    scheduler.bindResources((trialId) => ({
+      current: this.#experiment.get(trialId).resources,
+      base: this.#settings.resourcesOf(this.#experiment.get(trialId).config),
+      cluster: this.#cluster,
+      running: [...this.#experiment.byStatus.RUNNING],
+    }));
+  }
+
+  // ------------------------------------------------------------------------------------------------------- one trial
+
+  /** From the start of the trial to its end, pause or failure; then the slot is free. */
+  async #runTrial(slot: Slot, id: string): Promise<void> {
+    slot.next = undefined;
+    const resume = resumePointOf(this.#experiment.get(id));
+    if (resume !== undefined) this.#pin(resume.path);
+    let isSound = false;
+    try {
+      this.#record({ kind: "start", id });
+      this.#tell((callback, trial) => callback.onTrialStart?.(trial), id);
+      const command: Command = { kind: "start", start: this.#startOf(id, resume?.path) };
+      isSound = await this.#converse(slot, id, command);
+    } catch (error) {
+      if (error instanceof TuneError || error instanceof InvalidOptionError) this.#abort(error);
+      else this.#failed(slot, id, errorOf(error));
+    } finally {
+      if (resume !== undefined) this.#unpin(resume.path);
+    }
+    slot.trial = undefined;
+    if (!isSound || !this.#settings.reuseActors) this.#discard(slot);
+    this.#wakeCheckpointWaiters(id);
+    this.#snapshotIfDue();
+    this.#schedule();
+  }
+
+  /** @returns whether the process may serve another trial */
+  async #converse(slot: Slot, id: string, start: Command): Promise<boolean> {
+    let command = start;
+    for (;;) {
+      const event: HostEvent = await slot.actor.exchange.remote(command);
+      if (this.#failure !== undefined) return false;
+      switch (event.kind) {
+        case "cannot-reuse": {
+          // A fresh process instead; the trial has not begun.
+          this.#record({ kind: "pause", id });
+          this.#requeued.unshift(id);
+          return false;
+        }
+        case "saved":
+          if (event.checkpoint !== undefined) this.#saved(id, event.checkpoint);
+          command = { kind: "answer", answer: "continue" };
+          break;
+        case "reports": {
+          const answer = this.#reports(slot, id, event.reports, event.place);
+          command = { kind: "answer", answer };
+          break;
+        }
+        case "ended":
+          await this.#ended(slot, id, event);
+          return true;
+      }
+    }
+  }
+
+  #startOf(id: string, checkpoint: string | undefined) {
+    const trial = this.#experiment.get(id);
+    const { checkpointFrequency, checkpointAtEnd, reuseActors } = this.#settings;
+    return {
+      trialId: id,
+      experiment: this.#experiment.header.name,
+      location: this.#storage.location,
+      trialPath: trialPath(id),
+      config: trial.config,
+      iteration: trial.iteration,
+      nextCheckpoint: trial.nextCheckpoint,
+      checkpoint,
+      checkpointFrequency,
+      checkpointAtEnd,
+      reuse: reuseActors,
+    };
+  }
+
+  #reports(slot: Slot, id: string, reports: readonly HostReport[], place: HostPlace): Answer {
+    for (const report of reports) {
+      const decision = this.#report(id, report, place);
+      this.#applyOrders();
+      const answer = this.#carryOut(slot, decision);
+      if (answer === "stop" || answer === "pause") return answer;
+      if (answer === "save") return answer;
+    }
+    this.#snapshotIfDue();
+    if (slot.next !== undefined) return slot.next.kind === "interrupt" ? "pause" : "stop";
+    return "continue";
+  }
+
+  #report(id: string, { metrics, seconds, checkpoint }: HostReport, { pid, hostname }: HostPlace): Decision {
+    const event = {
+      kind: "report",
+      id,
+      metrics,
+      seconds,
+      pid,
+      hostname,
+      ...(checkpoint === undefined ? {} : { checkpoint }),
+      at: Date.now(),
+      othersWait: this.#othersWait(),
+      elapsed: Math.round(this.elapsedMs),
+    } as const;
+    const preview = afterReport(this.#experiment.get(id), { ...event, verdict: "continue" });
+    const { decision, byStopper } = this.#study.judge(preview, event.othersWait, event.elapsed / 1000);
+    this.#record({ ...event, verdict: verdictOf(decision), ...(byStopper ? { byStopper } : {}) });
+    const trial = this.#experiment.get(id);
+    this.#tell((callback, info) => callback.onTrialResult?.(info, trial.lastResult ?? {}), id);
+    if (checkpoint !== undefined) this.#noteCheckpoint(id);
+    if (this.#study.shouldStopAll(event.elapsed / 1000)) this.stop("stopper");
+    return decision;
+  }
+
+  #carryOut(slot: Slot, decision: Decision): Answer {
+    if (typeof decision === "string") {
+      if (decision === "stop") slot.next = { kind: "end" };
+      if (decision === "pause") slot.next ??= { kind: "pause" };
+      return decision;
+    }
+    if (slot.next !== undefined) return "stop";
+    slot.next =
+      decision.kind === "exploit"
+        ? { kind: "exploit", source: decision.source, config: decision.config, pause: decision.pause }
+        : { kind: "reallocate", resources: decision.resources };
+    // A trial that goes on from its own state saves it first.
+    return decision.kind === "exploit" && decision.source !== slot.trial ? "stop" : "pause";
+  }
+
+  async #ended(slot: Slot, id: string, event: Extract<HostEvent, { kind: "ended" }>): Promise<void> {
+    for (const report of event.reports) {
+      if (slot.next !== undefined) break;
+      const decision = this.#report(id, report, event.place);
+      this.#applyOrders();
+      // The trainable has ended by itself: nothing is left to pause or to go on with.
+      if (decision === "stop") slot.next = { kind: "end" };
+    }
+    if (event.checkpoint !== undefined) this.#saved(id, event.checkpoint);
+    if (event.error !== undefined) {
+      this.#failed(slot, id, event.error);
+      return;
+    }
+    const next: Next = slot.next ?? { kind: "end" };
+    switch (next.kind) {
+      case "end":
+        this.#end(id, undefined);
+        break;
+      case "pause":
+      case "interrupt":
+        this.#pause(id);
+        break;
+      case "exploit":
+        await this.#exploit(id, next);
+        break;
+      case "reallocate":
+        this.#record({ kind: "reallocate", id, resources: next.resources });
+        this.#record({ kind: "pause", id });
+        this.#requeued.push(id);
+    }
+  }
+
+  #pause(id: string): void {
+    if (resumePointOf(this.#experiment.get(id)) === undefined && this.#stopping === undefined) {
+      this.#warnOnce(
+        "no-checkpoint",
+        `trial ${id} was paused by ${this.#study.scheduler.name} and has no checkpoint, so it will begin anew: ` +
+          "report(metrics, { checkpoint }), or saveCheckpoint() in a class",
+      );
+    }
+    this.#record({ kind: "pause", id });
+    this.#tell((callback, trial) => callback.onTrialChange?.(trial), id);
+    this.#applyOrders();
+  }
+
+  #end(id: string, error: HostError | undefined): void {
+    this.#record(
+      error === undefined
+        ? { kind: "end", id, status: "TERMINATED" }
+        : { kind: "end", id, status: "ERROR", error },
+    );
+    this.#study.ended(this.#experiment.get(id), error !== undefined);
+    this.#prune(id);
+    if (error === undefined) this.#tell((callback, trial) => callback.onTrialComplete?.(trial), id);
+    else this.#tell((callback, trial) => callback.onTrialError?.(trial, toError(error)), id);
+    this.#applyOrders();
+  }
+
+  #failed(slot: Slot, id: string, error: HostError): void {
+    if (this.#failure !== undefined) return;
+    // Killed because it was told to end and did not: that is no failure.
+    if (this.#stopping !== undefined && slot.next !== undefined) {
+      if (slot.next.kind === "end") this.#end(id, undefined);
+      else this.#record({ kind: "pause", id });
+      return;
+    }
+    const { failures } = this.#experiment.get(id);
+    const { maxFailures, failFast } = this.#settings;
+    this.#storage.appendText(
+      `${trialPath(id)}/error.txt`,
+      `failure ${failures + 1} at ${new Date().toISOString()}\n${error.stack}\n\n`,
+    );
+    if (!failFast && (maxFailures < 0 || failures < maxFailures)) {
+      this.#record({ kind: "retry", id, error });
+      this.#requeued.push(id);
+      return;
+    }
+    this.#end(id, error);
+    if (failFast) this.stop("fail-fast");
+  }
+
+  // ----------------------------------------------------------------------------------------------- orders, exploits
+
+  /** What the scheduler decided about trials that wait. Those that still run get it when they have paused. */
+  #applyOrders(): void {
+    for (const order of this.#study.takeOrders()) this.#orders.set(order.trialId, order);
+    for (const [id, order] of this.#orders) {
+      const { status } = this.#experiment.get(id);
+      if (status === "RUNNING") continue;
+      this.#orders.delete(id);
+      if (status !== "PAUSED" && status !== "PENDING") continue;
+      if (order.kind === "stop") {
+        this.#forgetQueued(id);
+        this.#end(id, undefined);
+      } else this.#takeOver(id, order.source, order.config);
+    }
+  }
+
+  async #exploit(id: string, next: Extract<Next, { kind: "exploit" }>): Promise<void> {
+    if (next.source !== id) await this.#checkpointOf(next.source);
+    this.#takeOver(id, next.source, next.config);
+    this.#record({ kind: "pause", id });
+    if (!next.pause) this.#requeued.push(id);
+    this.#tell((callback, trial) => callback.onTrialChange?.(trial), id);
+  }
+
+  #takeOver(id: string, source: string, config: Config): void {
+    const resume = resumePointOf(this.#experiment.get(source));
+    if (resume === undefined) {
+      throw new TuneError(
+        `${this.#study.scheduler.name} wants trial ${id} to go on from trial ${source}, which has no checkpoint: ` +
+          "report(metrics, { checkpoint }) at least once per interval, or saveCheckpoint() in a class",
+      );
+    }
+    this.#record({ kind: "exploit", id, source, config, resume });
+  }
+
+  /** Waits while the trial runs and has none: it may be writing its first one. */
+  async #checkpointOf(id: string): Promise<void> {
+    while (
+      resumePointOf(this.#experiment.get(id)) === undefined &&
+      this.#experiment.get(id).status === "RUNNING"
+    ) {
+      await new Promise<void>((resolve) => {
+        const waiters = this.#checkpointWaiters.get(id) ?? new Set();
+        this.#checkpointWaiters.set(id, waiters.add(resolve));
+      });
+    }
+  }
+
+  #wakeCheckpointWaiters(id: string): void {
+    for (const wake of this.#checkpointWaiters.get(id) ?? []) wake();
+    this.#checkpointWaiters.delete(id);
+  }
+
+  #forgetQueued(id: string): void {
+    const at = this.#requeued.indexOf(id);
+    if (at >= 0) this.#requeued.splice(at, 1);
+    if (this.#picked === id) this.#picked = undefined;
+  }
+
+  // --------------------------------------------------------------------------------------------------- checkpoints
+
+  #saved(id: string, checkpoint: SavedCheckpoint): void {
+    this.#record({ kind: "saved", id, checkpoint });
+    this.#noteCheckpoint(id);
+  }
+
+  #noteCheckpoint(id: string): void {
+    const latest = this.#experiment.get(id).checkpoints.at(-1);
+    if (latest !== undefined) this.#tell((callback, trial) => callback.onCheckpoint?.(trial, latest), id);
+    this.#prune(id);
+    this.#wakeCheckpointWaiters(id);
+  }
+
+  #prune(id: string): void {
+    const trial = this.#experiment.get(id);
+    for (const { path } of superfluous(trial, this.#settings.retention, (each) => this.#isPinned(each))) {
+      this.#record({ kind: "drop", id, path });
+      const deletion: Promise<void> = this.#storage
+        .remove(path)
+        .catch((error: unknown) =>
+          this.#warnOnce("delete", `checkpoint ${path} could not be deleted: ${String(error)}`),
+        )
+        .finally(() => this.#deletions.delete(deletion));
+      this.#deletions.add(deletion);
+    }
+  }
+
+  #isPinned(path: string): boolean {
+    if (this.#pins.has(path)) return true;
+    // What a waiting trial will load when it starts.
+    for (const status of ["PAUSED", "PENDING", "RUNNING"] as const) {
+      for (const id of this.#experiment.byStatus[status])
+        if (this.#experiment.get(id).resume?.path === path) return true;
+    }
+    return false;
+  }
+
+  #pin(path: string): void {
+    this.#pins.set(path, (this.#pins.get(path) ?? 0) + 1);
+  }
+
+  #unpin(path: string): void {
+    const count = (this.#pins.get(path) ?? 0) - 1;
+    if (count > 0) this.#pins.set(path, count);
+    else this.#pins.delete(path);
+  }
+
+  // ---------------------------------------------------------------------------------------------- journal, listeners
+
+  #record(event: ExperimentEvent): void {
+    this.#journal.append(encode(event) as ExperimentEvent);
+    this.#experiment.apply(event);
+  }
+
+  #snapshotIfDue(): void {
+    if (this.#journal.isDue) this.#journal.snapshot(this.#snapshot());
+  }
+
+  #snapshot(): unknown {
+    const orders = new Map(this.#orders);
+    for (const { trial, next } of this.#slots) {
+      if (trial !== undefined && next?.kind === "exploit")
+        orders.set(trial, { trialId: trial, kind: "exploit", source: next.source, config: next.config });
+    }
+    return snapshotOf(this.#experiment, this.#study, [...orders.values()]);
+  }
+
+  #tell(call: (callback: Callback, trial: TrialInfo) => void, id: string): void {
+    const info: TrialInfo = {
+      ...this.#experiment.get(id),
+      path: `${this.#storage.location}/${trialPath(id)}`,
+    };
+    for (const callback of this.#callbacks) {
+      try {
+        call(callback, info);
+      } catch (error) {
+        this.#warnOnce(
+          callback.constructor.name,
+          `${callback.constructor.name || "a callback"} threw: ${String(error)}`,
+        );
+      }
+    }
+  }
+
+  #warnOnce(key: string, text: string): void {
+    if (this.#warned.has(key)) return;
+    this.#warned.add(key);
+    this.#warn(text);
+  }
+
+  /** The experiment cannot go on: what runs is interrupted and can be restored. */
+  #abort(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    for (const slot of [...this.#slots]) {
+      if (slot.trial !== undefined && this.#experiment.get(slot.trial).status === "RUNNING") {
+        slot.next = { kind: "interrupt" };
+        this.#record({ kind: "pause", id: slot.trial });
+      }
+      this.#discard(slot);
+    }
+    this.#finish();
+  }
+}
+
+function createHost(
+  trainable: unknown,
+  parameters: Readonly<Record<string, ObjectRef<unknown>>>,
+  resources: Resources,
+): ActorHandle<TrialHost> {
+  return TrialHostActor.options(actorOptions(resources)).remote(trainable, parameters);
+}
+
+function verdictOf(decision: Decision): Verdict {
+  return typeof decision === "string" ? decision : decision.kind;
+}
+
+function pick(amounts: Resources, names: readonly string[]): Resources {
+  return Object.fromEntries(names.map((name) => [name, amounts[name] ?? 0]));
+}
+
+/** What a call of the actor failed with: its process ended, or its constructor threw. */
+function errorOf(error: unknown): HostError {
+  if (!(error instanceof Error)) return { name: "Error", message: String(error), stack: String(error) };
+  const cause = error.cause instanceof Error ? error.cause : undefined;
+  const shown = error.name === "TaskError" && cause !== undefined ? cause : error;
+  return { name: shown.name, message: shown.message, stack: shown.stack ?? String(shown) };
+}
+
+export function toError({ name, message, stack }: HostError): Error {
+  const error = new Error(message);
+  Object.defineProperties(error, {
+    name: { value: name, configurable: true, writable: true },
+    stack: { value: stack, configurable: true, writable: true },
+  });
+  return error;
+}
