@@ -99,6 +99,11 @@ export class Journal<R extends JournalRecord> {
     return performance.now() - this.#snapshotAt > Math.max(PERIOD_MS_MIN, COST_FACTOR * this.#snapshotMs);
   }
 
+  /** Whether something was appended since the last snapshot. */
+  get hasNews(): boolean {
+    return this.#bytesSince > 0;
+  }
+
   /** Begins a new file with this state; the files before it go. */
   snapshot(state: unknown): void {
     const startedAt = performance.now();

@@ -44,7 +44,6 @@ export class HyperBand extends BaseScheduler {
   readonly #eta: number;
   readonly #brackets: Bracket[] = [];
   readonly #bracketOf = new Map<string, Bracket>();
-  readonly #resumable = new Set<string>();
   #orders: Order[] = [];
   #halvings = 0;
 
@@ -92,7 +91,6 @@ export class HyperBand extends BaseScheduler {
       this.#orders = this.#orders.filter((order) => order.trialId !== trialId);
       return "stop";
     }
-    this.#resumable.delete(trialId);
     return "continue";
   }
 
@@ -136,7 +134,6 @@ export class HyperBand extends BaseScheduler {
         filled,
         live: [...live],
       })),
-      resumable: [...this.#resumable],
       halvings: this.#halvings,
     };
   }
@@ -144,7 +141,6 @@ export class HyperBand extends BaseScheduler {
   restore(state: unknown): void {
     const saved = state as {
       brackets: { size: number; milestone: number; filled: number; live: [string, number | null][] }[];
-      resumable: string[];
       halvings: number;
     };
     for (const { size, milestone, filled, live } of saved.brackets) {
@@ -152,7 +148,6 @@ export class HyperBand extends BaseScheduler {
       this.#brackets.push(bracket);
       for (const [id] of live) this.#bracketOf.set(id, bracket);
     }
-    for (const id of saved.resumable) this.#resumable.add(id);
     this.#halvings = saved.halvings;
   }
 
@@ -164,7 +159,7 @@ export class HyperBand extends BaseScheduler {
 
   /** Whether a paused trial may go on: it survived, or (after a restart) has not reached its milestone yet. */
   #isReady(trialId: string): boolean {
-    return this.#resumable.has(trialId) || this.#bracketOf.get(trialId)?.live.get(trialId) === null;
+    return this.#bracketOf.get(trialId)?.live.get(trialId) === null;
   }
 
   #halve(bracket: Bracket): void {
@@ -175,7 +170,6 @@ export class HyperBand extends BaseScheduler {
     ranked.forEach(([trialId], rank) => {
       if (rank < kept) {
         bracket.live.set(trialId, null);
-        this.#resumable.add(trialId);
       } else {
         this.#drop(trialId, bracket);
         this.#orders.push({ trialId, kind: "stop" });
@@ -193,7 +187,6 @@ export class HyperBand extends BaseScheduler {
   #drop(trialId: string, bracket: Bracket): void {
     bracket.live.delete(trialId);
     this.#bracketOf.delete(trialId);
-    this.#resumable.delete(trialId);
   }
 }
 

@@ -91,7 +91,7 @@ export abstract class PopulationScheduler extends BaseScheduler {
   readonly #custom: ((config: Config) => Config) | undefined;
   readonly #synchronous: boolean;
   #nextSync: number;
-  #orders: Order[] = [];
+  readonly #orders: Order[] = [];
   #perturbations = 0;
   #saves = 0;
 
@@ -138,7 +138,7 @@ export abstract class PopulationScheduler extends BaseScheduler {
     this.observe(report, member);
     if (time < this.#burnIn || (!this.#synchronous && time - member.perturbedAt < this.#interval))
       return "continue";
-    if (this.#synchronous) return this.#synchronise(trialId, member, time, value);
+    if (this.#synchronous) return this.#synchronise(member, time, value);
     this.#score(member, time, value);
     const decision = this.#perturb(trialId, member);
     if (typeof decision === "object" && decision.kind === "exploit")
@@ -273,7 +273,7 @@ export abstract class PopulationScheduler extends BaseScheduler {
     return { lower: ids.slice(0, count), upper: count === 0 ? [] : ids.slice(-count) };
   }
 
-  #synchronise(trialId: string, member: Member, time: number, value: number): Decision {
+  #synchronise(member: Member, time: number, value: number): Decision {
     member.trainedTo = time;
     if (time < this.#nextSync) return "continue";
     this.#score(member, time, value);
@@ -282,12 +282,8 @@ export abstract class PopulationScheduler extends BaseScheduler {
     const isLast = [...this.members.values()].every(
       ({ done, trainedTo }) => done || trainedTo >= this.#nextSync,
     );
-    if (!isLast) return "pause";
-    this.#advance();
-    const own = this.#orders.find((order) => order.trialId === trialId);
-    if (own === undefined) return "continue";
-    this.#orders = this.#orders.filter((order) => order !== own);
-    return own.kind === "exploit" ? { ...own, pause: false } : "stop";
+    if (isLast) this.#advance();
+    return "pause";
   }
 
   #advance(): void {

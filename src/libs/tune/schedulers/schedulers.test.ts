@@ -421,7 +421,7 @@ describe("PBT", () => {
     expect(decisions).toEqual(["pause", "pause", "pause", "pause"]);
     const paused = [0, 1, 2, 3].map((i) => ({ trialId: `${i}`, state: "paused" as const }));
     expect(pbt.chooseToRun(paused)).toBeUndefined();
-    expect(report(pbt, "4", 20, 4)).toBe("continue");
+    expect(report(pbt, "4", 20, 4)).toBe("pause");
     expect(pbt.takeOrders().map(({ trialId, kind }) => [trialId, kind])).toEqual([
       ["0", "exploit"],
       ["1", "exploit"],

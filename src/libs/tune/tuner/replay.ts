@@ -6,7 +6,7 @@ import { decode, encode } from "../journal/encoding.ts";
 import { Journal } from "../journal/journal.ts";
 import type { Exploit, Order } from "../schedulers/scheduler.ts";
 import type { Storage } from "../storage/storage.ts";
-import { Experiment, type ExperimentEvent, type TrialState } from "./experiment.ts";
+import { Experiment, type ExperimentEvent, type Header, type TrialState } from "./experiment.ts";
 import type { Study } from "./study.ts";
 
 type Snapshot = ReturnType<Experiment["snapshot"]> & {
@@ -22,6 +22,16 @@ export interface Replayed {
   /** What the scheduler had decided about trials and nobody had carried out. */
   readonly orders: ReadonlyMap<string, Order>;
   readonly notes: readonly string[];
+}
+
+/** What an experiment is, beside its journal so that it can be told without reading all of that. */
+export const HEADER_FILE = "experiment.json";
+
+/** undefined where no experiment is recorded. */
+export function readHeader(storage: Storage): Header | undefined {
+  const text = storage.readText(HEADER_FILE);
+  if (text === undefined || !Journal.exists(storage)) return undefined;
+  return JSON.parse(text) as Header;
 }
 
 /** The experiment alone, for reading results. undefined where none is recorded. */

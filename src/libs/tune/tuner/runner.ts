@@ -6,7 +6,13 @@
  * only when no trial is about to load it.
  */
 import { type ActorHandle, kill, nodes, type ObjectRef } from "../../../index.ts";
-import { InvalidOptionError, TuneError, UnschedulableError } from "../errors.ts";
+import {
+  FunctionNotFoundError,
+  InvalidOptionError,
+  SerializationError,
+  TuneError,
+  UnschedulableError,
+} from "../errors.ts";
 import { encode } from "../journal/encoding.ts";
 import type { Journal } from "../journal/journal.ts";
 import { ResourceChanging } from "../schedulers/resource-changing.ts";
@@ -176,7 +182,7 @@ export class Runner {
       for (const slot of [...this.#slots]) this.#discard(slot);
       await Promise.all(this.#deletions);
       this.#experiment.elapsed = this.elapsedMs;
-      this.#journal.snapshot(this.#snapshot());
+      if (this.#journal.hasNews) this.#journal.snapshot(this.#snapshot());
     }
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -266,7 +272,7 @@ export class Runner {
     const waiting = [
       ...[...PENDING].map((trialId) => ({ trialId, state: "pending" as const })),
       ...[...PAUSED].map((trialId) => ({ trialId, state: "paused" as const })),
-    ];
+    ].filter(({ trialId }) => !this.#orders.has(trialId));
     return waiting.length === 0 ? undefined : this.#study.chooseToRun(waiting);
   }
 
@@ -388,7 +394,8 @@ export class Runner {
       const command: Command = { kind: "start", start: this.#startOf(id, resume?.path) };
       isSound = await this.#converse(slot, id, command);
     } catch (error) {
-      if (error instanceof TuneError || error instanceof InvalidOptionError) this.#abort(error);
+      const cause = fatalCauseOf(error);
+      if (cause !== undefined) this.#abort(cause);
       else this.#failed(slot, id, errorOf(error));
     } finally {
       if (resume !== undefined) this.#unpin(resume.path);
@@ -587,6 +594,8 @@ export class Runner {
     for (const [id, order] of this.#orders) {
       const { status } = this.#experiment.get(id);
       if (status === "RUNNING") continue;
+      // Its checkpoint is still being written.
+      if (order.kind === "exploit" && this.#experiment.get(order.source).status === "RUNNING") continue;
       this.#orders.delete(id);
       if (status !== "PAUSED" && status !== "PENDING") continue;
       if (order.kind === "stop") {
@@ -751,6 +760,21 @@ function createHost(
   resources: Resources,
 ): ActorHandle<TrialHost> {
   return TrialHostActor.options(actorOptions(resources)).remote(trainable, parameters);
+}
+
+/** What no other trial would fare better with; undefined for a failure of this trial alone. */
+function fatalCauseOf(error: unknown): Error | undefined {
+  if (error instanceof TuneError || error instanceof InvalidOptionError) return error;
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  for (const each of [error, cause]) {
+    if (each instanceof SerializationError || each instanceof FunctionNotFoundError) {
+      return new TuneError(
+        `the trainable cannot reach a worker; give remote(trainable) at the top level of a module, above init(): ${each.message}`,
+        { cause: each },
+      );
+    }
+  }
+  return undefined;
 }
 
 function verdictOf(decision: Decision): Verdict {

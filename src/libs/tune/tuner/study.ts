@@ -52,7 +52,8 @@ export class Study {
     const result = trial.lastResult ?? {};
     const values = this.#values(id, result);
     const time = this.#time(id, result);
-    this.searcher.onReport?.(id, Number.isFinite(time) ? time : trial.iteration, values);
+    if (values.length > 0)
+      this.searcher.onReport?.(id, Number.isFinite(time) ? time : trial.iteration, values);
     const decision = this.scheduler.onReport({
       trialId: id,
       time,

@@ -15,7 +15,7 @@ import type { Callback, TrialInfo } from "./callback.ts";
 import { Experiment, type ExperimentEvent, type Header, resumePointOf, trialPath } from "./experiment.ts";
 import { lock } from "./lock.ts";
 import { type ResolvedOptions, resolveTunerOptions, type TunerOptions } from "./options.ts";
-import { type Replayed, readExperiment, replay, snapshotOf } from "./replay.ts";
+import { HEADER_FILE, type Replayed, readHeader, replay, snapshotOf } from "./replay.ts";
 import { Runner } from "./runner.ts";
 import { Study } from "./study.ts";
 import { type Prepared, prepare, type Trainable } from "./trainable.ts";
@@ -92,9 +92,8 @@ export class Tuner<S extends object = object> {
     options: RestoreOptions<S> = {},
   ): Tuner<S> {
     const storage = new LocalStorage(resolve(path));
-    const read = readExperiment(storage);
-    if (read === undefined) throw new TuneError(`there is no experiment in ${path}`);
-    const { header } = read.experiment;
+    const header = readHeader(storage);
+    if (header === undefined) throw new TuneError(`there is no experiment in ${path}`);
     const { resumeUnfinished, resumeErrored, restartErrored, extend, ...tunerOptions } =
       options as RestoreOptions;
     for (const [name, value] of Object.entries({ resumeUnfinished, resumeErrored, restartErrored, extend })) {
@@ -149,6 +148,8 @@ export class Tuner<S extends object = object> {
     const study = new Study({ ...options, seed: this.#seed });
     const replayed = this.#restore === undefined ? undefined : replay(this.#storage, study);
     const experiment = replayed?.experiment ?? new Experiment(this.#header());
+    if (replayed === undefined)
+      this.#storage.writeText(HEADER_FILE, `${JSON.stringify(experiment.header, undefined, 2)}\n`);
     const notes = [...(replayed?.notes ?? [])];
     if (replayed !== undefined) this.#checkSameSpace(experiment.header);
     experiment.exhausted = false;
