@@ -139,7 +139,7 @@ describe("trainables", () => {
       (caught: Error) => caught,
     );
     // By value where the runtime can do that; else it says so.
-    if (error instanceof Error) expect(error.message).toMatch(/remote\(\)/);
+    if (error instanceof Error) expect(error.message).toMatch(/give remote\(trainable\) at the top level/);
     else expect(values(error, "y")).toEqual([6]);
   });
 });
@@ -412,7 +412,7 @@ describe("schedulers", () => {
     expect(grid.numErrors).toBe(0);
     expect(grid.numTerminated).toBe(4);
     const totals = values(grid, "total") as number[];
-    expect(Math.min(...totals)).toBeGreaterThan(12 * 3);
+    expect(Math.min(...totals)).toBeGreaterThan(12);
     for (const { path, bestCheckpoints } of grid) {
       expect(bestCheckpoints.length).toBeLessThanOrEqual(3);
       expect(readdirSync(path).filter((name) => name.startsWith("checkpoint_")).length).toBe(
@@ -558,10 +558,10 @@ describe("bad input", () => {
       /there is an experiment .*taken already: choose another name/,
     );
     const error = await rejection(
-      search(trainables.number, { storagePath: "/proc/nowhere", space: { x: 1 } }),
+      search(trainables.number, { storagePath: import.meta.filename, space: { x: 1 } }),
     );
     expect(error).toBeInstanceOf(TuneError);
-    expect(error.message).toMatch(/\/proc\/nowhere.* cannot be used/);
+    expect(error.message).toMatch(/tune\.test\.ts.* cannot be used/);
   });
 
   test("the one-call form rejects when trials fail", async () => {

@@ -42,6 +42,7 @@ import { snapshotOf } from "./replay.ts";
 import { actorOptions, addAmounts, fits, keyOf, type Resources, showResources } from "./resources.ts";
 import { type RetentionRule, superfluous } from "./retention.ts";
 import type { Study } from "./study.ts";
+import { isClassTrainable } from "./trainable.ts";
 import { type TrialHost, TrialHostActor } from "./trial-host.ts";
 
 export interface RunnerSettings {
@@ -126,6 +127,7 @@ export class Runner {
   #failure: unknown;
   #graceTimer: NodeJS.Timeout | undefined;
   #finish: () => void = () => {};
+  readonly #keepsInstances: boolean;
   #scheduling = false;
 
   constructor(parts: RunnerParts) {
@@ -139,6 +141,7 @@ export class Runner {
     this.#requeued = [...parts.requeued];
     this.#orders = new Map(parts.orders);
     this.#elapsedBefore = parts.experiment.elapsed;
+    this.#keepsInstances = isClassTrainable(parts.settings.trainable);
   }
 
   /** Why it ended before its end, if it did. */
@@ -340,7 +343,16 @@ export class Runner {
   #discard(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     addAmounts(this.#used, slot.resources, -1);
-    kill(slot.actor);
+    if (slot.trial !== undefined || !this.#keepsInstances) {
+      kill(slot.actor);
+      return;
+    }
+    // An instance that was kept for the next trial is told that none comes.
+    const disposal: Promise<void> = Promise.race([slot.actor.dispose.remote(), after(STOP_GRACE_MS)])
+      .catch(() => {})
+      .then(() => kill(slot.actor))
+      .finally(() => this.#deletions.delete(disposal));
+    this.#deletions.add(disposal);
   }
 
   #checkFeasible(id: string, resources: Resources): void {
@@ -779,6 +791,12 @@ function fatalCauseOf(error: unknown): Error | undefined {
 
 function verdictOf(decision: Decision): Verdict {
   return typeof decision === "string" ? decision : decision.kind;
+}
+
+function after(ms: number): Promise<void> {
+  return new Promise((settle) => {
+    setTimeout(settle, ms).unref();
+  });
 }
 
 function pick(amounts: Resources, names: readonly string[]): Resources {
