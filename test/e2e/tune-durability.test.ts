@@ -267,7 +267,11 @@ describe("restoring", () => {
     expect(await listen(again)).toMatch(
       /2 lines at the end of journal\/\d+\.jsonl are damaged and were left out; they are kept in/,
     );
+    // The file before is still there.
     truncateSync(file(), 10);
+    expect(await listen(again)).toMatch(/journal\/\d+\.jsonl has no readable snapshot and was passed over/);
+    for (const name of readdirSync(join(tuner.path, "journal")))
+      truncateSync(join(tuner.path, "journal", name), 10);
     expect(() => Results.load(tuner.path)).toThrow(/there is no experiment in/);
   });
 

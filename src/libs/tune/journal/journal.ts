@@ -104,7 +104,7 @@ export class Journal<R extends JournalRecord> {
     return this.#bytesSince > 0;
   }
 
-  /** Begins a new file with this state; the files before it go. */
+  /** Begins a new file with this state. The one before stays, in case the disk damages this one; older ones go. */
   snapshot(state: unknown): void {
     const startedAt = performance.now();
     const line = frame({ kind: "snapshot", state } as JournalRecord);
@@ -118,7 +118,7 @@ export class Journal<R extends JournalRecord> {
     this.#snapshotBytes = line.length;
     this.#snapshotAt = performance.now();
     this.#snapshotMs = this.#snapshotAt - startedAt;
-    for (const old of generationsIn(this.#storage)) if (old < next) void this.#storage.remove(fileOf(old));
+    for (const old of generationsIn(this.#storage)) if (old < before) void this.#storage.remove(fileOf(old));
   }
 
   close(): void {

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { paretoFront } from "../search/pareto.ts";
 import type { Storage } from "../storage/storage.ts";
-import { type Experiment, trialPath, type TrialState } from "../tuner/experiment.ts";
+import { type Experiment, type TrialState, trialPath } from "../tuner/experiment.ts";
 import { flatten, valueAt } from "./flatten.ts";
 import { readHistory } from "./history.ts";
 import { pageOf } from "./html-page.ts";
@@ -35,7 +35,10 @@ export interface ReportData {
   readonly modes: readonly string[];
   readonly summary: readonly (readonly [string, string])[];
   readonly trials: readonly ReportTrial[];
-  readonly curves: readonly { readonly id: string; readonly points: readonly (readonly [number, number])[] }[];
+  readonly curves: readonly {
+    readonly id: string;
+    readonly points: readonly (readonly [number, number])[];
+  }[];
   readonly importances: readonly { readonly parameter: string; readonly share: number }[];
   /** How many trials there are where not all are shown. */
   readonly total: number;
@@ -113,7 +116,10 @@ function numberOf(trial: TrialState, metric: string): number {
 function curveOf(directory: string, metric: string): (readonly [number, number])[] {
   const points = readHistory(directory)
     .map((report) => [Number(report.training_iteration), valueAt(report, metric)] as const)
-    .filter((point): point is readonly [number, number] => typeof point[1] === "number" && Number.isFinite(point[1]));
+    .filter(
+      (point): point is readonly [number, number] =>
+        typeof point[1] === "number" && Number.isFinite(point[1]),
+    );
   const stride = Math.ceil(points.length / POINTS_MAX);
   return points.filter((_, i) => i % stride === 0 || i === points.length - 1);
 }

@@ -33,7 +33,9 @@ export function importances(
   const finite = rows.map((_, i) => i).filter((i) => Number.isFinite(values[i]));
   const used = finite.slice(-TRIALS_MAX);
   const names = [...new Set(used.flatMap((i) => Object.keys(rows[i] as object)))];
-  const columns = names.map((name) => encodeColumn(used.map((i) => (rows[i] as Record<string, unknown>)[name])));
+  const columns = names.map((name) =>
+    encodeColumn(used.map((i) => (rows[i] as Record<string, unknown>)[name])),
+  );
   const varying = columns.map((column) => column.some((value) => value !== column[0]));
   const y = used.map((i) => values[i] as number);
   if (used.length < TRIALS_MIN || y.every((value) => value === y[0]) || !varying.includes(true)) return [];
@@ -49,7 +51,8 @@ export function importances(
     for (const [feature, isVarying] of varying.entries()) {
       if (!isVarying) continue;
       const shuffled = random.shuffle([...unseen]);
-      increase[feature] = (increase[feature] as number) + errorOf(tree, columns, y, unseen, { feature, shuffled }) - base;
+      increase[feature] =
+        (increase[feature] as number) + errorOf(tree, columns, y, unseen, { feature, shuffled }) - base;
     }
   }
   const positive = increase.map((each) => Math.max(0, each));
@@ -75,7 +78,13 @@ function encodeColumn(values: readonly unknown[]): number[] {
   });
 }
 
-function grow(columns: readonly number[][], y: readonly number[], rows: readonly number[], random: Random, depth: number): Tree | number {
+function grow(
+  columns: readonly number[][],
+  y: readonly number[],
+  rows: readonly number[],
+  random: Random,
+  depth: number,
+): Tree | number {
   const mean = rows.reduce((sum, i) => sum + (y[i] as number), 0) / rows.length;
   if (depth >= DEPTH_MAX || rows.length < 2 * LEAF_MIN) return mean;
   const tried = random.shuffle(columns.map((_, i) => i)).slice(0, Math.max(1, Math.ceil(columns.length / 2)));
@@ -91,7 +100,13 @@ function grow(columns: readonly number[][], y: readonly number[], rows: readonly
     feature,
     threshold,
     left: grow(columns, y, rows.filter(goesLeft), random, depth + 1),
-    right: grow(columns, y, rows.filter((i) => !goesLeft(i)), random, depth + 1),
+    right: grow(
+      columns,
+      y,
+      rows.filter((i) => !goesLeft(i)),
+      random,
+      depth + 1,
+    ),
   };
 }
 
@@ -108,7 +123,8 @@ function bestSplit(column: readonly number[], y: readonly number[], rows: readon
     if (here === next || k + 1 < LEAF_MIN || sorted.length - k - 1 < LEAF_MIN) continue;
     const right = total - left;
     const gain = left ** 2 / (k + 1) + right ** 2 / (sorted.length - k - 1) - total ** 2 / sorted.length;
-    if (gain > 1e-12 && (best === undefined || gain > best.gain)) best = { threshold: (here + next) / 2, gain };
+    if (gain > 1e-12 && (best === undefined || gain > best.gain))
+      best = { threshold: (here + next) / 2, gain };
   }
   return best;
 }
