@@ -24,7 +24,7 @@ const ROOMS: Record<string, readonly string[]> = {
   raylet: ["core/base", "core/wire", "core/rpc", "core/store", "core/launch"],
   head: ["core/base", "core/wire", "core/rpc", "core/launch"],
   daemon: ["core/base", "core/launch", "core/rpc", "core/store", "raylet", "head"],
-  cli: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "testing", "microbenchmark"],
+  cli: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "testing", "microbenchmark", "libs"],
   testing: ["core/base", "core/wire", "core/rpc", "core/launch", "runtime", "index.ts"],
   microbenchmark: ["index.ts"],
   libs: ["index.ts"],

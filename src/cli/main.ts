@@ -13,6 +13,7 @@ import type { MemoryFlags } from "./memory.ts";
 import type { MicrobenchmarkFlags } from "./microbenchmark.ts";
 import type { StartFlags } from "./start.ts";
 import type { StatusFlags } from "./status.ts";
+import type { TuneFlags } from "./tune.ts";
 import { UsageError } from "./usage-error.ts";
 
 const EXIT_FAILED = 1;
@@ -96,6 +97,33 @@ function makeProgram(): Command {
     .description("run a script; init() inside joins the cluster that runs on this machine, if one does")
     .passThroughOptions()
     .action(async (script: string, args: string[]) => (await import("./run.ts")).run(script, args));
+
+  const tune = program.command("tune").description("experiments of tsray/tune");
+  tune
+    .command("ls [directory]")
+    .description("experiments in a directory (default: ~/tsray_results)")
+    .option("--json", "one JSON document")
+    .action(async (directory: string | undefined, flags: TuneFlags) =>
+      (await import("./tune.ts")).list(directory, flags),
+    );
+  tune
+    .command("show <path>")
+    .description("an experiment's trials")
+    .option("--json", "one JSON document")
+    .option("--rows <n>", "rows of the table (default: 20)")
+    .action(async (path: string, flags: TuneFlags) => (await import("./tune.ts")).show(path, flags));
+  tune
+    .command("best <path>")
+    .description("the best trial: its configuration, metrics and checkpoint")
+    .option("--metric <name>", "default: the experiment's")
+    .option("--mode <min|max>", "default: the experiment's")
+    .option("--scope <scope>", "last, best, avg, last-5-avg or last-10-avg (default: last)")
+    .option("--json", "one JSON document")
+    .action(async (path: string, flags: TuneFlags) => (await import("./tune.ts")).best(path, flags));
+  tune
+    .command("resume <path>")
+    .description("run the experiment's script again, so that it goes on where it ended")
+    .action(async (path: string) => (await import("./tune.ts")).resume(path));
 
   program
     .command("microbenchmark")

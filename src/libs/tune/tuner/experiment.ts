@@ -77,6 +77,13 @@ export interface Header {
   readonly searcher: string;
   readonly scheduler: string;
   readonly createdAt: number;
+  /** How its driver was started: for `tsray tune resume`. */
+  readonly command: {
+    readonly script: string;
+    readonly args: readonly string[];
+    readonly execArgv: readonly string[];
+    readonly cwd: string;
+  };
 }
 
 export type Verdict = "continue" | "stop" | "pause" | "save" | "exploit" | "reallocate";

@@ -53,8 +53,9 @@ export class Tuner<S extends object = object> {
   /** @throws InvalidOptionError for an option that is unknown or out of range, and a space that cannot be searched */
   constructor(trainable: Trainable<ConfigOf<S>>, options: TunerOptions<S> = {}) {
     const own = options as TunerOptions & { [RESTORE]?: Restoring };
-    const { [RESTORE]: restoring, ...given } = own;
+    const { [RESTORE]: asked, ...given } = own;
     this.#prepared = prepare(trainable) as unknown as Prepared<Config>;
+    const restoring = asked ?? resumedByCommand(given, trainableName(this.#prepared));
     const { header } = restoring ?? {};
     this.#options = resolveTunerOptions(
       restoring === undefined ? "Tuner" : "Tuner.restore",
@@ -215,6 +216,12 @@ export class Tuner<S extends object = object> {
       searcher: searcher.constructor.name,
       scheduler: scheduler.name,
       createdAt: Date.now(),
+      command: {
+        script: process.argv[1] ?? "",
+        args: process.argv.slice(2),
+        execArgv: process.execArgv,
+        cwd: process.cwd(),
+      },
     };
   }
 
@@ -295,6 +302,22 @@ interface Restoring {
   readonly header: Header;
   readonly objectives: readonly Objective[];
   readonly options: RestoreOptions;
+}
+
+/** `tsray tune resume` runs the script again: the Tuner that began the experiment goes on with it, others begin as ever. */
+function resumedByCommand({ name, storagePath }: TunerOptions, trainable: string): Restoring | undefined {
+  const path = process.env.TSRAY_TUNE_RESUME ?? "";
+  if (path === "") return undefined;
+  if (
+    name !== undefined &&
+    join(resolve(storagePath ?? join(homedir(), DEFAULT_STORAGE)), name) !== resolve(path)
+  )
+    return undefined;
+  const storage = new LocalStorage(resolve(path));
+  const header = readHeader(storage);
+  if (header === undefined || header.trainable !== trainable) return undefined;
+  delete process.env.TSRAY_TUNE_RESUME;
+  return { storage, header, objectives: objectivesOf(header), options: {} };
 }
 
 /** `new Tuner(trainable, options).fit()` in one call; failed trials reject unless `raiseOnFailedTrial` is false. */
