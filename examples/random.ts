@@ -1,14 +1,21 @@
 // Seeded random numbers, so that every run of an example computes the same thing.
 
-/** A generator of uniform numbers in [0, 1): mulberry32, small and good enough for examples. */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let bits = Math.imul(state ^ (state >>> 15), state | 1);
+/** Gives uniform numbers in [0, 1). Who keeps `state` and sets it again gets the same numbers again. */
+export interface SeededRandom {
+  (): number;
+  state: number;
+}
+
+/** mulberry32: small and good enough for examples. */
+export function seededRandom(seed: number): SeededRandom {
+  const next: SeededRandom = () => {
+    next.state = (next.state + 0x6d2b79f5) >>> 0;
+    let bits = Math.imul(next.state ^ (next.state >>> 15), next.state | 1);
     bits ^= bits + Math.imul(bits ^ (bits >>> 7), bits | 61);
     return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
   };
+  next.state = seed >>> 0;
+  return next;
 }
 
 /** One draw from the standard normal distribution (Box-Muller). */

@@ -1,7 +1,7 @@
 // The model: one hidden ReLU layer and a softmax, trained by mini-batch gradient descent with momentum.
 // Knows nothing of tsray. Same seed, same data, same hyperparameters: the same weights to the last bit.
 
-import { normal, seededRandom, shuffle } from "../random.ts";
+import { normal, type SeededRandom, seededRandom, shuffle } from "../random.ts";
 import { CLASSES, type Digits, PIXELS_PER_DIGIT, type Rows } from "./digits.ts";
 
 export interface Hyperparameters {
@@ -10,6 +10,13 @@ export interface Hyperparameters {
   readonly l2: number;
   readonly momentum: number;
   readonly batchSize: number;
+}
+
+/** All that training changes: a checkpoint holds it. */
+export interface State {
+  readonly weights: readonly Float64Array[];
+  readonly velocity: readonly Float64Array[];
+  readonly random: number;
 }
 
 /** Weights with the gradient of the current batch and the momentum of all batches before it. */
@@ -21,7 +28,7 @@ interface Parameters {
 
 export class Classifier {
   readonly #hyper: Hyperparameters;
-  readonly #random: () => number;
+  readonly #random: SeededRandom;
   readonly #inputWeights: Parameters; // row per pixel, column per hidden unit
   readonly #hiddenBias: Parameters;
   readonly #outputWeights: Parameters; // row per class, column per hidden unit
@@ -41,6 +48,24 @@ export class Classifier {
     this.#outputBias = this.#parameters(CLASSES, 0);
     this.#hidden = new Float64Array(hiddenUnits);
     this.#hiddenDelta = new Float64Array(hiddenUnits);
+  }
+
+  save(): State {
+    const all = this.#all();
+    return {
+      weights: all.map(({ weights }) => weights.slice()),
+      velocity: all.map(({ velocity }) => velocity.slice()),
+      random: this.#random.state,
+    };
+  }
+
+  /** Goes on as the classifier that was saved. */
+  load({ weights, velocity, random }: State): void {
+    this.#all().forEach((parameters, i) => {
+      parameters.weights.set(weights[i]!);
+      parameters.velocity.set(velocity[i]!);
+    });
+    this.#random.state = random;
   }
 
   /** Goes once through `rows` in a random order, at `pace` times the learning rate; returns the mean cross-entropy on the way. */
@@ -68,6 +93,10 @@ export class Classifier {
       if (guess === digits.labels[row]) correct++;
     }
     return correct / (rows.to - rows.from);
+  }
+
+  #all(): Parameters[] {
+    return [this.#inputWeights, this.#hiddenBias, this.#outputWeights, this.#outputBias];
   }
 
   #parameters(length: number, deviation: number): Parameters {
