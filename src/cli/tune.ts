@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { resolve as absolute, join } from "node:path";
-import { printJson, printTable } from "./output.ts";
+import { printJson, printTable, type Row } from "./output.ts";
 import { UsageError } from "./usage-error.ts";
 
 export interface TuneFlags {
@@ -75,7 +75,7 @@ export async function show(path: string, flags: TuneFlags): Promise<void> {
     "time_total_s",
     ...parameters,
   ];
-  printTable(columns, rows.slice(0, rowsMax));
+  printTable(columns, rows.slice(0, rowsMax).map(shorten));
   if (rows.length > rowsMax) console.log(`... ${rows.length - rowsMax} more (--rows)`);
   for (const result of grid)
     if (result.error !== undefined)
@@ -131,6 +131,13 @@ export async function resume(path: string): Promise<void> {
     child.on("error", reject);
     child.on("exit", (code) => settle(code ?? 1));
   });
+}
+
+/** Numbers as one reads them; `--json` has all digits. */
+function shorten(row: Row): Row {
+  const short = (value: unknown) =>
+    typeof value === "number" && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value;
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, short(value)]));
 }
 
 function bestOf<R>(grid: { getBestResult(): R }): R | undefined {

@@ -178,9 +178,7 @@ describe("the command line", () => {
       terminated: 2,
       failed: 0,
     });
-    expect((await sandbox.run(cli, "tune", "show", grid.experimentPath)).stdout).toMatch(
-      /00001 {2}TERMINATED/,
-    );
+    expect((await sandbox.run(cli, "tune", "show", grid.experimentPath)).stdout).toMatch(/00001 +TERMINATED/);
     const found = JSON.parse(
       (await sandbox.run(cli, "tune", "best", grid.experimentPath, "--json")).stdout,
     ) as object;

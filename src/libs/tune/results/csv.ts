@@ -13,7 +13,12 @@ function cell(value: unknown): string {
 /** The columns of a file. */
 export function header(text: string): string[] {
   const line = text.slice(0, Math.max(0, text.indexOf("\n")));
-  return [...line.matchAll(/("(?:[^"]|"")*"|[^,]*)(?:,|$)/g)]
-    .map(([, name = ""]) => (name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name))
-    .slice(0, line === "" ? 0 : line.split("").filter((c) => c === ",").length + 1);
+  const names: string[] = [];
+  for (let at = 0; line !== "" && at <= line.length; at++) {
+    const quoted = /^"((?:[^"]|"")*)"/.exec(line.slice(at));
+    const name = quoted?.[0] ?? /^[^,]*/.exec(line.slice(at))?.[0] ?? "";
+    names.push(quoted === null ? name : (quoted[1] as string).replaceAll('""', '"'));
+    at += name.length;
+  }
+  return names;
 }

@@ -1,5 +1,31 @@
 /** The page of the report: data as JSON, drawn as SVG by a script in the page itself. */
-import type { ReportData } from "./html-report.ts";
+
+export interface ReportTrial {
+  readonly id: string;
+  readonly status: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  /** One per objective; null where there is none. */
+  readonly values: readonly (number | null)[];
+  readonly iterations: number;
+  readonly seconds: number;
+  readonly error: string | undefined;
+  readonly isPareto: boolean;
+}
+
+export interface ReportData {
+  readonly name: string;
+  readonly metrics: readonly string[];
+  readonly modes: readonly string[];
+  readonly summary: readonly (readonly [string, string])[];
+  readonly trials: readonly ReportTrial[];
+  readonly curves: readonly {
+    readonly id: string;
+    readonly points: readonly (readonly [number, number])[];
+  }[];
+  readonly importances: readonly { readonly parameter: string; readonly share: number }[];
+  /** How many trials there are where not all are shown. */
+  readonly total: number;
+}
 
 export function pageOf(data: ReportData): string {
   // "<" could end the script; as \u003c it is the same JSON.

@@ -8,7 +8,7 @@ import type { Storage } from "../storage/storage.ts";
 import { type Experiment, type TrialState, trialPath } from "../tuner/experiment.ts";
 import { flatten, valueAt } from "./flatten.ts";
 import { readHistory } from "./history.ts";
-import { pageOf } from "./html-page.ts";
+import { pageOf, type ReportData, type ReportTrial } from "./html-page.ts";
 import { importances } from "./importance.ts";
 
 export const REPORT_FILE = "report.html";
@@ -16,33 +16,6 @@ export const REPORT_FILE = "report.html";
 const TRIALS_MAX = 2000;
 const CURVES_MAX = 100;
 const POINTS_MAX = 200;
-
-export interface ReportTrial {
-  readonly id: string;
-  readonly status: string;
-  readonly config: Readonly<Record<string, unknown>>;
-  /** One per objective; null where there is none. */
-  readonly values: readonly (number | null)[];
-  readonly iterations: number;
-  readonly seconds: number;
-  readonly error: string | undefined;
-  readonly isPareto: boolean;
-}
-
-export interface ReportData {
-  readonly name: string;
-  readonly metrics: readonly string[];
-  readonly modes: readonly string[];
-  readonly summary: readonly (readonly [string, string])[];
-  readonly trials: readonly ReportTrial[];
-  readonly curves: readonly {
-    readonly id: string;
-    readonly points: readonly (readonly [number, number])[];
-  }[];
-  readonly importances: readonly { readonly parameter: string; readonly share: number }[];
-  /** How many trials there are where not all are shown. */
-  readonly total: number;
-}
 
 /** Writes `report.html` into the experiment's directory. */
 export function writeHtmlReport(experiment: Experiment, storage: Storage): void {

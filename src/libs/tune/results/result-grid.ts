@@ -13,7 +13,7 @@ import {
   type TrialStatus,
   trialPath,
 } from "../tuner/experiment.ts";
-import type { HostError } from "../tuner/protocol.ts";
+import { toError } from "../tuner/failures.ts";
 import { readExperiment } from "../tuner/replay.ts";
 import { bestFirst } from "../tuner/retention.ts";
 import { flatten, isPlain, valueAt } from "./flatten.ts";
@@ -67,7 +67,7 @@ export class TrialResult<C = Config> {
     this.status = state.status;
     this.config = state.config as C;
     this.metrics = state.lastResult ?? {};
-    this.error = state.status === "ERROR" && state.error !== undefined ? errorOf(state.error) : undefined;
+    this.error = state.status === "ERROR" && state.error !== undefined ? toError(state.error) : undefined;
     this.path = join(root, trialPath(state.id));
     this.#root = root;
     this.#state = state;
@@ -261,13 +261,4 @@ function bestReport(history: readonly Readonly<Record<string, unknown>>[], metri
 
 function average(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0) / values.length;
-}
-
-function errorOf({ name, message, stack }: HostError): Error {
-  const error = new Error(message);
-  Object.defineProperties(error, {
-    name: { value: name, configurable: true, writable: true },
-    stack: { value: stack, configurable: true, writable: true },
-  });
-  return error;
 }

@@ -5,14 +5,8 @@
  * Holds: a trial runs in at most one slot; the resources of all slots are within the cluster's; a checkpoint is deleted
  * only when no trial is about to load it.
  */
-import { type ActorHandle, kill, nodes, type ObjectRef } from "../../../index.ts";
-import {
-  FunctionNotFoundError,
-  InvalidOptionError,
-  SerializationError,
-  TuneError,
-  UnschedulableError,
-} from "../errors.ts";
+import { kill, type ObjectRef } from "../../../index.ts";
+import { FunctionNotFoundError, InvalidOptionError, SerializationError, TuneError } from "../errors.ts";
 import { encode } from "../journal/encoding.ts";
 import type { Journal } from "../journal/journal.ts";
 import { ResourceChanging } from "../schedulers/resource-changing.ts";
@@ -25,10 +19,10 @@ import {
   type Experiment,
   type ExperimentEvent,
   resumePointOf,
-  type TrialState,
   trialPath,
   type Verdict,
 } from "./experiment.ts";
+import { errorOf, fatalCauseOf, toError } from "./failures.ts";
 import type {
   Answer,
   Command,
@@ -39,11 +33,10 @@ import type {
   SavedCheckpoint,
 } from "./protocol.ts";
 import { snapshotOf } from "./replay.ts";
-import { actorOptions, addAmounts, fits, keyOf, type Resources, showResources } from "./resources.ts";
+import type { Resources } from "./resources.ts";
 import { type RetentionRule, superfluous } from "./retention.ts";
+import { type Next, type Slot, Slots } from "./slots.ts";
 import type { Study } from "./study.ts";
-import { isClassTrainable } from "./trainable.ts";
-import { type TrialHost, TrialHostActor } from "./trial-host.ts";
 
 export interface RunnerSettings {
   readonly trainable: unknown;
@@ -74,23 +67,6 @@ export interface RunnerParts {
   readonly warn: (text: string) => void;
 }
 
-/** An actor for trials, and the trial in it. */
-interface Slot {
-  readonly actor: ActorHandle<TrialHost>;
-  readonly resources: Resources;
-  readonly key: string;
-  trial: string | undefined;
-  /** What is to become of the trial when its trainable has ended. */
-  next: Next | undefined;
-}
-
-type Next =
-  | { readonly kind: "end" }
-  | { readonly kind: "pause" }
-  | { readonly kind: "exploit"; readonly source: string; readonly config: Config; readonly pause: boolean }
-  | { readonly kind: "reallocate"; readonly resources: Resources }
-  | { readonly kind: "interrupt" };
-
 export type StopReason = "budget" | "stopper" | "interrupt" | "fail-fast";
 
 /** Trials that do not end by then, asked to, lose their process. */
@@ -98,9 +74,6 @@ const STOP_GRACE_MS = 5000;
 /** A time budget is a promise: less patience there. */
 const BUDGET_GRACE_MS = 1000;
 const CLUSTER_REFRESH_MS = 2000;
-/** Slots where trials take no resource that is counted. */
-const UNCOUNTED_SLOTS = 16;
-
 export class Runner {
   readonly #experiment: Experiment;
   readonly #study: Study;
@@ -110,7 +83,7 @@ export class Runner {
   readonly #callbacks: readonly Callback[];
   readonly #warn: (text: string) => void;
   readonly #warned = new Set<string>();
-  readonly #slots = new Set<Slot>();
+  readonly #slots: Slots;
   readonly #requeued: string[];
   readonly #orders: Map<string, Order>;
   /** Checkpoints that a trial loads, by path. */
@@ -118,16 +91,12 @@ export class Runner {
   readonly #deletions = new Set<Promise<void>>();
   readonly #checkpointWaiters = new Map<string, Set<() => void>>();
   #picked: string | undefined;
-  #used: Record<string, number> = {};
-  #cluster: Record<string, number> = {};
-  #nodes: readonly Resources[] = [];
   #startedAt = 0;
   readonly #elapsedBefore: number;
   #stopping: StopReason | undefined;
   #failure: unknown;
   #graceTimer: NodeJS.Timeout | undefined;
   #finish: () => void = () => {};
-  readonly #keepsInstances: boolean;
   #scheduling = false;
 
   constructor(parts: RunnerParts) {
@@ -141,7 +110,7 @@ export class Runner {
     this.#requeued = [...parts.requeued];
     this.#orders = new Map(parts.orders);
     this.#elapsedBefore = parts.experiment.elapsed;
-    this.#keepsInstances = isClassTrainable(parts.settings.trainable);
+    this.#slots = new Slots(parts.settings.trainable, parts.settings.parameters);
   }
 
   /** Why it ended before its end, if it did. */
@@ -155,16 +124,16 @@ export class Runner {
   }
 
   get usedResources(): Resources {
-    return this.#used;
+    return this.#slots.used;
   }
   get clusterResources(): Resources {
-    return this.#cluster;
+    return this.#slots.cluster;
   }
 
   /** Settles when no trial runs and none is left to run; rejects when the experiment cannot go on. */
   async run(): Promise<void> {
     this.#startedAt = performance.now();
-    await this.#readCluster();
+    await this.#slots.refresh();
     this.#bindResources();
     const refresh = setInterval(() => void this.#refresh(), CLUSTER_REFRESH_MS);
     const budgetMs = this.#settings.timeBudgetMs - this.#elapsedBefore;
@@ -182,7 +151,7 @@ export class Runner {
       clearInterval(refresh);
       clearTimeout(budget);
       clearTimeout(this.#graceTimer);
-      for (const slot of [...this.#slots]) this.#discard(slot);
+      await this.#slots.close();
       await Promise.all(this.#deletions);
       this.#experiment.elapsed = this.elapsedMs;
       if (this.#journal.hasNews) this.#journal.snapshot(this.#snapshot());
@@ -202,7 +171,7 @@ export class Runner {
     }
     const graceMs = reason === "budget" ? BUDGET_GRACE_MS : STOP_GRACE_MS;
     this.#graceTimer = setTimeout(() => {
-      for (const slot of [...this.#slots]) if (slot.trial !== undefined) kill(slot.actor);
+      for (const slot of this.#slots) if (slot.trial !== undefined) kill(slot.actor);
     }, graceMs);
     this.#schedule();
   }
@@ -214,7 +183,7 @@ export class Runner {
     this.#scheduling = true;
     try {
       while (this.#startOne());
-      if (this.#runningCount() === 0 && this.#isOver()) this.#finish();
+      if (this.#slots.running === 0 && this.#isOver()) this.#finish();
     } catch (error) {
       this.#abort(error);
     } finally {
@@ -224,11 +193,11 @@ export class Runner {
 
   #startOne(): boolean {
     if (this.#stopping !== undefined || this.#failure !== undefined) return false;
-    if (this.#runningCount() >= this.#settings.concurrentMax) return false;
+    if (this.#slots.running >= this.#settings.concurrentMax) return false;
     this.#picked ??= this.#pick();
     if (this.#picked === undefined) return false;
     const trial = this.#experiment.get(this.#picked);
-    const slot = this.#slotFor(trial);
+    const slot = this.#slots.find(trial.resources);
     if (slot === undefined) return false;
     this.#picked = undefined;
     slot.trial = trial.id;
@@ -293,7 +262,7 @@ export class Runner {
       return;
     }
     const resources = this.#settings.resourcesOf(suggestion.config);
-    this.#checkFeasible(id, resources);
+    this.#slots.checkFeasible(id, resources);
     this.#record({ kind: "add", id, config: suggestion.config, resources });
   }
 
@@ -302,78 +271,11 @@ export class Runner {
     return PENDING.size > 0 || PAUSED.size > 0 || (!this.#experiment.exhausted && this.#mayAdd());
   }
 
-  #runningCount(): number {
-    let count = 0;
-    for (const { trial } of this.#slots) if (trial !== undefined) count += 1;
-    return count;
-  }
-
   // ---------------------------------------------------------------------------------------------------- where it runs
-
-  #slotFor({ resources }: TrialState): Slot | undefined {
-    const key = keyOf(resources);
-    for (const slot of this.#slots) if (slot.trial === undefined && slot.key === key) return slot;
-    // Idle slots of another size make room.
-    for (const slot of [...this.#slots]) {
-      if (this.#hasRoom(resources)) break;
-      if (slot.trial === undefined) this.#discard(slot);
-    }
-    if (!this.#hasRoom(resources)) return undefined;
-    return this.#makeSlot(resources, key);
-  }
-
-  #hasRoom(resources: Resources): boolean {
-    const sum = { ...this.#used };
-    addAmounts(sum, resources, 1);
-    const isCounted = Object.keys(resources).length > 0;
-    return isCounted
-      ? fits(sum, { ...sum, ...pick(this.#cluster, Object.keys(resources)) })
-      : this.#slots.size < UNCOUNTED_SLOTS;
-  }
-
-  #makeSlot(resources: Resources, key: string): Slot {
-    const { trainable, parameters } = this.#settings;
-    const actor = createHost(trainable, parameters, resources);
-    const slot: Slot = { actor, resources, key, trial: undefined, next: undefined };
-    this.#slots.add(slot);
-    addAmounts(this.#used, resources, 1);
-    return slot;
-  }
-
-  #discard(slot: Slot): void {
-    if (!this.#slots.delete(slot)) return;
-    addAmounts(this.#used, slot.resources, -1);
-    if (slot.trial !== undefined || !this.#keepsInstances) {
-      kill(slot.actor);
-      return;
-    }
-    // An instance that was kept for the next trial is told that none comes.
-    const disposal: Promise<void> = Promise.race([slot.actor.dispose.remote(), after(STOP_GRACE_MS)])
-      .catch(() => {})
-      .then(() => kill(slot.actor))
-      .finally(() => this.#deletions.delete(disposal));
-    this.#deletions.add(disposal);
-  }
-
-  #checkFeasible(id: string, resources: Resources): void {
-    if (this.#nodes.some((node) => fits(resources, node))) return;
-    const largest = this.#nodes.map(showResources).join("; ");
-    throw new UnschedulableError(
-      `trial ${id} asks for ${showResources(resources)}, and no node can ever give that (nodes have: ${largest})`,
-    );
-  }
-
-  async #readCluster(): Promise<void> {
-    const alive = (await nodes()).filter((node) => node.alive);
-    this.#nodes = alive.map(({ resources }) => resources);
-    const sum: Record<string, number> = {};
-    for (const { resources } of alive) addAmounts(sum, resources, 1);
-    this.#cluster = sum;
-  }
 
   async #refresh(): Promise<void> {
     try {
-      await this.#readCluster();
+      await this.#slots.refresh();
     } catch {
       return; // trials meet a lost cluster by themselves
     }
@@ -387,7 +289,7 @@ export class Runner {
     scheduler.bindResources((trialId) => ({
       current: this.#experiment.get(trialId).resources,
       base: this.#settings.resourcesOf(this.#experiment.get(trialId).config),
-      cluster: this.#cluster,
+      cluster: this.#slots.cluster,
       running: [...this.#experiment.byStatus.RUNNING],
     }));
   }
@@ -413,7 +315,7 @@ export class Runner {
       if (resume !== undefined) this.#unpin(resume.path);
     }
     slot.trial = undefined;
-    if (!isSound || !this.#settings.reuseActors) this.#discard(slot);
+    if (!isSound || !this.#settings.reuseActors) this.#slots.discard(slot);
     this.#wakeCheckpointWaiters(id);
     this.#snapshotIfDue();
     this.#schedule();
@@ -755,67 +657,17 @@ export class Runner {
   #abort(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
-    for (const slot of [...this.#slots]) {
+    for (const slot of this.#slots) {
       if (slot.trial !== undefined && this.#experiment.get(slot.trial).status === "RUNNING") {
         slot.next = { kind: "interrupt" };
         this.#record({ kind: "pause", id: slot.trial });
       }
-      this.#discard(slot);
+      this.#slots.discard(slot);
     }
     this.#finish();
   }
 }
 
-function createHost(
-  trainable: unknown,
-  parameters: Readonly<Record<string, ObjectRef<unknown>>>,
-  resources: Resources,
-): ActorHandle<TrialHost> {
-  return TrialHostActor.options(actorOptions(resources)).remote(trainable, parameters);
-}
-
-/** What no other trial would fare better with; undefined for a failure of this trial alone. */
-function fatalCauseOf(error: unknown): Error | undefined {
-  if (error instanceof TuneError || error instanceof InvalidOptionError) return error;
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  for (const each of [error, cause]) {
-    if (each instanceof SerializationError || each instanceof FunctionNotFoundError) {
-      return new TuneError(
-        `the trainable cannot reach a worker; give remote(trainable) at the top level of a module, above init(): ${each.message}`,
-        { cause: each },
-      );
-    }
-  }
-  return undefined;
-}
-
 function verdictOf(decision: Decision): Verdict {
   return typeof decision === "string" ? decision : decision.kind;
-}
-
-function after(ms: number): Promise<void> {
-  return new Promise((settle) => {
-    setTimeout(settle, ms).unref();
-  });
-}
-
-function pick(amounts: Resources, names: readonly string[]): Resources {
-  return Object.fromEntries(names.map((name) => [name, amounts[name] ?? 0]));
-}
-
-/** What a call of the actor failed with: its process ended, or its constructor threw. */
-function errorOf(error: unknown): HostError {
-  if (!(error instanceof Error)) return { name: "Error", message: String(error), stack: String(error) };
-  const cause = error.cause instanceof Error ? error.cause : undefined;
-  const shown = error.name === "TaskError" && cause !== undefined ? cause : error;
-  return { name: shown.name, message: shown.message, stack: shown.stack ?? String(shown) };
-}
-
-export function toError({ name, message, stack }: HostError): Error {
-  const error = new Error(message);
-  Object.defineProperties(error, {
-    name: { value: name, configurable: true, writable: true },
-    stack: { value: stack, configurable: true, writable: true },
-  });
-  return error;
 }

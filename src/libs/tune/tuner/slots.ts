@@ -1,0 +1,135 @@
+/**
+ * Where trials run: actors within the cluster's resources, kept for the next trial of the same size.
+ *
+ * Holds: the resources of all slots together are within the cluster's.
+ */
+import { type ActorHandle, kill, nodes, type ObjectRef } from "../../../index.ts";
+import { UnschedulableError } from "../errors.ts";
+import type { Config } from "../search/searcher.ts";
+import { actorOptions, addAmounts, fits, keyOf, type Resources, showResources } from "./resources.ts";
+import { isClassTrainable } from "./trainable.ts";
+import { type TrialHost, TrialHostActor } from "./trial-host.ts";
+
+/** An actor for trials, and the trial in it. */
+export interface Slot {
+  readonly actor: ActorHandle<TrialHost>;
+  readonly resources: Resources;
+  readonly key: string;
+  trial: string | undefined;
+  /** What is to become of the trial when its trainable has ended. */
+  next: Next | undefined;
+}
+
+export type Next =
+  | { readonly kind: "end" }
+  | { readonly kind: "pause" }
+  | { readonly kind: "exploit"; readonly source: string; readonly config: Config; readonly pause: boolean }
+  | { readonly kind: "reallocate"; readonly resources: Resources }
+  | { readonly kind: "interrupt" };
+
+/** An instance that was kept has as long to clean up. */
+const DISPOSE_MS_MAX = 5000;
+/** Slots where trials take no resource that is counted. */
+const UNCOUNTED_SLOTS = 16;
+
+export class Slots implements Iterable<Slot> {
+  readonly #slots = new Set<Slot>();
+  readonly #trainable: unknown;
+  readonly #parameters: Readonly<Record<string, ObjectRef<unknown>>>;
+  readonly #disposals = new Set<Promise<void>>();
+  readonly #used: Record<string, number> = {};
+  #cluster: Record<string, number> = {};
+  #nodes: readonly Resources[] = [];
+
+  constructor(trainable: unknown, parameters: Readonly<Record<string, ObjectRef<unknown>>>) {
+    this.#trainable = trainable;
+    this.#parameters = parameters;
+  }
+
+  [Symbol.iterator](): Iterator<Slot> {
+    return [...this.#slots][Symbol.iterator]();
+  }
+
+  get used(): Resources {
+    return this.#used;
+  }
+  get cluster(): Resources {
+    return this.#cluster;
+  }
+
+  /** Slots with a trial in them. */
+  get running(): number {
+    let count = 0;
+    for (const { trial } of this.#slots) if (trial !== undefined) count += 1;
+    return count;
+  }
+
+  /** Asks what the cluster has now. */
+  async refresh(): Promise<void> {
+    const alive = (await nodes()).filter((node) => node.alive);
+    this.#nodes = alive.map(({ resources }) => resources);
+    const sum: Record<string, number> = {};
+    for (const { resources } of alive) addAmounts(sum, resources, 1);
+    this.#cluster = sum;
+  }
+
+  /** @throws UnschedulableError where no node could ever give that */
+  checkFeasible(id: string, resources: Resources): void {
+    if (this.#nodes.some((node) => fits(resources, node))) return;
+    const offered = this.#nodes.map(showResources).join("; ");
+    throw new UnschedulableError(
+      `trial ${id} asks for ${showResources(resources)}, and no node can ever give that (nodes have: ${offered})`,
+    );
+  }
+
+  /** A free slot of that size; undefined while there is no room for one. */
+  find(resources: Resources): Slot | undefined {
+    const key = keyOf(resources);
+    for (const slot of this.#slots) if (slot.trial === undefined && slot.key === key) return slot;
+    // Idle slots of another size make room.
+    for (const slot of this) {
+      if (this.#hasRoom(resources)) break;
+      if (slot.trial === undefined) this.discard(slot);
+    }
+    if (!this.#hasRoom(resources)) return undefined;
+    const actor = TrialHostActor.options(actorOptions(resources)).remote(this.#trainable, this.#parameters);
+    const slot: Slot = { actor, resources, key, trial: undefined, next: undefined };
+    this.#slots.add(slot);
+    addAmounts(this.#used, resources, 1);
+    return slot;
+  }
+
+  /** Ends the process; one that serves no trial cleans up first. */
+  discard(slot: Slot): void {
+    if (!this.#slots.delete(slot)) return;
+    addAmounts(this.#used, slot.resources, -1);
+    if (slot.trial !== undefined || !isClassTrainable(this.#trainable)) {
+      kill(slot.actor);
+      return;
+    }
+    const disposal: Promise<void> = Promise.race([slot.actor.dispose.remote(), after(DISPOSE_MS_MAX)])
+      .catch(() => {})
+      .then(() => kill(slot.actor))
+      .finally(() => this.#disposals.delete(disposal));
+    this.#disposals.add(disposal);
+  }
+
+  async close(): Promise<void> {
+    for (const slot of this) this.discard(slot);
+    await Promise.all(this.#disposals);
+  }
+
+  #hasRoom(resources: Resources): boolean {
+    const names = Object.keys(resources);
+    if (names.length === 0) return this.#slots.size < UNCOUNTED_SLOTS;
+    const sum = { ...this.#used };
+    addAmounts(sum, resources, 1);
+    return names.every((name) => (sum[name] ?? 0) <= (this.#cluster[name] ?? 0) + 1e-9);
+  }
+}
+
+function after(ms: number): Promise<void> {
+  return new Promise((settle) => {
+    setTimeout(settle, ms).unref();
+  });
+}
