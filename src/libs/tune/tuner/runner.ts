@@ -6,7 +6,7 @@
  * only when no trial is about to load it.
  */
 import { kill, type ObjectRef } from "../../../index.ts";
-import { FunctionNotFoundError, InvalidOptionError, SerializationError, TuneError } from "../errors.ts";
+import { TuneError } from "../errors.ts";
 import { encode } from "../journal/encoding.ts";
 import type { Journal } from "../journal/journal.ts";
 import { ResourceChanging } from "../schedulers/resource-changing.ts";
