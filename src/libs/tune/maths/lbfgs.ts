@@ -12,7 +12,7 @@ export interface LbfgsOptions {
   readonly iterationsMax: number;
   /** Stop when no component of the projected gradient is larger. */
   readonly gradientTolerance: number;
-  /** Stop when a step improves the value by less than this, relative to its size. */
+  /** Stop when two steps in a row improve the value by less than this, relative to its size. */
   readonly valueTolerance?: number;
 }
 
@@ -34,6 +34,7 @@ export function lbfgs(
   const blocked = (i: number, g: number) =>
     (low !== undefined && x[i]! <= low[i]! && g > 0) || (high !== undefined && x[i]! >= high[i]! && g < 0);
 
+  let stalls = 0;
   for (let iteration = 0; iteration < iterationsMax; iteration++) {
     let largest = 0;
     for (let i = 0; i < n; i++)
@@ -58,7 +59,7 @@ export function lbfgs(
     let next: Float64Array<ArrayBuffer> | undefined;
     let nextGradient = new Float64Array(n);
     let nextValue = value;
-    for (let k = 0; k < BACKTRACKS_MAX; k++, t *= k < 3 ? 0.5 : 0.2) {
+    for (let k = 0; k < BACKTRACKS_MAX; k++) {
       const trial = new Float64Array(n);
       let along = 0;
       for (let i = 0; i < n; i++) {
@@ -76,6 +77,9 @@ export function lbfgs(
         nextValue = trialValue;
         break;
       }
+      // To the bottom of the parabola through both values and the slope, within limits.
+      const bottom = -along / (2 * (trialValue - value - along));
+      t *= Number.isFinite(bottom) ? Math.min(Math.max(bottom, 0.1), 0.5) : 0.1;
     }
     if (next === undefined) {
       if (steps.length === 0) break;
@@ -100,7 +104,8 @@ export function lbfgs(
     x = next;
     gradient = nextGradient;
     value = nextValue;
-    if (gain <= valueTolerance * Math.max(1, Math.abs(value))) break;
+    stalls = gain <= valueTolerance * Math.max(1, Math.abs(value)) ? stalls + 1 : 0;
+    if (stalls === 2) break;
   }
   return { x, value };
 }
