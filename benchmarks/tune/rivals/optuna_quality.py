@@ -1,4 +1,4 @@
-"""Optuna's side of the search quality table: one JSON line per run, in the form that ours.mjs prints.
+"""Optuna's side of the search quality table: one JSON line per run, in the form that ours.mjs prints. Times are CPU time.
 
 python3 -m venv VENV && VENV/bin/pip install optuna cmaes scipy torch
 VENV/bin/python optuna_quality.py --sampler tpe --seeds 20 [--functions branin,levy5] [--parallel 8] [--trials 200]
@@ -105,10 +105,10 @@ def run(name, function, seed, trials, parallel):
             regrets.append(best - optimum)
 
     for _ in range(trials):
-        start = time.perf_counter()
+        start = time.process_time()
         trial = study.ask()
         point = [trial.suggest_float(f"x{i}", low, high) for i, (low, high) in enumerate(box)]
-        costs.append((time.perf_counter() - start) * 1000)
+        costs.append((time.process_time() - start) * 1000)
         running.append((trial, f(point)))
         if len(running) == parallel:
             finish()

@@ -41,6 +41,15 @@ export class CmaEsSearcher extends HistorySearcher {
   constructor(options: CmaEsOptions = {}) {
     super(options);
     this.#options = options;
+    const { sigma = 1 / 6, population = 4, startupTrials = 1 } = options;
+    if (!(sigma > 0 && sigma <= 1))
+      throw new InvalidOptionError(`sigma must be above 0 and at most 1, got ${sigma}`);
+    if (!(Number.isInteger(population) && population >= 4)) {
+      throw new InvalidOptionError(`population must be a whole number from 4 on, got ${population}`);
+    }
+    if (!(Number.isInteger(startupTrials) && startupTrials >= 0)) {
+      throw new InvalidOptionError(`startupTrials must be a whole number, got ${startupTrials}`);
+    }
   }
 
   protected override check(space: Space): void {

@@ -104,6 +104,18 @@ export class GaussianProcess {
     return { mean, variance };
   }
 
+  /** Whether x is one of its points, or as good as one. */
+  holds(x: Float64Array): boolean {
+    for (let j = 0; j < this.count; j++) {
+      let apart = false;
+      for (let i = 0; i < this.dimension && !apart; i++) {
+        apart = Math.abs(x[i]! - this.#points[j * this.dimension + i]!) > 1e-9;
+      }
+      if (!apart) return true;
+    }
+    return false;
+  }
+
   #variance(): number {
     const n = this.count;
     const inverse = this.#inverse;

@@ -136,7 +136,7 @@ function standardise(y: Float64Array): Float64Array {
   return y.map((value) => (sd > 0 ? (value - mean) / sd : 0));
 }
 
-/** Puts a parameter whose branch is not taken at one fixed place. */
+/** Puts a parameter whose branch is not taken at one fixed place, outside its values if it is a category. */
 function freezer(parameters: readonly Parameter[]): (point: Float64Array) => void {
   const index = new Map(parameters.map(({ path }, i) => [path, i]));
   const conditions = parameters.flatMap(({ condition, domain }, i) => {
@@ -147,6 +147,7 @@ function freezer(parameters: readonly Parameter[]): (point: Float64Array) => voi
   return (point) => {
     for (const { i, parent, value, rest } of conditions) {
       if (parent !== undefined && point[parent] !== value) point[i] = rest;
+      else if (point[i] === -1) point[i] = 0; // its branch is taken now: any category to begin with
     }
   };
 }
@@ -181,16 +182,24 @@ function search(
     weights[chosen] = 0;
     starts.push(samples[chosen]!);
   }
-  let top = samples[first]!;
-  let topScore = scores[first]!;
-  for (const start of starts) {
-    const point = climb(model, best, parameters, start, freeze);
-    const score = logEi(model, best, point);
-    if (!(score > topScore)) continue;
-    top = point;
-    topScore = score;
-  }
-  return top;
+  const found = starts.map((start) => climb(model, best, parameters, start, freeze));
+  const ranked = [...found, samples[first]!]
+    .map((point) => ({ point, score: logEi(model, best, point) }))
+    .sort((a, b) => b.score - a.score);
+  // Once the model is sure of the optimum it would ask for the same point for ever.
+  const fresh = ranked.find(({ point }) => !model.holds(point)) ?? { point: unseen(model, samples, scores) };
+  return fresh.point ?? ranked[0]!.point;
+}
+
+/** The best sample that was not tried yet, if there is one. */
+function unseen(
+  model: GaussianProcess,
+  samples: readonly Float64Array[],
+  scores: Float64Array,
+): Float64Array | undefined {
+  const order = [...samples.keys()].sort((a, b) => scores[b]! - scores[a]!);
+  const index = order.find((i) => !model.holds(samples[i]!));
+  return index === undefined ? undefined : samples[index];
 }
 
 /** Gradient ascent in the numbers, then each category and short lattice in turn, until nothing gets better. */
