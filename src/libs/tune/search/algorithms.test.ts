@@ -111,10 +111,10 @@ describe("TPE", () => {
 
   // The vectors are for the interval [-1, 1]: twice ours.
   test.each([
-    [[0.4], { endpoints: true, magicClip: false }, [1.4]],
+    [[0.4], { endpoints: true, floor: 0 }, [1.4]],
     [[-0.3, 0.3], {}, [0.6, 0.6]],
     [[-0.3, 0.3], { endpoints: true }, [0.7, 0.7]],
-    [[-0.4, 0.4, 0.41, 0.42], { endpoints: true, magicClip: false }, [0.8, 0.8, 0.01, 0.58]],
+    [[-0.4, 0.4, 0.41, 0.42], { endpoints: true, floor: 0 }, [0.8, 0.8, 0.01, 0.58]],
     [[-0.4, 0.4, 0.41, 0.42], { endpoints: true }, [0.8, 0.8, 1 / 3, 0.58]],
   ])("bandwidths of %j with %j", (seen, options, expected) => {
     for (const [i, width] of widths(seen, options).entries())

@@ -170,6 +170,19 @@ export class Cma {
     return x;
   }
 
+  /** Squared length of x - mean in standard deviations of the distribution. */
+  squaredDistance(x: Float64Array): number {
+    const d = this.dimension;
+    let total = 0;
+    for (let j = 0; j < d; j++) {
+      let along = 0;
+      for (let i = 0; i < d; i++) along += this.vectors[i * d + j]! * (x[i]! - this.mean[i]!);
+      along /= this.lengths[j]! * this.sigma;
+      total += along * along;
+    }
+    return total;
+  }
+
   /** C^(-1/2) y. */
   #whiten(y: Float64Array): Float64Array {
     const d = this.dimension;
