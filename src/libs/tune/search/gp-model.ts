@@ -250,7 +250,7 @@ export function fitKernel(
   from[d] = Math.log(start.scale);
   from[d + 1] = Math.log(Math.max(start.noise - NOISE_MIN, 0.01 * NOISE_MIN));
   const { x, value } = lbfgs(loss, from, {
-    low: new Float64Array(d + 2).fill(-12),
+    low: new Float64Array(d + 2).fill(-12).fill(-25, d + 1),
     high: new Float64Array(d + 2).fill(12),
     iterationsMax,
     gradientTolerance: 1e-2,

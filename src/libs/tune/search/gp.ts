@@ -3,7 +3,7 @@
  *
  * Numbers are modelled in the unit cube, categories by whether they are equal; a parameter that a branch does not have
  * stands still, so that it tells nothing. Trials that still run are taken to give what the model expects of them, which
- * keeps parallel trials apart. The choices that matter (kernel, priors, log EI) are those of Optuna's GPSampler.
+ * keeps parallel trials apart. Kernel, priors and log EI are those of Optuna's GPSampler; results are warped first.
  */
 import { InvalidOptionError } from "../errors.ts";
 import { lbfgs } from "../maths/lbfgs.ts";
@@ -21,10 +21,8 @@ import {
 } from "./history.ts";
 
 export interface GPOptions extends PointOptions {
-  /** Trials spread evenly over the space before the model is used. Default 10. */
+  /** Trials drawn at random before the model is used. Default 10. */
   readonly startupTrials?: number;
-  readonly warp?: string;
-  readonly startupKind?: string;
 }
 
 const STARTS = 10;
@@ -99,16 +97,13 @@ export class GPSearcher extends HistorySearcher {
       return points;
     };
     let points = rows(done);
-    let y = transform(
-      Float64Array.from(done, ({ results }) => results![0]!),
-      this.#options.warp,
-    );
+    let y = warp(Float64Array.from(done, ({ results }) => results![0]!));
     const best = y.indexOf(Math.min(...y));
-    const start =
+    const from =
       this.#kernel?.weights.length === d
         ? this.#kernel
         : { weights: new Float64Array(d).fill(1), scale: 1, noise: 1 };
-    const { kernel } = fitKernel(points, y, categorical, start, 100);
+    const { kernel } = fitKernel(points, y, categorical, from, 100);
     this.#kernel = kernel;
     let model = new GaussianProcess(points, y, categorical, kernel);
     if (running.length > 0) {
@@ -125,9 +120,15 @@ export class GPSearcher extends HistorySearcher {
   }
 }
 
-function transform(y: Float64Array, warp: string | undefined): Float64Array {
-  void warp;
-  return standardise(y);
+/**
+ * Results as the model sees them: on a logarithmic scale from the best one on, then standardised. Objectives often rise by
+ * orders of magnitude away from their optimum, and a stationary model spends itself on that. Optuna standardises only.
+ */
+function warp(results: Float64Array): Float64Array {
+  const sorted = Float64Array.from(results).sort();
+  const best = sorted[0]!;
+  const width = sorted[sorted.length >> 1]! - best;
+  return standardise(width > 0 ? results.map((value) => Math.log1p((value - best) / width)) : results);
 }
 
 function standardise(y: Float64Array): Float64Array {
