@@ -51,7 +51,7 @@ h1{font-size:1.3rem;margin:0 0 .6rem}h2{font-size:1rem;margin:0 0 .5rem}
 dl{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;margin:0 0 1.2rem}dl div{display:flex;gap:.4rem}dt{color:var(--soft)}dd{margin:0}
 section{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:1rem;margin-bottom:1rem;overflow-x:auto}
 svg{display:block;max-width:100%;height:auto}svg text{fill:var(--soft);font-size:11px}svg .axis{stroke:var(--line)}
-.row{display:flex;flex-wrap:wrap;gap:1rem}.row svg{flex:1 1 260px}
+.row{display:flex;flex-wrap:wrap;gap:1rem}.row svg{flex:1 1 260px;max-width:345px}
 .curve,.coord{fill:none;stroke:var(--mark);stroke-opacity:.35}.best{stroke:var(--best);stroke-opacity:1;stroke-width:2}
 circle{fill:var(--mark);fill-opacity:.55}circle.best{fill:var(--best);fill-opacity:1}.bar{fill:var(--mark)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:left;padding:.2rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
@@ -63,7 +63,7 @@ const data=JSON.parse(document.getElementById("data").textContent);
 const NS="http://www.w3.org/2000/svg";
 const main=document.querySelector("main");
 const metric=data.metrics[0],max=(data.modes[0]||"max")==="max";
-const show=v=>typeof v==="number"?(Number.isInteger(v)?String(v):String(Number(v.toPrecision(4)))):v===null||v===undefined?"":typeof v==="object"?JSON.stringify(v):String(v);
+const show=v=>typeof v==="number"?(Number.isInteger(v)?String(v):Math.abs(v)<1e-3?String(Number(v.toPrecision(3)).toExponential()):String(Number(v.toPrecision(4)))):v===null||v===undefined?"":typeof v==="object"?JSON.stringify(v):String(v);
 function html(tag,props,...children){const e=document.createElement(tag);Object.assign(e,props||{});e.append(...children);return e}
 function svg(tag,props,...children){const e=document.createElementNS(NS,tag);for(const k in props)e.setAttribute(k,props[k]);e.append(...children);return e}
 function section(id,title,...children){const e=html("section",{id},html("h2",{textContent:title}),...children);main.append(e);return e}
