@@ -18,6 +18,8 @@ const REST = 50;
 const SHARE = 1 / 16;
 const LIMIT_BYTES_MIN = 4 * 1024 * 1024;
 const LIMIT_BYTES_MAX = 256 * 1024 * 1024;
+/** What a mapping costs (page tables), as a share of what it maps. */
+const MAPPING_SHARE = 1 / 64;
 /** Above this share of the store every put looks, as far as the rests between collections allow. */
 const PRESSURE = 0.8;
 /** A collection that takes longer than this is made half as often for the sake of bytes. */
@@ -73,15 +75,18 @@ export class Collector {
     else this.look();
   }
 
-  /** An object's memory is in use by this process until the view is collected. */
-  noteView(view: Uint8Array): void {
+  /**
+   * An object's memory is in use by this process until the view is collected. Another view of an object that was viewed
+   * before holds no more memory, only a mapping.
+   */
+  noteView(view: Uint8Array, isAnother: boolean): void {
     const { watchDeath } = this.#parts;
     if (watchDeath !== null) this.#views.add(watchDeath(view.buffer));
     else {
       this.#viewsFinalized += 1;
       this.#viewsGone.register(view.buffer, undefined);
     }
-    this.#bytes += view.byteLength;
+    this.#bytes += isAnother ? view.byteLength * MAPPING_SHARE : view.byteLength;
     this.#pieces += 1;
     // A loop that awaits nothing but what is there already never ends its turn.
     if (this.#bytes >= 2 * this.#limit) this.#collectYoung();

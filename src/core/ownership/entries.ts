@@ -52,6 +52,8 @@ export class ObjectEntry {
   task: object | undefined;
   /** Owned: why no task can make it again, where that is known beforehand. */
   unmakeable: string | undefined;
+  /** Its memory in the store has been mapped by this process. */
+  isViewed = false;
   /** Borrowed: the owner has been asked for the value. */
   asked = false;
   /** What is counted; undefined for what lies in no store and never left this process. */

@@ -234,7 +234,7 @@ export class ObjectAccess {
       // One that came along with the arguments of a call has been held by the caller until now.
       entry.held ??= this.hold(payload, entry);
       if (payload[0] !== PayloadKind.stored) return { payload };
-      const found = await this.#fetch(entry.owner, entry.seq, payload[2]);
+      const found = await this.#fetch(entry.owner, entry.seq, payload[2], entry);
       if (typeof found !== "string") {
         this.#sources.set(found.buffer, entry);
         return { bytes: found, slices: payload[4] ?? NO_SLICES };
@@ -371,9 +371,14 @@ export class ObjectAccess {
   }
 
   /** @returns the sealed bytes, or why they could not be had */
-  async #fetch(owner: Endpoint, seq: number, copies: readonly NodeTuple[]): Promise<Buffer | string> {
+  async #fetch(
+    owner: Endpoint,
+    seq: number,
+    copies: readonly NodeTuple[],
+    entry?: ObjectEntry,
+  ): Promise<Buffer | string> {
     const key = objectKey(owner.processId, seq);
-    const here = this.#map(key);
+    const here = this.#map(key, entry);
     if (here !== undefined) return here;
     const others = this.#elsewhere(copies);
     if (others.length === 0) {
@@ -382,7 +387,7 @@ export class ObjectAccess {
     const failed = await this.#parts.raylet.pull(key, others);
     if (failed !== null) return failed;
     this.#tellOfCopy(owner, seq);
-    return this.#map(key) ?? "its copy was evicted before it could be read";
+    return this.#map(key, entry) ?? "its copy was evicted before it could be read";
   }
 
   /** This node has a copy now: whoever frees the object must know, and later readers may come here for it. */
@@ -396,9 +401,11 @@ export class ObjectAccess {
     return copies.filter((node) => node[0] !== this.#parts.rayletTuple[0]);
   }
 
-  #map(key: Buffer): Buffer | undefined {
+  #map(key: Buffer, entry: ObjectEntry | undefined): Buffer | undefined {
     const bytes = this.#parts.store.get(key);
-    if (bytes !== undefined) this.#collector.noteView(bytes);
+    if (bytes === undefined) return undefined;
+    this.#collector.noteView(bytes, entry?.isViewed === true);
+    if (entry !== undefined) entry.isViewed = true;
     return bytes;
   }
 
