@@ -66,7 +66,8 @@ describe("a driver that is killed", () => {
       script.child.kill("SIGKILL");
       await script.ended;
       progress = size();
-      expect(Results.load(path).length).toBeGreaterThanOrEqual(0);
+      // Killed before the first record was complete, there is no experiment yet, and the next driver begins one.
+      if (Tuner.canRestore(path)) expect(Results.load(path).length).toBeGreaterThanOrEqual(0);
     }
     const { code, stdout, stderr } = await sandbox.run(DRIVER, kind, path, log);
     expect(`${stderr}`).toBe("");
