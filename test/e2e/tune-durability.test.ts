@@ -101,7 +101,8 @@ describe("a driver that is killed", () => {
       // What was acknowledged is never run again: each life begins where the last one was acknowledged, or later.
       if (what === "begin") expect(Number(count)).toBeGreaterThanOrEqual(reached.get(id) ?? 0);
       else reached.set(id, Number(count));
-      if (what === "begin") expect(reached.get(id) ?? 0).toBeLessThan(10);
+      // Killed between its last report and the record of its end, a trial begins once more and has nothing left to run.
+      expect(Number(count)).toBeLessThanOrEqual(10);
     }
   }, 180_000);
 
