@@ -48,7 +48,19 @@ if (results.interrupted) {
   console.log(`\nInterrupted: the same command goes on with what is in ${path}`);
 } else {
   const best = results.getBestResult();
-  const testAccuracy = await test.remote(best.config, put(material));
+  const shared = put(material);
+  const testAccuracy = await test.remote(best.config, shared);
+  // The same work by one worker, then by all: four trainings of the best configuration.
+  const timed = async (work: () => Promise<unknown>) => {
+    const startedAt = performance.now();
+    await work();
+    return (performance.now() - startedAt) / 1000;
+  };
+  const four = [1, 2, 3, 4];
+  const aloneSeconds = await timed(async () => {
+    for (const _ of four) await test.remote(best.config, shared);
+  });
+  const togetherSeconds = await timed(() => Promise.all(four.map(() => test.remote(best.config, shared))));
   const trained = [...results].reduce((sum, { iterations }) => sum + iterations, 0);
   const percent = (share: unknown) => `${(100 * Number(share)).toFixed(2)}%`;
   console.log(`
@@ -57,6 +69,7 @@ validation accuracy  ${percent(best.metrics.accuracy)}
 test accuracy        ${percent(testAccuracy)}  (trained again on training and validation digits)
 epochs trained       ${trained} of ${numSamples * epochs}: ASHA stopped the rest
 search               ${seconds.toFixed(1)} s
+four trainings       ${aloneSeconds.toFixed(1)} s with one worker, ${togetherSeconds.toFixed(1)} s with all: ${(aloneSeconds / togetherSeconds).toFixed(2)}x
 report               ${join(path, "report.html")}`);
 
   assert.equal(results.length, numSamples);
