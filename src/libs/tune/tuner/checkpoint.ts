@@ -1,5 +1,5 @@
 /** A checkpoint: a directory of files, or one value kept in such a directory, with what is known about it. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -70,13 +70,29 @@ export class Checkpoint {
   }
 }
 
-/** Runs `use` with a local directory that holds the checkpoint, and cleans up. */
+const SAVING_PREFIX = ".saving-";
+
+/** A directory in `parent` for a checkpoint that is being made; one that a killed process left goes with {@link removeUnsaved}. */
+export function makeSavingDirectory(parent: string): string {
+  mkdirSync(parent, { recursive: true });
+  return mkdtempSync(join(parent, SAVING_PREFIX));
+}
+
+/** Removes what processes that were killed had begun to save in `parent`. */
+export function removeUnsaved(parent: string): void {
+  if (!existsSync(parent)) return;
+  for (const name of readdirSync(parent))
+    if (name.startsWith(SAVING_PREFIX)) rmSync(join(parent, name), { recursive: true, force: true });
+}
+
+/** Runs `use` with a local directory that holds the checkpoint, one in `parent` where it has none, and cleans up. */
 export async function withDirectoryOf<T>(
   checkpoint: Checkpoint,
+  parent: string,
   use: (path: string) => Promise<T>,
 ): Promise<T> {
   if (checkpoint.path !== "") return use(checkpoint.path);
-  const path = mkdtempSync(join(tmpdir(), "tsray-checkpoint-"));
+  const path = makeSavingDirectory(parent);
   try {
     writeValue(path, checkpoint.value());
     return await use(path);

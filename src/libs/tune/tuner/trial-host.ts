@@ -2,15 +2,15 @@
  * The actor that trials run in, one after the other. It runs the trainable, keeps its reports until the runner asks, and
  * holds the trainable back until the runner has decided. It decides nothing itself.
  */
-import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { get, type ObjectRef, remote } from "../../../index.ts";
 import { InvalidOptionError } from "../errors.ts";
 import type { Config } from "../search/searcher.ts";
 import { LocalStorage } from "../storage/storage.ts";
-import { Checkpoint, withDirectoryOf } from "./checkpoint.ts";
+import { Checkpoint, makeSavingDirectory, removeUnsaved, withDirectoryOf } from "./checkpoint.ts";
 import type {
   Answer,
   Command,
@@ -181,7 +181,7 @@ async function runSteps(
 }
 
 async function saveInstance(instance: ClassTrainable, trial: RunningTrial): Promise<SavedCheckpoint> {
-  const directory = mkdtempSync(join(tmpdir(), "tsray-checkpoint-"));
+  const directory = makeSavingDirectory(trial.trialDirectory);
   try {
     const result = await instance.saveCheckpoint?.(directory);
     if (result instanceof Checkpoint) return await trial.persist(result, trial.iteration);
@@ -236,6 +236,7 @@ class RunningTrial implements TrialSession {
   }
 
   async open(): Promise<void> {
+    removeUnsaved(this.trialDirectory);
     const { checkpoint } = this.#start;
     if (checkpoint !== undefined)
       this.checkpoint = Checkpoint.fromDirectory(await this.#storage.fetchDirectory(checkpoint));
@@ -280,7 +281,7 @@ class RunningTrial implements TrialSession {
   /** Copies a checkpoint to the trial's place in the storage. */
   async persist(checkpoint: Checkpoint, iteration: number): Promise<SavedCheckpoint> {
     const name = `checkpoint_${String(this.#nextCheckpoint++).padStart(6, "0")}`;
-    await withDirectoryOf(checkpoint, (path) =>
+    await withDirectoryOf(checkpoint, this.trialDirectory, (path) =>
       this.#storage.saveDirectory(path, `${this.#start.trialPath}/${name}`),
     );
     const path = join(this.trialDirectory, name, ".metadata.json");
