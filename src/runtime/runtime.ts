@@ -181,6 +181,7 @@ export class Runtime implements RuntimePort {
       codec: createCodec(this.references, this.#handleBinding),
       store,
       raylet: link,
+      driverId: welcome.job.driverProcessId,
       rayletTuple: welcome.rayletEndpoint,
       channelTo: (owner) => this.channelTo(owner),
       reconstruct: (entry) => tasks.reconstruct(entry),

@@ -1,9 +1,10 @@
 /** Views of stored objects are passed on, whole or in slices, without being copied again; what was written to is copied. */
-import { get, init, type ObjectRef, put, shutdown } from "tsray";
+import { free, get, init, kill, type ObjectRef, OwnerDiedError, put, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
 import { describe, expect, test } from "vitest";
+import { Keeper } from "../fixtures/functions.ts";
 import * as f from "../fixtures/passing-on.ts";
-import { temporaryDirectory, useCluster } from "./support.ts";
+import { rejection, temporaryDirectory, until, useCluster } from "./support.ts";
 
 const MIB = 2 ** 20;
 /** 24 MiB: a second copy beside it does not fit into 40 MiB, so that it would have to be written to disk. */
@@ -59,6 +60,24 @@ describe("on one node", () => {
     for (let i = 0; i < 5; i++) await f.sum.remote(new Float64Array(20_000));
     const values = await get(box.ref as ObjectRef<Float64Array>);
     expect([values.length, values.every((x) => x === 1)]).toEqual([LENGTH - 7, true]);
+  });
+
+  test("what was put does not depend on an object that is freed, or whose owner may end first", async () => {
+    const freed = put(ones());
+    const view = await get(freed);
+    free(freed);
+    expect((await get(put(view)))[LENGTH - 1]).toBe(1);
+    expect(await f.sum.remote(view)).toBe(LENGTH);
+    const keeper = Keeper.remote();
+    const { ref } = await keeper.makeBytes.remote(4 * MIB);
+    const kept = put(await get(ref));
+    kill(keeper as Parameters<typeof kill>[0]);
+    await until(
+      async () => (await rejection(keeper.makeBytes.remote(1))).name === "ActorDiedError",
+      "the actor to die",
+    );
+    expect((await get(kept)).length).toBe(4 * MIB);
+    expect(await rejection(get(ref))).toBeInstanceOf(OwnerDiedError);
   });
 
   test("a view that was written to is passed on as it is now, and stays the writer's own", async () => {

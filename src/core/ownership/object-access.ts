@@ -50,6 +50,8 @@ export interface ObjectAccessParts {
   /** The raylet's endpoint: where objects stored here can be pulled from. */
   readonly rayletTuple: NodeTuple;
   readonly channelTo: (owner: ObjectEntry["owner"]) => Channel;
+  /** Process id of the job's driver: what it owns lives as long as the job. */
+  readonly driverId: string;
   /** Starts making a lost object of this process again. @returns why it cannot be, else undefined */
   readonly reconstruct: (entry: ObjectEntry) => string | undefined;
 }
@@ -92,7 +94,7 @@ export class ObjectAccess {
     const isInline = encoded.byteLength <= INLINE_BYTES_MAX;
     const { slices, buffers } = isInline
       ? { slices: undefined, buffers: encoded.buffers }
-      : this.#slicesOf(encoded.buffers, inside);
+      : this.#slicesOf(encoded.buffers, inside, ownerId);
     const held = inside.length === 0 ? undefined : inside;
     const refs = held === undefined ? null : references.exportAll(held);
     if (isInline) return { payload: [PayloadKind.bytes, toBytes(encoded), refs], held, definitions };
@@ -122,10 +124,12 @@ export class ObjectAccess {
   #slicesOf(
     buffers: readonly Uint8Array[],
     held: ObjectEntry[],
+    ownerId: string,
   ): { readonly slices: readonly Slice[] | undefined; readonly buffers: readonly Uint8Array[] } {
     let slices: Slice[] | undefined;
     const copied = buffers.map((bytes, i) => {
-      const source = bytes.byteLength < SLICE_BYTES_MIN ? undefined : this.#sources.get(bytes.buffer);
+      const viewed = bytes.byteLength < SLICE_BYTES_MIN ? undefined : this.#sources.get(bytes.buffer);
+      const source = viewed !== undefined && this.#mayName(viewed, ownerId) ? viewed : undefined;
       const offset = source === undefined ? undefined : this.#parts.store.originOf(bytes);
       if (source === undefined || offset === undefined) return bytes;
       let place = held.indexOf(source);
@@ -135,6 +139,12 @@ export class ObjectAccess {
       return NO_BYTES;
     });
     return slices === undefined ? { slices, buffers } : { slices, buffers: copied };
+  }
+
+  /** Whether an object of that owner may depend on this one: it was not freed, and it does not end before that owner does. */
+  #mayName({ owner, payload }: ObjectEntry, ownerId: string): boolean {
+    const endsNotBefore = owner.processId === ownerId || owner.processId === this.#parts.driverId;
+    return endsNotBefore && payload?.[0] === PayloadKind.stored;
   }
 
   /** The flat bytes of an error, for a payload or a report. What the error drags along is dropped if it cannot travel. */
