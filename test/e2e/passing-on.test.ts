@@ -73,7 +73,11 @@ describe("on one node", () => {
     const kept = put(await get(ref));
     kill(keeper as Parameters<typeof kill>[0]);
     await until(
-      async () => (await rejection(keeper.makeBytes.remote(1))).name === "ActorDiedError",
+      () =>
+        get(keeper.makeBytes.remote(1)).then(
+          () => false,
+          (error: Error) => error.name === "ActorDiedError",
+        ),
       "the actor to die",
     );
     expect((await get(kept)).length).toBe(4 * MIB);
