@@ -38,6 +38,7 @@ export {
   OwnerDiedError,
   PendingCallsLimitError,
   PlacementGroupError,
+  PoisonTaskError,
   RefDisposedError,
   RuntimeEnvError,
   SerializationError,

@@ -788,6 +788,24 @@ Napi::Value setParentDeathSignalJs(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, parentLives);
 }
 
+Napi::Value mapSharedJs(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  uint64_t fd = 0, bytes = 0;
+  if (!readInteger(env, info[0], "fd must be a whole number", &fd) ||
+      !readInteger(env, info[1], "bytes must be a whole number", &bytes)) {
+    return env.Undefined();
+  }
+  if (fd > INT32_MAX || bytes == 0 || bytes > (uint64_t{1} << 30)) {
+    throwRange(env, "fd must be below 2 ** 31 and bytes from 1 to 2 ** 30");
+    return env.Undefined();
+  }
+  int error = 0;
+  void* map = mapShared(static_cast<int>(fd), bytes, &error);
+  if (map == nullptr) return throwErrno(env, error, "cannot map descriptor", std::to_string(fd));
+  return Napi::Buffer<uint8_t>::New(env, static_cast<uint8_t*>(map), bytes,
+                                    [bytes](Napi::Env, uint8_t* memory) { munmap(memory, bytes); });
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   EnvState* state = new EnvState();
   env.SetInstanceData(state);
@@ -797,6 +815,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Arena", arenaClass);
   exports.Set("weakRef", Napi::Function::New<weakRef>(env, "weakRef"));
   exports.Set("setParentDeathSignal", Napi::Function::New<setParentDeathSignalJs>(env, "setParentDeathSignal"));
+  exports.Set("mapShared", Napi::Function::New<mapSharedJs>(env, "mapShared"));
   return exports;
 }
 

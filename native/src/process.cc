@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -57,6 +58,12 @@ bool isWritten(const void* bytes, size_t length) {
   }
   close(fd);
   return written;
+}
+
+void* mapShared(int fd, size_t bytes, int* error) {
+  void* map = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  *error = map == MAP_FAILED ? errno : 0;
+  return map == MAP_FAILED ? nullptr : map;
 }
 
 bool setParentDeathSignal(int signal, pid_t expectedParent, int* error) {

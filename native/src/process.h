@@ -25,6 +25,9 @@ bool mayBeAlive(pid_t pid);
  */
 bool isWritten(const void* bytes, size_t length);
 
+/** A file mapped for reading and writing together with whoever else maps it; nullptr and `error` where that cannot be. */
+void* mapShared(int fd, size_t bytes, int* error);
+
 /** Asks the kernel to send `signal` when the parent thread ends. False: the parent had already ended. */
 bool setParentDeathSignal(int signal, pid_t expectedParent, int* error);
 

@@ -16,6 +16,7 @@ import { type ArgsPayload, Local, Peer, type RunExtra } from "../core/rpc/messag
 import { DoneFlag } from "../core/submit/calls.ts";
 import { Queue } from "../core/submit/queue.ts";
 import type { Runtime } from "../runtime/runtime.ts";
+import { BegunMarks, type BegunSlot } from "./begun-marks.ts";
 import { CallJob } from "./call-job.ts";
 import type { Functions } from "./functions.ts";
 import type { Invoker } from "./invoke.ts";
@@ -29,8 +30,20 @@ const ONE_CPU = { CPU: UNITS };
 
 type Slot = RegisteredTask | Promise<RegisteredTask>;
 
+/** What is known of an owner that sends runs. */
+interface Owner {
+  /** What its function numbers stand for. */
+  readonly functions: Map<number, Slot>;
+  /** Runs that it has sent. */
+  sent: number;
+  readonly mark: BegunSlot;
+}
+
 interface QueuedTask {
   readonly job: CallJob;
+  readonly owner: Owner;
+  /** Which of its owner's runs it is, from 1. */
+  readonly number: number;
   readonly fnIndex: number;
   readonly maxCalls: number;
   readonly givenName: string;
@@ -40,8 +53,8 @@ export class TaskExecutor {
   readonly #runtime: Runtime;
   readonly #functions: Functions;
   readonly #invoker: Invoker;
-  /** What each owner's function numbers stand for. */
-  readonly #slots = new WeakMap<Channel, Map<number, Slot>>();
+  readonly #owners = new WeakMap<Channel, Owner>();
+  readonly #marks = new BegunMarks();
   readonly #queue = new Queue<QueuedTask>();
   readonly #running = new Map<CallJob, QueuedTask>();
   readonly #calls = new Map<RegisteredFunction, number>();
@@ -59,11 +72,7 @@ export class TaskExecutor {
   }
 
   onDefine(channel: Channel, index: number, id: FunctionId): void {
-    let slots = this.#slots.get(channel);
-    if (slots === undefined) {
-      slots = new Map();
-      this.#slots.set(channel, slots);
-    }
+    const { functions: slots } = this.#owner(channel);
     const found = this.#functions.find(id);
     if (found instanceof Promise) {
       const task = found.then(asTask);
@@ -95,7 +104,16 @@ export class TaskExecutor {
       extra?.gpuIds ?? [],
       extra?.ahead ?? 0,
     );
-    this.#queue.push({ job, fnIndex, maxCalls: extra?.maxCalls ?? 0, givenName: extra?.name ?? "" });
+    const owner = this.#owner(channel);
+    owner.sent += 1;
+    this.#queue.push({
+      job,
+      owner,
+      number: owner.sent,
+      fnIndex,
+      maxCalls: extra?.maxCalls ?? 0,
+      givenName: extra?.name ?? "",
+    });
     if (!this.#pumping && this.#active === 0) {
       this.#pumping = true;
       queueMicrotask(this.#pump);
@@ -138,6 +156,17 @@ export class TaskExecutor {
   onPeerClosed(channel: Channel): void {
     for (const task of [...this.#queue]) if (task.job.channel === channel) this.#queue.remove(task);
     for (const job of this.#running.keys()) if (job.channel === channel) job.cancel();
+    const owner = this.#owners.get(channel);
+    if (owner !== undefined) this.#marks.close(owner.mark);
+  }
+
+  #owner(channel: Channel): Owner {
+    let owner = this.#owners.get(channel);
+    if (owner === undefined) {
+      owner = { functions: new Map(), sent: 0, mark: this.#marks.open(channel.peer.processId) };
+      this.#owners.set(channel, owner);
+    }
+    return owner;
   }
 
   #runningJob(channel: Channel, seq: number): CallJob | undefined {
@@ -173,8 +202,9 @@ export class TaskExecutor {
   }
 
   #start(task: QueuedTask): void {
-    const { job } = task;
-    const slot = this.#slots.get(job.channel)?.get(task.fnIndex);
+    const { job, owner } = task;
+    this.#marks.mark(owner.mark, task.number);
+    const slot = owner.functions.get(task.fnIndex);
     if (slot === undefined) {
       this.#invoker.refuse(
         job,

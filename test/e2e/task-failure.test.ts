@@ -1,6 +1,14 @@
 /** Workers that die, modules that do not load, values that cannot travel. Scenarios E of Ray's black-box tests. */
 import { connect, Socket } from "node:net";
-import { FunctionNotFoundError, get, put, SerializationError, TaskError, WorkerCrashedError } from "tsray";
+import {
+  FunctionNotFoundError,
+  get,
+  PoisonTaskError,
+  put,
+  SerializationError,
+  TaskError,
+  WorkerCrashedError,
+} from "tsray";
 import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, Sandbox, temporaryDirectory, useCluster } from "./support.ts";
@@ -64,6 +72,51 @@ describe("worker crashes", () => {
       if (i % 100 === 50) expect(result.status).toBe("rejected");
       else expect(result).toEqual({ status: "fulfilled", value: i });
     });
+  });
+
+  // Goal: what was only queued at a crashed worker is not charged a run. Method: one task that may be run again once is
+  // behind each of three crashes in the same queue; what ran says which attempt it was.
+  test("tasks that had not begun when their worker crashed are not charged", async () => {
+    const runs = new Recorder(dir, "uncharged");
+    await get(Array.from({ length: 200 }, () => f.onceSlowly.remote("/dev/null", 1, [])));
+    const task = f.onceSlowly.options({ maxRetries: 1, numCpus: 2 });
+    await get(Array.from({ length: 50 }, () => task.remote("/dev/null", 1, [])));
+    const fatal = [20, 40, 60, 80];
+    const refs = Array.from({ length: 400 }, (_, i) => task.remote(runs.path, i, fatal));
+    const results = await Promise.allSettled(refs);
+    results.forEach((result, i) => {
+      if (fatal.includes(i))
+        expect((result as PromiseRejectedResult).reason).toBeInstanceOf(WorkerCrashedError);
+      else expect(result).toEqual({ status: "fulfilled", value: i });
+    });
+    // A second run is one of the crashing tasks, or of one whose answer was lost with the process: never of one that
+    // came behind the crash.
+    for (const line of runs.lines) {
+      const [i = 0, attempt = 0] = line.split(" ").map(Number);
+      if (attempt > 0) expect(fatal.some((at) => i <= at && i > at - 20)).toBe(true);
+    }
+    expect(runs.lines.filter((line) => /^(20|40|60|80) /.test(line))).toHaveLength(8);
+  });
+
+  // Goal: the poison rule. Method: a task that aborts its process each time, with more retries than the rule lets it have.
+  test("a task that crashes its workers by itself is poison, however large maxRetries is", async () => {
+    const runs = new Recorder(dir, "poison");
+    const error = (await rejection(
+      f.crash.options({ maxRetries: 100 }).remote(runs.path, "abort"),
+    )) as PoisonTaskError;
+    expect(error).toBeInstanceOf(PoisonTaskError);
+    expect(error).toBeInstanceOf(WorkerCrashedError);
+    expect(error.code).toBe("ERR_TSRAY_POISON_TASK");
+    expect(error.message).toMatch(
+      /task crash2? is poison: it crashed its worker 4 times, on 4 workers[\s\S]*maxRetries \(100\)[\s\S]*SIGABRT[\s\S]*about to end by abort[\s\S]*maxRetries: -1/,
+    );
+    expect(runs.lines).toHaveLength(4);
+  });
+
+  test("a task whose workers are killed by others is not poison", async () => {
+    const runs = new Recorder(dir, "killed");
+    expect(await f.crash.options({ maxRetries: 10 }).remote(runs.path, "kill", 7)).toBe("survived at 7");
+    expect(runs.lines).toHaveLength(8);
   });
 
   // Goal: with retries, tasks queued behind one that crashes are none the worse. Method: as above, one poisoned task.

@@ -26,6 +26,11 @@ export const ERROR_TABLE = {
     act: "look at the worker's last output above; raise maxRetries if the crash is expected to pass",
     retryable: true,
   },
+  PoisonTaskError: {
+    code: "ERR_TSRAY_POISON_TASK",
+    act: "mend what crashes the process; maxRetries: -1 runs it for ever, with growing pauses",
+    retryable: false,
+  },
   ActorDiedError: {
     code: "ERR_TSRAY_ACTOR_DIED",
     act: "create the actor again, or give it maxRestarts so that tsray restarts it",
@@ -192,8 +197,38 @@ export class WorkerCrashedError extends TsrayError {
   constructor(
     message: string,
     fields: Partial<Pick<WorkerCrashedError, "pid" | "exitCode" | "signal" | "stderrTail">> = {},
+    name: "WorkerCrashedError" | "PoisonTaskError" = "WorkerCrashedError",
   ) {
-    super("WorkerCrashedError", message);
+    super(name, message);
+    Object.assign(this, fields);
+  }
+}
+
+/** The task crashed several workers by itself, with nothing else running there: it is not run again. */
+export class PoisonTaskError extends WorkerCrashedError {
+  constructor(message: string, fields: ConstructorParameters<typeof WorkerCrashedError>[1] = {}) {
+    super(message, fields, "PoisonTaskError");
+  }
+}
+
+/**
+ * A worker was ended because its node ran out of memory, or ended because its own JavaScript heap was exhausted. The
+ * figures are there in the first case: what the worker held, what was used on the node, and of how much.
+ */
+export class OutOfMemoryError extends TsrayError {
+  declare readonly pid: number;
+  declare readonly nodeId: string;
+  declare readonly workerBytes: number;
+  declare readonly usedBytes: number;
+  declare readonly limitBytes: number;
+
+  constructor(
+    message: string,
+    fields: Partial<
+      Pick<OutOfMemoryError, "pid" | "nodeId" | "workerBytes" | "usedBytes" | "limitBytes">
+    > = {},
+  ) {
+    super("OutOfMemoryError", message);
     Object.assign(this, fields);
   }
 }
@@ -255,12 +290,10 @@ function simple<N extends ErrorName>(name: N) {
   };
 }
 
-/** The object does not fit the node's store, and nothing can be evicted. */
 /** A ref was used after `Symbol.dispose` let go of its object. */
 export class RefDisposedError extends simple("RefDisposedError") {}
+/** The object does not fit the node's store, and nothing can be evicted. */
 export class ObjectStoreFullError extends simple("ObjectStoreFullError") {}
-/** A worker was ended because the node ran out of memory. */
-export class OutOfMemoryError extends simple("OutOfMemoryError") {}
 /** The node that ran the task is dead or unreachable. */
 export class NodeDiedError extends simple("NodeDiedError") {}
 /** `get` waited for its timeout and the object was not there. */
@@ -295,6 +328,7 @@ export class InvalidOptionError extends simple("InvalidOptionError") {}
 const CLASSES: Record<ErrorName, new (message: string) => TsrayError> = {
   TaskError,
   WorkerCrashedError,
+  PoisonTaskError,
   ActorDiedError,
   ActorUnavailableError,
   ObjectLostError,

@@ -64,8 +64,9 @@ describe("task options", () => {
   test("equal demands share a scheduling key, others do not", () => {
     const key = (given: unknown) => task(given).schedulingKey;
     expect(key({ resources: { a: 1, b: 2 } })).toBe(
-      key({ resources: { b: 2, a: 1 }, name: "x", maxRetries: 0 }),
+      key({ resources: { b: 2, a: 1 }, name: "x", maxRetries: 5 }),
     );
+    expect(key({})).not.toBe(key({ maxRetries: 0 }));
     expect(key({})).not.toBe(key({ schedulingStrategy: "SPREAD" }));
     expect(key({})).not.toBe(key({ numCpus: 2 }));
     const onNode = (soft: boolean) =>

@@ -222,7 +222,7 @@ export interface ResolvedTaskOptions {
   /** In units of 1/10000; CPU 1 unless given. */
   readonly resources: Resources;
   readonly strategy: ResolvedStrategy;
-  /** Equal for options that the same lease can serve: resources and strategy. */
+  /** Equal for options that the same lease can serve: resources, strategy, whether a task may run again at all. */
   readonly schedulingKey: string;
   readonly numReturns: NumReturns;
   /** -1 = without end. */
@@ -679,7 +679,8 @@ export function resolveTaskOptions(
     given: all,
     resources,
     strategy,
-    schedulingKey: keyOf(resources, strategy),
+    // Where memory is short, workers of tasks that may run again are ended first: those share no lease with others.
+    schedulingKey: keyOf(resources, strategy) + (all.maxRetries === 0 ? " once" : ""),
     numReturns: resolveReturns(all, traits),
     maxRetries: all.maxRetries ?? 3,
     retryExceptions: all.retryExceptions ?? false,

@@ -1,6 +1,16 @@
 // Goal: the arena keeps its tables whole whatever happens to the processes that share it.
 // Method: real processes that exit while mapped, are killed at every step of a mutation, and race; check() after each.
-import { statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { loadNative, type NativeAddon, type NativeArena } from "./native.ts";
@@ -400,6 +410,23 @@ describe.skipIf(addon === null)(`arena ${reason ?? ""}`, () => {
     const before = statSync(path).blocks * 512;
     expect(await arena.prefault(0, 8 * MIB)).toBe(true);
     expect(statSync(path).blocks * 512 - before).toBeGreaterThanOrEqual(8 * MIB);
+  });
+
+  test("mapShared: what is written there is in the file, for whoever reads it", () => {
+    const file = `${path}.page`;
+    const fd = openSync(file, "w+");
+    try {
+      writeSync(fd, Buffer.alloc(4096));
+      const native = addon as NativeAddon;
+      const page = native.mapShared(fd, 4096);
+      page.writeDoubleLE(42, 8);
+      expect(readFileSync(file).readDoubleLE(8)).toBe(42);
+      expect(() => native.mapShared(fd, 0)).toThrow(RangeError);
+      expect(() => native.mapShared(1_000_000, 4096)).toThrow(/cannot map descriptor 1000000/);
+    } finally {
+      closeSync(fd);
+      unlinkSync(file);
+    }
   });
 
   test("setParentDeathSignal: a child ends with the parent that started it, and learns if that is gone", async () => {

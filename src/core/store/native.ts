@@ -99,6 +99,11 @@ export interface NativeAddon {
    * False: the parent is already gone, or was never `expectedParentPid`.
    */
   setParentDeathSignal(signal: number, expectedParentPid: number): boolean;
+  /**
+   * The first `bytes` of an open file, shared with whoever else maps it: what one writes the others see, and it stays
+   * when a process is killed. The file must have that many bytes reserved.
+   */
+  mapShared(fd: number, bytes: number): Buffer;
 }
 
 export type NativeLoad =

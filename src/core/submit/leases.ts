@@ -15,6 +15,7 @@ import type {
   LeaseGrant,
   LeaseRedirect,
   LeaseUnschedulable,
+  OutOfMemory,
 } from "../wire/gen/tsray/v1/raylet.ts";
 import { LeaseSession } from "./lease-session.ts";
 import { Lease, SchedulingClass, type TaskRecord } from "./records.ts";
@@ -28,8 +29,8 @@ const DEMAND_MAX = 1024;
 const DEMAND_DECREASE_MS = 10;
 /** After a redirect came to nothing, the first raylet is asked again after this long. */
 const REJECT_PAUSE_MS = 25;
-/** How long the raylet's account of a lost worker is waited for. */
-const LOSS_REPORT_MS = 3000;
+/** How long the raylet's account of a lost worker is waited for: a large process that aborts takes seconds to go. */
+const LOSS_REPORT_MS = 30_000;
 /** A task that waits this long is worth a line to the user. */
 const PENDING_WARNING_MS = 10_000;
 
@@ -38,6 +39,12 @@ export interface WorkerLoss {
   readonly exitCode: number | null;
   readonly signal: string;
   readonly stderrTail: string;
+  /** What V8 said when it gave up, or "". */
+  readonly fatalError: string;
+  /** How many of the runs that this process sent it had begun; undefined: nobody knows. */
+  readonly begun: number | undefined;
+  /** The node ended it for want of memory. */
+  readonly outOfMemory: OutOfMemory | undefined;
   readonly nodeDied: boolean;
   readonly reason: string;
 }
@@ -232,6 +239,7 @@ export class Leases {
       redirected,
       localityNodeId: head === undefined || redirected ? "" : this.#localityOf(head),
       patient,
+      retriable: options.maxRetries !== 0,
     });
   }
 
@@ -303,6 +311,9 @@ export class Leases {
           exitCode: gone.hasExitCode ? gone.exitCode : null,
           signal: gone.signal,
           stderrTail: gone.stderrTail,
+          fatalError: gone.fatalError,
+          begun: gone.begun < 0 ? undefined : gone.begun,
+          outOfMemory: gone.outOfMemory,
           nodeDied: false,
           reason: "",
         };
@@ -454,17 +465,10 @@ export class Leases {
       this.#parts.onWorkerLost(lease, tasks, loss);
       this.#touch(lease.schedulingClass);
     };
-    const unknown = (nodeDied: boolean, reason: string): WorkerLoss => ({
-      exitCode: null,
-      signal: "",
-      stderrTail: "",
-      nodeDied,
-      reason,
-    });
     const died = this.#deadNodes.get(lease.worker.nodeId);
-    const timer = setTimeout(() => settle(unknown(false, "")), LOSS_REPORT_MS);
+    const timer = setTimeout(() => settle(unseenLoss(false, "")), LOSS_REPORT_MS);
     if (known !== undefined) settle(known);
-    else if (died !== undefined || lease.session.lost) settle(unknown(true, died ?? "its raylet is gone"));
+    else if (died !== undefined || lease.session.lost) settle(unseenLoss(true, died ?? "its raylet is gone"));
     else {
       this.#lossWaits.set(lease.id, { lease, settle });
       lease.session.returnLease(lease.id, true, true);
@@ -474,7 +478,7 @@ export class Leases {
   /** The raylet will not tell how these workers ended: it is gone itself. */
   #noAccountFrom(isFrom: (lease: Lease) => boolean, reason: string): void {
     for (const { lease, settle } of [...this.#lossWaits.values()]) {
-      if (isFrom(lease)) settle({ exitCode: null, signal: "", stderrTail: "", nodeDied: true, reason });
+      if (isFrom(lease)) settle(unseenLoss(true, reason));
     }
   }
 
@@ -507,6 +511,8 @@ export class Leases {
     }
     for (const [address, session] of this.#sessions) {
       if (session.leases > 0 || session.lost) continue;
+      // The account of a lost worker still comes over it.
+      if ([...this.#lossWaits.values()].some(({ lease }) => lease.session === session)) continue;
       if ([...this.#classes.values()].some((cls) => (cls.asked.get(session) ?? 0) > 0)) continue;
       // An idle session would keep the process alive.
       session.close();
@@ -529,4 +535,18 @@ export class Leases {
       `task ${head.name} and ${cls.queue.length - 1} more have waited ${PENDING_WARNING_MS / 1000} s: ${cls.pendingReason || "no answer from the raylet yet"}`,
     );
   }
+}
+
+/** Of a worker whose end nobody saw. */
+function unseenLoss(nodeDied: boolean, reason: string): WorkerLoss {
+  return {
+    exitCode: null,
+    signal: "",
+    stderrTail: "",
+    fatalError: "",
+    begun: undefined,
+    outOfMemory: undefined,
+    nodeDied,
+    reason,
+  };
 }

@@ -9,8 +9,10 @@ import type { Channel } from "../rpc/channel.ts";
 import { type CallParts, CallRecord } from "./call-record.ts";
 import type { LeaseSession } from "./lease-session.ts";
 import { Queue } from "./queue.ts";
+import { type LossHistory, NO_LOSSES } from "./retry-policy.ts";
 
-export type TaskState = "waiting" | "queued" | "running" | "done";
+/** "delayed": it is to run again, after a pause. */
+export type TaskState = "waiting" | "queued" | "running" | "delayed" | "done";
 
 /** A remote function as this owner uses it. */
 export class FunctionState {
@@ -34,8 +36,12 @@ export class TaskRecord extends CallRecord {
   readonly options: ResolvedTaskOptions;
   state: TaskState = "waiting";
   lease: Lease | undefined;
-  /** It was in a queue at a worker that crashed, so it may be what crashed it. */
+  /** What its runs have cost so far. */
+  losses: LossHistory = NO_LOSSES;
+  /** It ran beside others in a worker that crashed, so it may be what crashed it. */
   suspect = false;
+  /** Which of the runs sent to its worker it is: see core/launch/begun-page.ts. */
+  pushed = 0;
   /** When it began to wait for arguments. */
   waitingSinceMs = 0;
   /** When it was first seen at the head of its queue without a lease; 0 = not yet. */
@@ -57,7 +63,7 @@ export class TaskRecord extends CallRecord {
    */
   get isExclusive(): boolean {
     const { maxRetries } = this.options;
-    return this.suspect || (maxRetries >= 0 && this.attempt >= maxRetries);
+    return this.suspect || (maxRetries >= 0 && this.losses.retries >= maxRetries);
   }
 }
 

@@ -4,7 +4,7 @@
  *
  * Leases over raylets: leases.ts. This file decides what happens to one task.
  */
-import { NodeDiedError, TaskCancelledError, WorkerCrashedError } from "../base/errors.ts";
+import { InvalidOptionError, TaskCancelledError } from "../base/errors.ts";
 import {
   byValueTask,
   describeFunction,
@@ -21,7 +21,9 @@ import { fillArguments } from "./arguments.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
 import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
 import { Lineage } from "./lineage.ts";
+import { lossError } from "./loss-errors.ts";
 import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.ts";
+import { judgeLoss, OOM_RETRIES_DEFAULT } from "./retry-policy.ts";
 
 /** Failed tasks remembered for `tsray list tasks`. */
 const FAILED_KEPT_MAX = 1000;
@@ -57,11 +59,13 @@ export class TaskSubmitter {
   readonly #leases: Leases;
   /** Every task that is not done. */
   readonly #tasks = new Map<number, TaskRecord>();
-  readonly #functionIndexes = new WeakMap<Channel, Map<FunctionState, number>>();
+  /** What each worker was sent. */
+  readonly #sent = new WeakMap<Channel, { readonly functions: Map<FunctionState, number>; runs: number }>();
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
   readonly #byValue = new Map<string, FunctionState>();
   readonly #failed: TaskRow[] = [];
   readonly #lineage = new Lineage();
+  readonly #oomRetries = oomRetriesOf(process.env.TSRAY_OOM_RETRIES);
   #argumentsTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: TaskSubmitterParts) {
@@ -115,6 +119,7 @@ export class TaskSubmitter {
     }
     task.state = "waiting";
     task.attempt += 1;
+    task.losses = { ...task.losses, retries: task.losses.retries + 1 };
     this.#lineage.resume(task);
     this.#begin(task);
     return undefined;
@@ -270,11 +275,14 @@ export class TaskSubmitter {
   #dispatch(task: TaskRecord, lease: Lease): void {
     task.state = "running";
     lease.add(task);
-    let indexes = this.#functionIndexes.get(lease.channel);
-    if (indexes === undefined) {
-      indexes = new Map();
-      this.#functionIndexes.set(lease.channel, indexes);
+    let sent = this.#sent.get(lease.channel);
+    if (sent === undefined) {
+      sent = { functions: new Map(), runs: 0 };
+      this.#sent.set(lease.channel, sent);
     }
+    sent.runs += 1;
+    task.pushed = sent.runs;
+    const indexes = sent.functions;
     let index = indexes.get(task.fn);
     if (index === undefined) {
       index = indexes.size;
@@ -328,11 +336,12 @@ export class TaskSubmitter {
   }
 
   #hasRetriesLeft(task: TaskRecord): boolean {
-    return task.options.maxRetries < 0 || task.attempt < task.options.maxRetries;
+    return task.options.maxRetries < 0 || task.losses.retries < task.options.maxRetries;
   }
 
   #retry(task: TaskRecord): void {
     task.attempt += 1;
+    task.losses = { ...task.losses, retries: task.losses.retries + 1 };
     this.#enqueue(task);
   }
 
@@ -395,22 +404,52 @@ export class TaskSubmitter {
     }
   }
 
+  /** The worker's own notes tell which tasks had begun; only those are charged, and only they can have crashed it. */
   #onWorkerLost(lease: Lease, tasks: readonly TaskRecord[], loss: WorkerLoss): void {
+    const hasBegun = (task: TaskRecord) => loss.begun === undefined || task.pushed <= loss.begun;
+    const alone = tasks.filter(hasBegun).length === 1;
     const again: TaskRecord[] = [];
-    // Which of several had begun is not known, nor which were done (answers may be lost with the process): each is
-    // charged a run, which none of them lacks, and goes alone from now on, so that the next crash has one author.
-    const areSuspects = tasks.length > 1;
     for (const task of tasks) {
       task.lease = undefined;
-      if (task.abandoned) this.#forget(task);
-      else if (this.#hasRetriesLeft(task)) {
+      if (task.abandoned) {
+        this.#forget(task);
+        continue;
+      }
+      const { nodeDied, exitCode, signal } = loss;
+      const facts = {
+        workerId: lease.worker.processId,
+        nodeDied,
+        outOfMemory: loss.outOfMemory !== undefined,
+        exitCode,
+        signal,
+        begun: hasBegun(task),
+        alone,
+      };
+      const limits = { maxRetries: task.options.maxRetries, oomRetries: this.#oomRetries };
+      const verdict = judgeLoss(task.losses, facts, limits);
+      if (verdict.kind === "fail") {
+        const error = lossError(task, lease, loss, verdict.why, verdict.history);
+        this.#fail(task, this.#calls.objects.errorPayload(error));
+        continue;
+      }
+      if (verdict.kind === "retry") {
         task.attempt += 1;
-        task.suspect ||= areSuspects;
-        again.push(task);
-      } else this.#fail(task, this.#calls.objects.errorPayload(crashError(task, lease, loss)));
+        task.losses = verdict.history;
+        // Which of several crashed it is not known: each goes alone from now on, so the next crash has one author.
+        task.suspect ||= !alone;
+      }
+      if (verdict.kind === "retry" && verdict.pauseMs > 0) this.#enqueueLater(task, verdict.pauseMs);
+      else again.push(task);
     }
     for (const task of again) task.state = "queued";
     this.#leases.requeue(lease.schedulingClass, again);
+  }
+
+  #enqueueLater(task: TaskRecord, pauseMs: number): void {
+    task.state = "delayed";
+    setTimeout(() => {
+      if (task.state === "delayed") this.#enqueue(task);
+    }, pauseMs).unref();
   }
 
   #row(task: TaskRecord): TaskRow {
@@ -420,13 +459,17 @@ export class TaskSubmitter {
         ? "PENDING_ARGS_AVAIL"
         : task.state === "queued"
           ? "PENDING_NODE_ASSIGNMENT"
-          : "RUNNING";
+          : task.state === "delayed"
+            ? "PENDING_NODE_ASSIGNMENT"
+            : "RUNNING";
     const reason =
       task.state === "waiting"
         ? "waiting for arguments"
         : task.state === "queued"
           ? this.#leases.whyPending(task)
-          : "";
+          : task.state === "delayed"
+            ? "pausing before it runs again"
+            : "";
     return {
       taskSeq: task.seq,
       name: task.name,
@@ -452,27 +495,10 @@ function describeMissing(task: TaskRecord): string {
   return `${missing.length} of ${task.waitFor?.length ?? 0} refs have no value yet${by}`;
 }
 
-function crashError(task: TaskRecord, lease: Lease, loss: WorkerLoss): Error {
-  const { pid, nodeId } = lease.worker;
-  if (loss.nodeDied) {
-    return new NodeDiedError(`node ${nodeId} died while it ran task ${task.name} (${loss.reason})`);
-  }
-  const how =
-    loss.signal !== ""
-      ? `was killed by ${loss.signal}`
-      : loss.exitCode !== null
-        ? `exited with code ${loss.exitCode}`
-        : "was lost";
-  const tail =
-    loss.stderrTail === "" ? "" : `\n  last output on its stderr:\n${loss.stderrTail.replace(/^/gm, "    ")}`;
-  const tries = task.attempt > 0 ? ` (attempt ${task.attempt + 1})` : "";
-  return new WorkerCrashedError(
-    `worker ${pid} on node ${nodeId} ${how} while it ran task ${task.name}${tries}${tail}`,
-    {
-      pid,
-      exitCode: loss.exitCode,
-      signal: loss.signal === "" ? null : loss.signal,
-      stderrTail: loss.stderrTail,
-    },
-  );
+function oomRetriesOf(given: string | undefined): number {
+  if (given === undefined || given === "") return OOM_RETRIES_DEFAULT;
+  const times = Number(given);
+  if (!Number.isSafeInteger(times) || times < 0)
+    throw new InvalidOptionError(`TSRAY_OOM_RETRIES must be a whole number, 0 or more, got "${given}"`);
+  return times;
 }

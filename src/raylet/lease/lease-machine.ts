@@ -30,6 +30,8 @@ export interface DemandStatement {
   /** Redirected, and to wait here although there is no room now. */
   readonly patient: boolean;
   readonly localityNodeId: string;
+  /** Its tasks may run again. Decides nothing here: whoever must end a worker asks for it. */
+  readonly retriable?: boolean;
 }
 
 export type LeaseEvent =
@@ -116,6 +118,7 @@ interface LeaseState {
   readonly workerId: string;
   readonly resources: Resources;
   readonly gpuIds: readonly string[];
+  readonly retriable: boolean;
   reclaimed: boolean;
   /** Its tasks wait in get: the CPUs were given back meanwhile. */
   cpuReleased: boolean;
@@ -280,11 +283,11 @@ export class LeaseMachine {
       .map((w) => ({ workerId: w.id, jobId: w.jobId }));
   }
 
-  leasesOf(workerId: string): { leaseId: string; owner: string }[] {
-    return [...(this.#workers.get(workerId)?.leases ?? [])].map((leaseId) => ({
-      leaseId,
-      owner: this.#leases.get(leaseId)?.owner ?? "",
-    }));
+  leasesOf(workerId: string): { leaseId: string; owner: string; retriable: boolean }[] {
+    return [...(this.#workers.get(workerId)?.leases ?? [])].flatMap((leaseId) => {
+      const lease = this.#leases.get(leaseId);
+      return lease === undefined ? [] : [{ leaseId, owner: lease.owner, retriable: lease.retriable }];
+    });
   }
 
   workerOf(leaseId: string): string | undefined {
@@ -545,6 +548,7 @@ export class LeaseMachine {
       workerId: worker.id,
       resources,
       gpuIds,
+      retriable: demand.retriable ?? true,
       reclaimed: false,
       cpuReleased: false,
     });

@@ -68,10 +68,7 @@ export class LeaseService {
         if (worker !== undefined) worker.idleSinceMs = performance.now();
         if (!workerFailed) this.feed({ kind: "leaseReturned", leaseId });
         else if (worker === undefined)
-          this.#say(
-            session.ownerId,
-            workerGone(leaseId, "", 0, { exitCode: null, signal: "", stderrTail: "" }),
-          );
+          this.#say(session.ownerId, workerGone(leaseId, session.ownerId, "", 0, UNSEEN));
       }
     });
     stream.on("end", () => {
@@ -96,7 +93,7 @@ export class LeaseService {
   /** A worker ended: its lessees are told what was seen of it. */
   onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
     for (const { leaseId, owner } of this.#parts.machine.leasesOf(worker.workerId)) {
-      this.#say(owner, workerGone(leaseId, worker.workerId, worker.process.pid, end));
+      this.#say(owner, workerGone(leaseId, owner, worker.workerId, worker.process.pid, end));
     }
     this.feed({
       kind: "workerGone",
@@ -138,7 +135,7 @@ export class LeaseService {
     // What an ended job's driver still asks for is not wanted any more; its detached actors go on.
     const isDrivers = session.ownerId.startsWith(`${session.job.driverProcessId}#`);
     if (isDrivers && this.#parts.isJobOver(session.job.jobId)) return;
-    const { classId, resources, strategy, count, redirected, patient, localityNodeId } = demand;
+    const { classId, resources, strategy, count, redirected, patient, localityNodeId, retriable } = demand;
     this.feed({
       kind: "demand",
       demand: {
@@ -151,6 +148,7 @@ export class LeaseService {
         redirected,
         patient,
         localityNodeId,
+        retriable,
       },
     });
   }
@@ -210,17 +208,31 @@ export class LeaseService {
   }
 }
 
-function workerGone(leaseId: string, workerId: string, pid: number, end: WorkerEnd): Answer {
+/** Of a worker that nobody here saw end. */
+const UNSEEN: WorkerEnd = {
+  exitCode: null,
+  signal: "",
+  stderrTail: "",
+  fatalError: "",
+  begun: undefined,
+  outOfMemory: undefined,
+};
+
+function workerGone(leaseId: string, owner: string, workerId: string, pid: number, end: WorkerEnd): Answer {
+  const { exitCode, signal, stderrTail, fatalError, begun, outOfMemory } = end;
   return {
     $case: "workerGone",
     value: {
       leaseId,
       workerId,
       pid,
-      hasExitCode: end.exitCode !== null,
-      exitCode: end.exitCode ?? 0,
-      signal: end.signal,
-      stderrTail: end.stderrTail,
+      hasExitCode: exitCode !== null,
+      exitCode: exitCode ?? 0,
+      signal,
+      stderrTail,
+      fatalError,
+      begun: begun === undefined ? -1 : (begun.get(owner.split("#")[0] as string) ?? 0),
+      outOfMemory: outOfMemory && { ...outOfMemory },
     },
   };
 }

@@ -14,6 +14,7 @@ export interface OutputLine {
 const LINE_CHARS_MAX = 64 * 1024;
 const TAIL_LINES_MAX = 20;
 const TAIL_CHARS_MAX = 4096;
+const V8_GAVE_UP = "FATAL ERROR: ";
 
 export class OutputReader {
   readonly #isStderr: boolean;
@@ -22,6 +23,7 @@ export class OutputReader {
   #rest = "";
   #name = "";
   #tail: string[] = [];
+  #fatalError = "";
 
   constructor(isStderr: boolean, deliver: (line: OutputLine) => void) {
     this.#isStderr = isStderr;
@@ -31,6 +33,11 @@ export class OutputReader {
   /** The last lines, for error messages. */
   get tail(): string {
     return this.#tail.join("\n").slice(-TAIL_CHARS_MAX);
+  }
+
+  /** V8's last words, which its long native stack trace pushes out of the tail; "" while it has not given up. */
+  get fatalError(): string {
+    return this.#fatalError;
   }
 
   push(chunk: Buffer): void {
@@ -63,6 +70,7 @@ export class OutputReader {
     if (marked && text === "") return;
     if (text.endsWith("\r")) text = text.slice(0, -1);
     if (text.length > LINE_CHARS_MAX) text = `${text.slice(0, LINE_CHARS_MAX)} [cut]`;
+    if (this.#isStderr && text.startsWith(V8_GAVE_UP)) this.#fatalError = text;
     this.#tail.push(text);
     if (this.#tail.length > TAIL_LINES_MAX) this.#tail.shift();
     this.#deliver({ name: this.#name, isStderr: this.#isStderr, text });

@@ -1,10 +1,12 @@
 /** One worker process: how it is started, what it prints, how it ends. Knows nothing of leases. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import type { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { WORKER_ENTRY } from "../../core/launch/entries.ts";
 import type { WorkerBoot } from "../../core/launch/worker-boot.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
+import { BegunPage } from "./begun-page.ts";
 import type { LogFile } from "./log-file.ts";
 import { type OutputLine, OutputReader } from "./output.ts";
 
@@ -15,6 +17,21 @@ export interface WorkerEnd {
   readonly exitCode: number | null;
   readonly signal: string;
   readonly stderrTail: string;
+  /** What V8 said when it gave up (its heap is exhausted), or "". */
+  readonly fatalError: string;
+  /** Runs that had begun, by the owner's process id; undefined: not known. */
+  readonly begun: ReadonlyMap<string, number> | undefined;
+  /** Set when this node ended it for want of memory. */
+  readonly outOfMemory: OutOfMemoryReport | undefined;
+}
+
+/** Why the memory monitor chose a worker. */
+export interface OutOfMemoryReport {
+  /** For people: worker, node, limit, and who else used most. */
+  readonly text: string;
+  readonly workerBytes: number;
+  readonly usedBytes: number;
+  readonly limitBytes: number;
 }
 
 export interface WorkerProcessEvents {
@@ -31,6 +48,8 @@ export class WorkerProcess {
   readonly over: Promise<void>;
   readonly #child: ChildProcess;
   readonly #err: OutputReader;
+  readonly #begun = BegunPage.make();
+  #outOfMemory: OutOfMemoryReport | undefined;
   #ended = false;
 
   constructor(boot: WorkerBoot, log: LogFile, events: WorkerProcessEvents) {
@@ -46,9 +65,10 @@ export class WorkerProcess {
       env,
       // Its own session and process group: what it starts can be ended with it, and Ctrl-C does not reach it.
       detached: true,
-      stdio: ["ignore", "pipe", "pipe", "pipe"],
+      stdio: ["ignore", "pipe", "pipe", "pipe", this.#begun?.fd ?? "ignore"],
     });
     this.pid = this.#child.pid ?? 0;
+    preferForOomKill(this.pid);
     const config = this.#child.stdio[3] as Writable;
     config.on("error", () => {});
     config.end(`${JSON.stringify(boot)}\n`);
@@ -75,7 +95,10 @@ export class WorkerProcess {
       this.#child.stdout?.destroy();
       this.#child.stderr?.destroy();
       log.close();
-      events.onEnd({ exitCode, signal, stderrTail: this.#err.tail });
+      const begun = this.#begun?.read();
+      this.#begun?.close();
+      const { tail: stderrTail, fatalError } = this.#err;
+      events.onEnd({ exitCode, signal, stderrTail, fatalError, begun, outOfMemory: this.#outOfMemory });
       settle();
     };
     this.#child.on("error", (error) => {
@@ -103,6 +126,12 @@ export class WorkerProcess {
     this.#killGroup();
   }
 
+  /** As {@link kill}, because memory is short: its end carries the report. */
+  killForMemory(report: OutOfMemoryReport): void {
+    this.#outOfMemory ??= report;
+    this.kill();
+  }
+
   #killGroup(): void {
     if (this.pid === 0) return;
     try {
@@ -110,5 +139,14 @@ export class WorkerProcess {
     } catch {
       // The group is empty already.
     }
+  }
+}
+
+/** The kernel's own choice when memory is gone: a worker before any daemon. Raising the score is always permitted. */
+function preferForOomKill(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, "1000");
+  } catch {
+    // It has ended already, or /proc is not there.
   }
 }

@@ -58,6 +58,8 @@ export interface LeaseDemand {
   patient: boolean;
   /** node that holds most of the arguments' bytes; empty = none */
   localityNodeId: string;
+  /** its tasks may run again: they are ended first when memory is short */
+  retriable: boolean;
 }
 
 export interface LeaseReturn {
@@ -126,6 +128,21 @@ export interface WorkerGone {
   exitCode: number;
   signal: string;
   stderrTail: string;
+  /** how many of the runs this owner sent it had begun; -1 = not known */
+  begun: number;
+  /** V8's own last words (heap exhausted); empty: none */
+  fatalError: string;
+  /** set when the node ended it for want of memory */
+  outOfMemory: OutOfMemory | undefined;
+}
+
+/** Why the memory monitor of a node ended a worker. */
+export interface OutOfMemory {
+  /** for people: worker, node, limit, and who else used most */
+  text: string;
+  workerBytes: number;
+  usedBytes: number;
+  limitBytes: number;
 }
 
 /** Other owners wait for these resources: give the lease back once its queued work is done or can be taken back. */
@@ -336,6 +353,7 @@ function createBaseLeaseDemand(): LeaseDemand {
     redirected: false,
     patient: false,
     localityNodeId: "",
+    retriable: false,
   };
 }
 
@@ -361,6 +379,9 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
     }
     if (message.localityNodeId !== "") {
       writer.uint32(58).string(message.localityNodeId);
+    }
+    if (message.retriable !== false) {
+      writer.uint32(64).bool(message.retriable);
     }
     return writer;
   },
@@ -434,6 +455,14 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
             message.localityNodeId = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.retriable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -462,6 +491,7 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
     message.redirected = object.redirected ?? false;
     message.patient = object.patient ?? false;
     message.localityNodeId = object.localityNodeId ?? "";
+    message.retriable = object.retriable ?? false;
     return message;
   },
 };
@@ -1135,7 +1165,18 @@ export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
 };
 
 function createBaseWorkerGone(): WorkerGone {
-  return { leaseId: "", workerId: "", pid: 0, hasExitCode: false, exitCode: 0, signal: "", stderrTail: "" };
+  return {
+    leaseId: "",
+    workerId: "",
+    pid: 0,
+    hasExitCode: false,
+    exitCode: 0,
+    signal: "",
+    stderrTail: "",
+    begun: 0,
+    fatalError: "",
+    outOfMemory: undefined,
+  };
 }
 
 export const WorkerGone: MessageFns<WorkerGone> = {
@@ -1160,6 +1201,15 @@ export const WorkerGone: MessageFns<WorkerGone> = {
     }
     if (message.stderrTail !== "") {
       writer.uint32(58).string(message.stderrTail);
+    }
+    if (message.begun !== 0) {
+      writer.uint32(64).int64(message.begun);
+    }
+    if (message.fatalError !== "") {
+      writer.uint32(74).string(message.fatalError);
+    }
+    if (message.outOfMemory !== undefined) {
+      OutOfMemory.encode(message.outOfMemory, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1233,6 +1283,30 @@ export const WorkerGone: MessageFns<WorkerGone> = {
             message.stderrTail = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.begun = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.fatalError = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.outOfMemory = OutOfMemory.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1257,6 +1331,102 @@ export const WorkerGone: MessageFns<WorkerGone> = {
     message.exitCode = object.exitCode ?? 0;
     message.signal = object.signal ?? "";
     message.stderrTail = object.stderrTail ?? "";
+    message.begun = object.begun ?? 0;
+    message.fatalError = object.fatalError ?? "";
+    message.outOfMemory = (object.outOfMemory !== undefined && object.outOfMemory !== null)
+      ? OutOfMemory.fromPartial(object.outOfMemory)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseOutOfMemory(): OutOfMemory {
+  return { text: "", workerBytes: 0, usedBytes: 0, limitBytes: 0 };
+}
+
+export const OutOfMemory: MessageFns<OutOfMemory> = {
+  encode(message: OutOfMemory, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.text !== "") {
+      writer.uint32(10).string(message.text);
+    }
+    if (message.workerBytes !== 0) {
+      writer.uint32(16).int64(message.workerBytes);
+    }
+    if (message.usedBytes !== 0) {
+      writer.uint32(24).int64(message.usedBytes);
+    }
+    if (message.limitBytes !== 0) {
+      writer.uint32(32).int64(message.limitBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OutOfMemory {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOutOfMemory();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.workerBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.usedBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.limitBytes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OutOfMemory>, I>>(base?: I): OutOfMemory {
+    return OutOfMemory.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OutOfMemory>, I>>(object: I): OutOfMemory {
+    const message = createBaseOutOfMemory();
+    message.text = object.text ?? "";
+    message.workerBytes = object.workerBytes ?? 0;
+    message.usedBytes = object.usedBytes ?? 0;
+    message.limitBytes = object.limitBytes ?? 0;
     return message;
   },
 };
