@@ -7,7 +7,7 @@ import type { ActorSpec } from "../core/wire/gen/tsray/v1/head.ts";
 import type { LeaseMachine } from "./lease/lease-machine.ts";
 import { jobFromWire } from "./wire.ts";
 import type { PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
-import type { WorkerEnd } from "./workers/worker-process.ts";
+import { describeEnd, type WorkerEnd } from "./workers/worker-process.ts";
 
 /** A graceful stop that takes longer ends in a kill. */
 const GRACEFUL_STOP_MS = 30_000;
@@ -139,6 +139,12 @@ export class Actors {
     setTimeout(() => worker.process.kill(), GRACEFUL_STOP_MS).unref();
   }
 
+  /** Whether the actor in that worker is started again when it ends. */
+  isRestartable(worker: PooledWorker): boolean {
+    const actor = this.#hosted.get(worker.actorId ?? "");
+    return actor !== undefined && (actor.spec.maxRestarts < 0 || actor.incarnation < actor.spec.maxRestarts);
+  }
+
   onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
     const actor = this.#hosted.get(worker.actorId ?? "");
     if (actor === undefined || actor.worker !== worker) return;
@@ -146,10 +152,7 @@ export class Actors {
       this.#end(actor, actor.farewell.state, actor.farewell.reason, actor.farewell.error);
       return;
     }
-    const how = end.signal !== "" ? `was killed by ${end.signal}` : `exited with code ${end.exitCode}`;
-    const tail =
-      end.stderrTail === "" ? "" : `\n  last output on its stderr:\n${end.stderrTail.replace(/^/gm, "    ")}`;
-    this.#end(actor, "CRASHED", actor.stopping ?? `its process ${worker.process.pid} ${how}${tail}`);
+    this.#end(actor, "CRASHED", actor.stopping ?? `its process ${worker.process.pid} ${describeEnd(end)}`);
   }
 
   #begin(actor: HostedActor): void {

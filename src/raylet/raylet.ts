@@ -28,12 +28,14 @@ import { Clients } from "./clients.ts";
 import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { LeaseMachine } from "./lease/lease-machine.ts";
 import { LeaseService } from "./lease/lease-service.ts";
+import type { MemoryMonitor } from "./memory/monitor.ts";
+import { watchMemory } from "./memory/watch-workers.ts";
 import { StoreKeeper } from "./store-keeper.ts";
 import { Transfers } from "./transfer/transfers.ts";
 import { jobFromWire } from "./wire.ts";
 import type { OutputLine } from "./workers/output.ts";
 import { type PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
-import type { WorkerEnd } from "./workers/worker-process.ts";
+import { describeEnd, type WorkerEnd } from "./workers/worker-process.ts";
 
 /** Idle workers beyond the node's CPUs leave after this long. */
 const IDLE_WORKER_MS = 5000;
@@ -77,6 +79,7 @@ export class Raylet {
   readonly #clients = new Clients();
   readonly #store: OwnedObjectStore;
   readonly #keeper: StoreKeeper;
+  readonly #memory: MemoryMonitor;
   readonly #transfers: Transfers;
   readonly #peers: Peers;
   readonly #jobs = new Map<string, JobConfigRecord>();
@@ -162,6 +165,14 @@ export class Raylet {
       knowJob,
       report: (news) => this.#head?.reportActor(news),
       onResources: () => this.#leases.carryOut(this.#machine.reschedule()),
+    });
+    this.#memory = watchMemory({
+      nodeId,
+      machine: this.#machine,
+      pool: this.#pool,
+      actors: this.#actors,
+      store: this.#store,
+      log: options.log,
     });
     this.#leases = new LeaseService({
       nodeId,
@@ -272,6 +283,7 @@ export class Raylet {
   async #close(): Promise<void> {
     clearInterval(this.#idleTimer);
     this.#keeper.close();
+    this.#memory.close();
     this.#leases.close();
     const ends = [...this.#pool.all()].map((worker) => worker.process.over);
     this.#pool.close();
@@ -435,6 +447,7 @@ export class Raylet {
         worker.running = String(message[1]);
         break;
       case Local.staying:
+        worker.stays = true;
         worker.idleSinceMs = performance.now();
         this.#leases.feed({
           kind: "workerIdle",
@@ -503,9 +516,7 @@ export class Raylet {
     const { jobId } = worker.job;
     const failures = (this.#failedStarts.get(jobId) ?? 0) + 1;
     this.#failedStarts.set(jobId, failures);
-    const how = end.signal !== "" ? `was killed by ${end.signal}` : `exited with code ${end.exitCode}`;
-    const tail = end.stderrTail === "" ? "" : `:\n${end.stderrTail}`;
-    const line = `worker ${worker.process.pid} ${how} before it was ready, while it evaluated the job's entry module${tail}`;
+    const line = `worker ${worker.process.pid}, before it was ready, while it evaluated the job's entry module, ${describeEnd(end)}`;
     this.#options.log(line);
     if (failures >= FAILED_STARTS_MAX) this.#leases.feed({ kind: "workersFail", jobId, reason: line });
   }

@@ -20,6 +20,8 @@ export interface PooledWorker {
   actorId: string | undefined;
   running: string;
   idleSinceMs: number;
+  /** Asked to leave it stayed: others use objects that it owns. */
+  stays: boolean;
 }
 
 export interface WorkerPoolOptions {
@@ -69,6 +71,7 @@ export class WorkerPool {
       actorId: undefined,
       running: "",
       idleSinceMs: 0,
+      stays: false,
     };
     this.#workers.set(workerId, worker);
     return worker;

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { WORKER_ENTRY } from "../../core/launch/entries.ts";
 import type { WorkerBoot } from "../../core/launch/worker-boot.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
+import type { MemoryReport } from "../memory/monitor.ts";
 import { BegunPage } from "./begun-page.ts";
 import type { LogFile } from "./log-file.ts";
 import { type OutputLine, OutputReader } from "./output.ts";
@@ -22,16 +23,7 @@ export interface WorkerEnd {
   /** Runs that had begun, by the owner's process id; undefined: not known. */
   readonly begun: ReadonlyMap<string, number> | undefined;
   /** Set when this node ended it for want of memory. */
-  readonly outOfMemory: OutOfMemoryReport | undefined;
-}
-
-/** Why the memory monitor chose a worker. */
-export interface OutOfMemoryReport {
-  /** For people: worker, node, limit, and who else used most. */
-  readonly text: string;
-  readonly workerBytes: number;
-  readonly usedBytes: number;
-  readonly limitBytes: number;
+  readonly outOfMemory: MemoryReport | undefined;
 }
 
 export interface WorkerProcessEvents {
@@ -49,7 +41,7 @@ export class WorkerProcess {
   readonly #child: ChildProcess;
   readonly #err: OutputReader;
   readonly #begun = BegunPage.make();
-  #outOfMemory: OutOfMemoryReport | undefined;
+  #outOfMemory: MemoryReport | undefined;
   #ended = false;
 
   constructor(boot: WorkerBoot, log: LogFile, events: WorkerProcessEvents) {
@@ -115,6 +107,13 @@ export class WorkerProcess {
     });
   }
 
+  /** How many runs it has begun so far, for whomever. */
+  get runsBegun(): number {
+    let runs = 0;
+    if (!this.#ended) for (const begun of this.#begun?.read().values() ?? []) runs += begun;
+    return runs;
+  }
+
   get ended(): boolean {
     return this.#ended;
   }
@@ -127,7 +126,7 @@ export class WorkerProcess {
   }
 
   /** As {@link kill}, because memory is short: its end carries the report. */
-  killForMemory(report: OutOfMemoryReport): void {
+  killForMemory(report: MemoryReport): void {
     this.#outOfMemory ??= report;
     this.kill();
   }
@@ -140,6 +139,19 @@ export class WorkerProcess {
       // The group is empty already.
     }
   }
+}
+
+/** How it ended, for people, as what follows "process 12". */
+export function describeEnd({ exitCode, signal, stderrTail, fatalError, outOfMemory }: WorkerEnd): string {
+  if (outOfMemory !== undefined) return `was ended, since memory was short: ${outOfMemory.text}`;
+  const how = signal !== "" ? `was killed by ${signal}` : `exited with code ${exitCode}`;
+  const heap =
+    fatalError === ""
+      ? ""
+      : `: ${fatalError} (the JavaScript heap has a limit of its own: node --max-old-space-size=MEGABYTES at the driver, whose flags workers inherit)`;
+  const tail =
+    stderrTail === "" ? "" : `\n  last output on its stderr:\n${stderrTail.replace(/^/gm, "    ")}`;
+  return `${how}${heap}${tail}`;
 }
 
 /** The kernel's own choice when memory is gone: a worker before any daemon. Raising the score is always permitted. */

@@ -1,0 +1,172 @@
+// Goal: whoever takes too much memory is ended, in the right order, and the error says so with figures. Method: clusters
+// of one node whose own limit (TSRAY_MEMORY_LIMIT_BYTES) is far below the machine's memory; tasks that really take it.
+// Scenarios M of Ray's black-box tests.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ActorDiedError, get, kill, OutOfMemoryError } from "tsray";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { growLater, Holder, hold, litter, oomScore } from "../fixtures/memory.ts";
+import { rejection, Sandbox, temporaryDirectory, until, useCluster } from "./support.ts";
+
+const LIMIT_MIB = 700;
+const HOG_MIB = 600;
+
+/** Environment that the cluster's daemon and this driver see. */
+function useEnvironment(variables: Readonly<Record<string, string>>): void {
+  const before = new Map(Object.keys(variables).map((name) => [name, process.env[name]]));
+  beforeAll(() => {
+    Object.assign(process.env, variables);
+  });
+  afterAll(() => {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  });
+}
+
+/** A directory for one test: files that tasks write, and "go". */
+let dirs = 0;
+const base = temporaryDirectory();
+function makeDir(): { path: string; go: () => void; has: (file: string) => boolean } {
+  const path = join(base, String(dirs++));
+  mkdirSync(path);
+  return {
+    path,
+    go: () => writeFileSync(join(path, "go"), ""),
+    has: (file) => existsSync(join(path, file)),
+  };
+}
+
+const isGone = (pid: number) => {
+  try {
+    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return true;
+  }
+};
+
+describe("the memory monitor", () => {
+  useEnvironment({ TSRAY_MEMORY_LIMIT_BYTES: String(LIMIT_MIB * 2 ** 20), TSRAY_OOM_RETRIES: "2" });
+  useCluster({ numCpus: 3, logToDriver: false, objectStoreMemory: 64 * 2 ** 20 });
+
+  // M1. Method: a task that may not run again takes more than the limit leaves.
+  test("maxRetries 0: OutOfMemoryError with figures, after one run", async () => {
+    const dir = makeDir();
+    const error = (await rejection(
+      hold.options({ maxRetries: 0 }).remote(dir.path, HOG_MIB + 200, "hog"),
+    )) as OutOfMemoryError;
+    expect(error).toBeInstanceOf(OutOfMemoryError);
+    expect(error.code).toBe("ERR_TSRAY_OUT_OF_MEMORY");
+    expect(error.message).toMatch(
+      /task hold2? was ended: worker \d+ on node [0-9a-f]+ held \d+ MiB when \d+ MiB of 700 MiB were used there, more than 95 %[\s\S]*other workers[\s\S]*ask for more memory per task/,
+    );
+    expect(error.workerBytes).toBeGreaterThan(0.8 * HOG_MIB * 2 ** 20);
+    expect(error.usedBytes).toBeGreaterThan(0.95 * LIMIT_MIB * 2 ** 20);
+    expect(error.limitBytes).toBe(LIMIT_MIB * 2 ** 20);
+    expect(isGone(error.pid)).toBe(true);
+    expect(readdirSync(dir.path).filter((name) => name !== "hog-0")).toEqual([]);
+  });
+
+  // M5, R21. Method: a hog beside two small tasks that began before and after it. Its memory budget is two retries.
+  test("the hog is ended, not its neighbours, and its memory budget is apart from maxRetries", async () => {
+    const dir = makeDir();
+    const before = hold.remote(dir.path, 1, "before");
+    await until(() => dir.has("before-0"), "the first task");
+    const hog = hold.options({ maxRetries: -1 }).remote(dir.path, HOG_MIB + 100, "hog");
+    const after = hold.remote(dir.path, 1, "after");
+    const error = await rejection(hog);
+    expect(error).toBeInstanceOf(OutOfMemoryError);
+    expect(error.message).toContain("(attempt 3)");
+    dir.go();
+    expect(await get([before, after])).toEqual(["before held 1 MiB", "after held 1 MiB"]);
+    expect(dir.has("before-1") || dir.has("after-1")).toBe(false);
+  });
+
+  // Method: two equal tasks fit; a third does not, and is the one that is ended and run again when there is room.
+  test("the newest of equal tasks is ended, and runs again later", async () => {
+    const dir = makeDir();
+    const first = hold.remote(dir.path, 250, "first");
+    await until(() => dir.has("first-0"), "the first task");
+    // What it cannot have: it is ended while it holds it, or before it could say so.
+    const second = hold.remote(dir.path, 400, "second");
+    await until(
+      () => existsSync(join(dir.path, "second-1")) || isGone(pidIn(dir.path, "second-0")),
+      "its end",
+    );
+    dir.go();
+    expect(await first).toBe("first held 250 MiB");
+    expect(dir.has("first-1")).toBe(false);
+    expect(await second).toBe("second held 400 MiB");
+  });
+
+  // M3. Method: an old actor holds most of the memory, a new task brings it over the limit.
+  test("an actor outlives a task", async () => {
+    const dir = makeDir();
+    const holder = Holder.remote();
+    const pid = await holder.take.remote(350);
+    const task = hold.options({ maxRetries: 0 }).remote(dir.path, 350, "task");
+    expect(await rejection(task)).toBeInstanceOf(OutOfMemoryError);
+    expect(await holder.held.remote()).toBe(350);
+    expect(isGone(pid)).toBe(false);
+    kill(holder);
+    await until(() => isGone(pid), "the actor to end");
+  });
+
+  // M2. Method: an actor that takes too much by itself.
+  test("an actor that takes too much dies with the figures", async () => {
+    const holder = Holder.remote();
+    const takeAndStay = async () => {
+      await holder.take.remote(HOG_MIB + 200);
+      for (;;) await holder.held.remote();
+    };
+    const error = await rejection(takeAndStay());
+    expect(error).toBeInstanceOf(ActorDiedError);
+    expect(error.message).toMatch(
+      /since memory was short: worker \d+ on node .* held \d+ MiB when \d+ MiB of 700 MiB/,
+    );
+  });
+
+  // M6. Method: one worker sits idle on memory, while the task of another takes more.
+  test("an idle worker goes first", async () => {
+    const dir = makeDir();
+    const grows = growLater.options({ maxRetries: 0 }).remote(dir.path, 400);
+    await until(() => dir.has("began"), "the task");
+    const idle = await litter.remote(350);
+    writeFileSync(join(dir.path, "grow"), "");
+    await until(() => isGone(idle), "the idle worker to go");
+    dir.go();
+    expect(await grows).toBe(400);
+  });
+
+  test("the kernel would take a worker before a daemon", async () => {
+    const { worker, daemon } = await oomScore.remote();
+    expect(Number(worker)).toBe(1000);
+    expect(Number(daemon)).toBeLessThan(1000);
+  });
+});
+
+function pidIn(dir: string, file: string): number {
+  return existsSync(join(dir, file)) ? Number(readFileSync(join(dir, file), "utf8")) : process.pid;
+}
+
+describe("the JavaScript heap", () => {
+  // Method: a driver with a small heap, as its workers get; a task that fills it.
+  test("its exhaustion is told as such, with what to do", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `import { init, remote, shutdown } from "tsray";
+        const fill = remote(function fill() { const kept = []; for (;;) kept.push(Array.from({ length: 1000 }, () => ({ of: kept.length }))); }, { maxRetries: 0 });
+        const Filler = remote(class Filler { fill() { const kept = []; for (;;) kept.push(Array.from({ length: 1000 }, () => ({ of: kept.length }))); } });
+        await init({ numCpus: 1, logToDriver: false });
+        await fill.remote().catch((error) => console.log(error.name, error.message));
+        await Filler.remote().fill.remote().catch((error) => console.log(error.name, error.message));
+        await shutdown();`,
+    });
+    const { code, stdout } = await sandbox.run("--max-old-space-size=60", "main.mjs");
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^OutOfMemoryError the JavaScript heap of worker \d+ on node [0-9a-f]+ was exhausted while it ran task fill: FATAL ERROR: .*heap.*\n[\s\S]*--max-old-space-size=MEGABYTES/,
+    );
+    expect(stdout).toMatch(/ActorDiedError actor Filler [\s\S]*FATAL ERROR: .*heap.*--max-old-space-size/);
+  });
+});
