@@ -168,6 +168,11 @@ export class Sandbox implements AsyncDisposable {
     }
   }
 
+  /** Puts a package of this repository's into the project, with what it needs. */
+  install(name: string): void {
+    symlinkSync(join(REPOSITORY, "node_modules", name), join(this.dir, "node_modules", name));
+  }
+
   start(...args: string[]): Script {
     const env: NodeJS.ProcessEnv = { ...process.env, XDG_RUNTIME_DIR: this.runtimeDir, NO_COLOR: "1" };
     for (const name of Object.keys(env))
