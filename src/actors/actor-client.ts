@@ -8,7 +8,10 @@ import type { Endpoint } from "../core/base/endpoint.ts";
 import {
   ActorDiedError,
   ActorUnavailableError,
+  type ErrorRecord,
+  fromErrorRecord,
   PendingCallsLimitError,
+  RuntimeEnvError,
   TaskCancelledError,
   TaskError,
   TsrayError,
@@ -435,10 +438,16 @@ export class ActorClient {
     let cause: unknown;
     if (info.deathError.length > 0) {
       try {
+        throwIfRecord(info.deathError);
         this.#parts.calls.objects.unpack([3, info.deathError]);
       } catch (error) {
         cause = error instanceof TaskError ? error.cause : error;
       }
+    }
+    // Not the actor's code but what it was to run in: that is what the caller must mend.
+    if (cause instanceof RuntimeEnvError) {
+      this.#die(new RuntimeEnvError(`actor ${this.#label()} cannot run: ${cause.message}`));
+      return;
     }
     this.#die(
       new ActorDiedError(
@@ -523,4 +532,10 @@ export class ActorClient {
   #label(): string {
     return `${this.meta.className} (${this.actorId})`;
   }
+}
+
+/** What a raylet says stands in the report as it is: JSON, which no value's flat form begins like. */
+function throwIfRecord(bytes: Uint8Array): void {
+  if (bytes[0] !== "{".charCodeAt(0)) return;
+  throw fromErrorRecord(JSON.parse(Buffer.from(bytes).toString("utf8")) as ErrorRecord);
 }

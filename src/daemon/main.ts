@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { TsrayError, toErrorRecord } from "../core/base/errors.ts";
 import { UNITS } from "../core/base/resources.ts";
 import type { DaemonConfig, DaemonNews } from "../core/launch/daemon-config.ts";
-import { removeSession, spillDirOf } from "../core/launch/session.ts";
+import { environmentsDirOf, removeSession, spillDirOf } from "../core/launch/session.ts";
 import { tsrayVersion } from "../core/launch/version.ts";
 import { Raylet } from "../raylet/raylet.ts";
 import { LogFile } from "../raylet/workers/log-file.ts";
@@ -110,6 +110,7 @@ async function start(
   const { nodeId, sessionDir, token, host, head } = config;
   const gpus = gpuIds(config.numGpus);
   const store = storeBytes(config);
+  const spillDir = spillDirOf(sessionDir, nodeId, config.spillDir);
   const storePath = join("/dev/shm", `tsray-${randomBytes(16).toString("hex")}`);
   const raylet = await Raylet.open({
     nodeId,
@@ -122,7 +123,8 @@ async function start(
     labels: config.labels,
     storePath,
     storeBytes: store,
-    spillDir: spillDirOf(sessionDir, nodeId, config.spillDir),
+    spillDir,
+    environmentsDir: environmentsDirOf(spillDir),
     warmBytes: warmBytes(store),
     embeddedJob: config.embeddedJob,
     log,
@@ -149,6 +151,7 @@ async function start(
       store: state,
       healthCheck: head.healthCheck,
       version: tsrayVersion(),
+      packagesDir: join(environmentsDirOf(spillDir), "packages"),
       log,
     });
     headAddress = started.address;

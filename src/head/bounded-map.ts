@@ -30,6 +30,10 @@ export class BoundedMap<K, V> {
     this.#onEvict(...oldest);
   }
 
+  delete(key: K): void {
+    this.#entries.delete(key);
+  }
+
   values(): Iterable<V> {
     return this.#entries.values();
   }

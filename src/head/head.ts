@@ -17,9 +17,11 @@ import {
 } from "../core/wire/gen/tsray/v1/head.ts";
 import type { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
 import { ActorDirectory } from "./actors/actor-directory.ts";
+import { JobFilesTable } from "./job-files.ts";
 import { JobTable } from "./jobs.ts";
 import { KeyValue } from "./key-value.ts";
 import { encodeUpdateOnce, type HealthCheckOptions, NodeTable } from "./nodes.ts";
+import { Packages } from "./packages.ts";
 import { RayletClients } from "./raylet-clients.ts";
 import type { StateStore } from "./state-store/state-store.ts";
 
@@ -42,6 +44,8 @@ export interface HeadOptions {
   readonly store: StateStore;
   readonly healthCheck: HealthCheckOptions;
   readonly version: string;
+  /** Directory for packages of users' files, the head's own. */
+  readonly packagesDir: string;
   log(line: string): void;
 }
 
@@ -65,9 +69,16 @@ export async function startHead(options: HeadOptions): Promise<Head> {
       ended: ({ jobId, driverProcessId }) => {
         nodes.broadcast({ endedJobIds: [jobId], endedProcessIds: [driverProcessId] });
         actors.jobEnded(jobId);
+        packages.jobEnded(jobId);
       },
     },
   });
+  const packages = new Packages({
+    directory: options.packagesDir,
+    isRunning: (jobId) => jobs.isRunning(jobId),
+    log,
+  });
+  const jobFiles = new JobFilesTable((jobId) => jobs.askForFiles(jobId));
   const nodes: NodeTable = new NodeTable({
     healthCheck: options.healthCheck,
     clients,
@@ -115,7 +126,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
     server.addService(
       service,
-      handlers({ nodes, jobs, actors, clients, keyValue: new KeyValue(store), info }),
+      handlers({ nodes, jobs, actors, clients, keyValue: new KeyValue(store), packages, jobFiles, info }),
     );
     const address = await bindServer(server, options.bind);
     log(`head of cluster ${info.clusterId} listens on ${address} (epoch ${info.epoch})`);
@@ -132,10 +143,13 @@ interface Parts {
   readonly actors: ActorDirectory;
   readonly clients: RayletClients;
   readonly keyValue: KeyValue;
+  readonly packages: Packages;
+  readonly jobFiles: JobFilesTable;
   readonly info: ClusterInfoReply;
 }
 
-function handlers({ nodes, jobs, actors, clients, keyValue, info }: Parts): HeadServiceServer {
+function handlers(parts: Parts): HeadServiceServer {
+  const { nodes, jobs, actors, clients, keyValue, packages, jobFiles, info } = parts;
   return {
     nodeSession: (call) => nodes.serve(call),
     jobSession: (call) => jobs.serve(call),
@@ -154,6 +168,14 @@ function handlers({ nodes, jobs, actors, clients, keyValue, info }: Parts): Head
     kvPut: handleUnary((request) => keyValue.put(request)),
     kvDelete: handleUnary((request) => keyValue.delete(request).then(() => ({}))),
     kvKeys: handleUnary((request) => keyValue.keys(request)),
+    findPackage: handleUnary((request) => packages.find(request)),
+    putPackage: handleUnary((piece) => packages.put(piece)),
+    getPackage: handleUnary((request) => packages.get(request)),
+    watchJobFiles: handleUnary((request) => jobFiles.watch(request)),
+    offerJobFiles: handleUnary((files) => {
+      jobFiles.offer(files);
+      return {};
+    }),
     clusterInfo: handleUnary(() => info),
   };
 }

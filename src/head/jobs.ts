@@ -117,6 +117,15 @@ export class JobTable {
     return this.#ended.has(jobId);
   }
 
+  isRunning(jobId: string): boolean {
+    return this.#running.has(jobId);
+  }
+
+  /** A node cannot see the driver's files: the driver is asked for them. */
+  askForFiles(jobId: string): void {
+    this.#running.get(jobId)?.session.send({ filesWanted: true });
+  }
+
   /** Whether that process is the driver of a job that runs: its session tells of its end. */
   isRunningDriver(jobId: string, processId: string): boolean {
     return processId !== "" && this.#running.get(jobId)?.config.driverProcessId === processId;

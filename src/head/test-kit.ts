@@ -90,6 +90,7 @@ export class TestCluster {
       store: new MemoryStateStore(),
       healthCheck: { periodMs: 10_000, timeoutMs: 2000, failureThreshold: 3 },
       version: "0.0.0-test",
+      packagesDir: join(this.directory, "packages"),
       log: (line) => this.lines.push(line),
       ...options,
     });

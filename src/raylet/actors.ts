@@ -1,9 +1,11 @@
 /** Actors of this node: a worker and resources for each, started at the head's word, reported to the head. */
 import type { Endpoint } from "../core/base/endpoint.ts";
+import { RuntimeEnvError, toErrorRecord } from "../core/base/errors.ts";
 import type { Resources } from "../core/base/resources.ts";
 import { describeMissing, fits } from "../core/base/resources.ts";
 import { type ActorStart, type JobConfigRecord, Local } from "../core/rpc/messages.ts";
 import type { ActorSpec } from "../core/wire/gen/tsray/v1/head.ts";
+import type { Prepared } from "./environments/environments.ts";
 import type { LeaseMachine } from "./lease/lease-machine.ts";
 import { jobFromWire } from "./wire.ts";
 import type { PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
@@ -38,6 +40,8 @@ export interface ActorsParts {
   readonly machine: LeaseMachine;
   readonly pool: WorkerPool;
   readonly knowJob: (job: JobConfigRecord) => void;
+  /** What workers of that environment are started with. */
+  readonly prepare: (job: JobConfigRecord, environment: string) => Prepared | Promise<Prepared>;
   readonly report: (news: ActorNews) => void;
   readonly onResources: () => void;
 }
@@ -66,7 +70,7 @@ export class Actors {
       const repeats = ended.incarnation === incarnation && !ended.stopped;
       return repeats ? undefined : `incarnation ${ended.incarnation} has ended here`;
     }
-    const { machine, pool } = this.#parts;
+    const { machine } = this.#parts;
     const held: Resources = spec.resources?.amounts ?? {};
     const placement: Resources = spec.placement?.amounts ?? {};
     if (!fits(placement, machine.total))
@@ -85,16 +89,51 @@ export class Actors {
       stopping: undefined,
     };
     this.#hosted.set(spec.actorId, actor);
-    const idle = machine.takeIdleWorker(job.jobId);
-    actor.worker = idle === undefined ? pool.start(job) : pool.get(idle);
-    if (actor.worker === undefined) {
-      this.#end(actor, "CRASHED", "this node is shutting down");
-      return undefined;
-    }
-    actor.worker.actorId = spec.actorId;
-    if (actor.worker.ready) this.#begin(actor);
+    const prepared = this.#parts.prepare(job, spec.environment);
+    if (prepared instanceof Promise) void this.#startLater(actor, job, prepared);
+    else this.#startIn(actor, job, prepared);
     this.#parts.onResources();
     return undefined;
+  }
+
+  /** Its files and packages come first; that they cannot be had is the end of it. */
+  async #startLater(actor: HostedActor, job: JobConfigRecord, prepared: Promise<Prepared>): Promise<void> {
+    try {
+      const found = await prepared;
+      if (this.#hosted.get(actor.spec.actorId) === actor) this.#startIn(actor, job, found);
+      else found.release();
+    } catch (error) {
+      if (this.#hosted.get(actor.spec.actorId) === actor) this.#environmentFailed(actor, error as Error);
+    }
+  }
+
+  #startIn(actor: HostedActor, job: JobConfigRecord, prepared: Prepared): void {
+    const { machine, pool } = this.#parts;
+    const idle = machine.takeIdleWorker(prepared.pool);
+    actor.worker = idle === undefined ? pool.start(job, prepared) : pool.get(idle);
+    if (actor.worker === undefined) {
+      prepared.release();
+      this.#end(actor, "CRASHED", "this node is shutting down");
+      return;
+    }
+    actor.worker.actorId = actor.spec.actorId;
+    if (actor.worker.ready) this.#begin(actor);
+    prepared.release();
+  }
+
+  /** The actor never came to be, in the words of who set up its environment. */
+  #environmentFailed(actor: HostedActor, cause: Error): void {
+    const error = cause instanceof RuntimeEnvError ? cause : new RuntimeEnvError(cause.message);
+    this.#end(actor, "INIT_FAILED", error.message, recordOf(error));
+  }
+
+  /** A worker that was started for an actor could not set up its environment. */
+  onSetupFailed(worker: PooledWorker, text: string): void {
+    const actor = this.#hosted.get(worker.actorId ?? "");
+    if (actor === undefined || actor.worker !== worker) return;
+    const error = new RuntimeEnvError(text);
+    actor.farewell = { state: "INIT_FAILED", reason: error.message, error: recordOf(error) };
+    worker.process.kill();
   }
 
   /** A worker started for an actor is ready for it. */
@@ -123,8 +162,12 @@ export class Actors {
   /** Repeats and unknown ids are no-ops. Resolves when the process has ended; at once for a graceful stop. */
   async stop(actorId: string, graceful: boolean, reason: string): Promise<void> {
     const actor = this.#hosted.get(actorId);
-    if (actor?.worker === undefined) return;
+    if (actor === undefined) return;
     actor.stopping = reason || "it was stopped";
+    if (actor.worker === undefined) {
+      this.#end(actor, "CRASHED", actor.stopping);
+      return;
+    }
     const { worker } = actor;
     if (!graceful) {
       worker.process.kill();
@@ -198,4 +241,9 @@ export class Actors {
     this.#report(actor, state, reason, error);
     this.#parts.onResources();
   }
+}
+
+/** An error as the report of an actor's end carries one of the raylet's. */
+function recordOf(error: RuntimeEnvError): Uint8Array {
+  return Buffer.from(JSON.stringify(toErrorRecord(error)), "utf8");
 }

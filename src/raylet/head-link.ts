@@ -11,6 +11,10 @@ export interface RayletHeadLink {
   sendLogs(batch: LogBatch): void;
   processEnded(processId: string): void;
   reportActor(news: ActorNews): void;
+  /** A piece of a package. @throws RuntimeEnvError, ClusterUnreachableError (rejections) */
+  getPackage(hash: string, offset: number): Promise<{ data: Buffer; totalBytes: number }>;
+  /** Waits a while for where the job's files can be had; `known` is false where that is not known yet. */
+  watchJobFiles(jobId: string): Promise<{ known: boolean; environment: string; error: string }>;
   startJob(job: JobConfigRecord): void;
   endJob(jobId: string): void;
   close(): void;
@@ -24,6 +28,8 @@ export interface RayletForHead {
   onHeadLost(reason: string): void;
   onJobLines(jobId: string, lines: readonly (readonly [string, number, boolean, string, string])[]): void;
   onJobWarning(jobId: string, warning: string): void;
+  /** A node of the cluster cannot see the files of a driver of this one. */
+  onJobFilesWanted(jobId: string): void;
 }
 
 export type StartedHeadLink = (raylet: RayletForHead) => RayletHeadLink;

@@ -23,6 +23,8 @@ const RECONNECT_MS = 200;
 
 const REPORT_COALESCE_MS = 20;
 const REPORT_TIMEOUT_MS = 5000;
+const PACKAGE_TIMEOUT_MS = 60_000;
+const JOB_FILES_WAIT_MS = 10_000;
 /** Ended processes that are told again after the stream broke: the last reports may be lost. */
 const ENDED_REPEATED_MAX = 1000;
 
@@ -106,6 +108,16 @@ class HeadSession implements RayletHeadLink {
     attempt();
   }
 
+  async getPackage(hash: string, offset: number): Promise<{ data: Buffer; totalBytes: number }> {
+    return unary(this.#client, this.#client.getPackage, { hash, offset }, PACKAGE_TIMEOUT_MS);
+  }
+
+  async watchJobFiles(jobId: string): Promise<{ known: boolean; environment: string; error: string }> {
+    const request = { jobId, waitMs: JOB_FILES_WAIT_MS };
+    const { watchJobFiles } = this.#client;
+    return unary(this.#client, watchJobFiles, request, JOB_FILES_WAIT_MS + REPORT_TIMEOUT_MS);
+  }
+
   startJob(job: JobConfigRecord): void {
     if (this.#closed || this.#jobs.has(job.jobId)) return;
     const stream = this.#client.jobSession();
@@ -117,6 +129,7 @@ class HeadSession implements RayletHeadLink {
           lines.map(({ name, pid, isStderr, text }) => [name, pid, isStderr, text, nodeId] as const),
         );
       }
+      if (event.filesWanted) this.#raylet.onJobFilesWanted(job.jobId);
       if (event.warning !== "") this.#raylet.onJobWarning(job.jobId, event.warning);
     });
     const again = () => {

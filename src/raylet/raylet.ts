@@ -25,6 +25,8 @@ import type { NodeInfo, StoreStats } from "../core/wire/gen/tsray/v1/common.ts";
 import type { ClusterUpdate } from "../core/wire/gen/tsray/v1/head.ts";
 import { Actors } from "./actors.ts";
 import { Clients } from "./clients.ts";
+import { Environments } from "./environments/environments.ts";
+import { jobFilesOf } from "./environments/job-files.ts";
 import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { LeaseMachine } from "./lease/lease-machine.ts";
 import { LeaseService } from "./lease/lease-service.ts";
@@ -35,15 +37,12 @@ import { Transfers } from "./transfer/transfers.ts";
 import { jobFromWire } from "./wire.ts";
 import type { OutputLine } from "./workers/output.ts";
 import { type PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
-import { describeEnd, type WorkerEnd } from "./workers/worker-process.ts";
+import type { WorkerEnd } from "./workers/worker-process.ts";
+import { WorkerStarts } from "./workers/worker-starts.ts";
 
-/** Idle workers beyond the node's CPUs leave after this long. */
-const IDLE_WORKER_MS = 5000;
 const IDLE_CHECK_MS = 1000;
 /** Task workers of one job, where tasks ask for little or no CPU. */
 const WORKERS_PER_JOB_MAX = 64;
-/** So many workers of a job in a row end before they are ready, and what waits for one fails. */
-const FAILED_STARTS_MAX = 3;
 /** A process whose pins cannot be dropped yet because it still runs is looked at again after this long. */
 const RECLAIM_RETRY_MS = 250;
 const RECLAIM_TRIES_MAX = 40;
@@ -61,6 +60,8 @@ export interface RayletOptions {
   readonly storePath: string;
   readonly storeBytes: number;
   readonly spillDir: string;
+  /** For copies of users' files and packages. */
+  readonly environmentsDir: string;
   /** Of the store, kept ready ahead of use. */
   readonly warmBytes: number;
   /** Job of the driver that this daemon is embedded in: its workers start at once, and the daemon goes with it. */
@@ -82,10 +83,10 @@ export class Raylet {
   readonly #memory: MemoryMonitor;
   readonly #transfers: Transfers;
   readonly #peers: Peers;
+  readonly #environments: Environments;
   readonly #jobs = new Map<string, JobConfigRecord>();
+  readonly #starts: WorkerStarts;
   readonly #endedJobs = new Set<string>();
-  /** Workers of a job that ended before they were ready, since one was. */
-  readonly #failedStarts = new Map<string, number>();
   /** Other nodes of the cluster, as the head last told. */
   readonly #others = new Set<string>();
   readonly #startedAtMs = Date.now();
@@ -118,6 +119,18 @@ export class Raylet {
       store: this.#store,
       warmBytes: options.warmBytes,
       askForRoom: () => this.#clients.broadcast([Local.collectGarbage]),
+      log: options.log,
+    });
+    this.#environments = new Environments({
+      directory: options.environmentsDir,
+      getPiece: async (hash, offset) => (await this.#joined()).getPackage(hash, offset),
+      jobFiles: async (jobId) =>
+        jobFilesOf(
+          jobId,
+          nodeId,
+          await this.#joined(),
+          () => this.#endedJobs.has(jobId) && this.#leases.jobOf(jobId) === undefined,
+        ),
       log: options.log,
     });
     const unixPath = join(sessionDir, "raylet.sock");
@@ -163,6 +176,7 @@ export class Raylet {
       machine: this.#machine,
       pool: this.#pool,
       knowJob,
+      prepare: (job, environment) => this.#environments.prepare(job, environment),
       report: (news) => this.#head?.reportActor(news),
       onResources: () => this.#leases.carryOut(this.#machine.reschedule()),
     });
@@ -180,8 +194,19 @@ export class Raylet {
       pool: this.#pool,
       knowJob,
       isJobOver: (jobId) => this.#endedJobs.has(jobId),
-      startWorkers: (jobId, count) => this.#startWorkers(jobId, count),
+      startWorkers: (pool, count) => this.#starts.start(pool, count),
+      knowPool: (pool, job, environment) => this.#starts.knowPool(pool, job, environment),
       onChange: () => this.#head?.changed(),
+    });
+    this.#starts = new WorkerStarts({
+      machine: this.#machine,
+      pool: this.#pool,
+      environments: this.#environments,
+      cpuCount,
+      feed: (event) => this.#leases.feed(event),
+      jobOf: (jobId) => this.#jobs.get(jobId) ?? this.#leases.jobOf(jobId),
+      isJobOver: (jobId) => this.#endedJobs.has(jobId),
+      log: options.log,
     });
   }
 
@@ -199,7 +224,7 @@ export class Raylet {
       log: options.log,
     });
     if (options.embeddedJob !== undefined) raylet.#knowJob(options.embeddedJob);
-    raylet.#idleTimer = setInterval(() => raylet.#reapIdleWorkers(), IDLE_CHECK_MS);
+    raylet.#idleTimer = setInterval(() => raylet.#tick(), IDLE_CHECK_MS);
     return raylet;
   }
 
@@ -247,6 +272,7 @@ export class Raylet {
       onJobLines: (jobId, lines) => {
         for (const line of lines) this.#clients.tell(jobId, line);
       },
+      onJobFilesWanted: (jobId) => this.#clients.driverOf(jobId)?.link.send([Local.filesWanted]),
       onJobWarning: (jobId, warning) => this.#clients.driverOf(jobId)?.link.send([Local.notice, { warning }]),
     });
     for (const welcome of this.#waiting) welcome();
@@ -292,6 +318,7 @@ export class Raylet {
     this.#transfers.close();
     this.#peers.closeAll();
     this.#server?.close();
+    await this.#environments.close();
     this.#store.destroy();
     removeNodeRecord(this.#options.sessionDir, this.#options.nodeId);
     rmSync(join(this.#options.sessionDir, "raylet.sock"), { force: true });
@@ -453,8 +480,12 @@ export class Raylet {
           kind: "workerIdle",
           workerId: worker.workerId,
           jobId: worker.job.jobId,
+          pool: worker.pool,
           wasReady: true,
         });
+        break;
+      case Local.setupFailed:
+        this.#onSetupFailed(worker, String(message[1]));
         break;
       case Local.actorState: {
         const [, actorId, , state, reason, error] = message as unknown as [
@@ -478,25 +509,33 @@ export class Raylet {
   #knowJob(job: JobConfigRecord): void {
     if (this.#jobs.has(job.jobId) || this.#endedJobs.has(job.jobId)) return;
     this.#jobs.set(job.jobId, job);
-    const ahead = Math.min(Math.ceil((this.#options.total.CPU ?? 0) / UNITS), cpus().length);
-    this.#startWorkers(job.jobId, ahead);
+    this.#starts.startAhead(job, Math.min(this.#cpuCount, cpus().length));
   }
 
-  #startWorkers(jobId: string, count: number): void {
-    const job = this.#jobs.get(jobId) ?? this.#leases.jobOf(jobId);
-    if (job === undefined) return;
-    for (let i = 0; i < count; i++) this.#pool.start(job);
-    if (count > 0) this.#machine.noteStarting(jobId, count);
+  get #cpuCount(): number {
+    return Math.ceil((this.#options.total.CPU ?? 0) / UNITS);
+  }
+
+  #joined(): Promise<RayletHeadLink> {
+    return new Promise((resolve) => this.#whenJoined(() => resolve(this.#head as RayletHeadLink)));
+  }
+
+  /** What a worker was to do before anything else threw: no other of its environment would fare better. */
+  #onSetupFailed(worker: PooledWorker, text: string): void {
+    if (worker.actorId !== undefined) this.#actors.onSetupFailed(worker, text);
+    else this.#starts.onSetupFailed(worker, text);
+    worker.process.kill();
   }
 
   #onWorkerReady(worker: PooledWorker): void {
-    this.#failedStarts.delete(worker.job.jobId);
+    this.#starts.onReady(worker);
     if (worker.actorId !== undefined) this.#actors.onWorkerReady(worker);
     else
       this.#leases.feed({
         kind: "workerIdle",
         workerId: worker.workerId,
         jobId: worker.job.jobId,
+        pool: worker.pool,
         wasReady: false,
       });
   }
@@ -508,17 +547,7 @@ export class Raylet {
     if (worker.actorId !== undefined) this.#actors.onWorkerEnd(worker, end);
     else this.#leases.onWorkerEnd(worker, end);
     if (!worker.ready && this.#closing === undefined && !this.#endedJobs.has(worker.job.jobId))
-      this.#onFailedStart(worker, end);
-  }
-
-  /** A worker ended before it was ready: its job's code throws at load, or the process cannot start. */
-  #onFailedStart(worker: PooledWorker, end: WorkerEnd): void {
-    const { jobId } = worker.job;
-    const failures = (this.#failedStarts.get(jobId) ?? 0) + 1;
-    this.#failedStarts.set(jobId, failures);
-    const line = `worker ${worker.process.pid}, before it was ready, while it evaluated the job's entry module, ${describeEnd(end)}`;
-    this.#options.log(line);
-    if (failures >= FAILED_STARTS_MAX) this.#leases.feed({ kind: "workersFail", jobId, reason: line });
+      this.#starts.onFailedStart(worker, end);
   }
 
   #onLine(worker: PooledWorker, line: OutputLine): void {
@@ -538,6 +567,7 @@ export class Raylet {
     if (this.#endedJobs.has(jobId)) return;
     this.#endedJobs.add(jobId);
     this.#jobs.delete(jobId);
+    this.#starts.endJob(jobId);
     for (const worker of this.#pool.all()) {
       // Workers of detached actors outlive their job; the head ends the others' actors.
       if (worker.job.jobId === jobId && worker.actorId === undefined) worker.process.kill();
@@ -545,19 +575,8 @@ export class Raylet {
     this.#leases.feed({ kind: "jobEnded", jobId });
   }
 
-  #reapIdleWorkers(): void {
-    const keep = Math.max(1, Math.ceil((this.#options.total.CPU ?? 0) / UNITS));
-    const perJob = new Map<string, number>();
-    for (const { workerId, jobId } of this.#machine.idleWorkers()) {
-      const worker = this.#pool.get(workerId);
-      const seen = (perJob.get(jobId) ?? 0) + 1;
-      perJob.set(jobId, seen);
-      const isKept = seen <= keep && !this.#endedJobs.has(jobId);
-      if (worker === undefined || isKept || performance.now() - worker.idleSinceMs < IDLE_WORKER_MS) continue;
-      // Not lent any more from here on; it comes back if it stays.
-      this.#machine.withdraw(workerId);
-      worker.link?.send([Local.exit, false]);
-    }
+  #tick(): void {
+    this.#starts.reapIdle();
     if (this.#machine.pending().length > 0) this.#leases.feed({ kind: "tick" });
   }
 

@@ -15,6 +15,7 @@ import {
   registry,
 } from "../core/base/function-registry.ts";
 import { inspectFunction } from "../core/base/inspector.ts";
+import { localUrl, travelUrl } from "../core/base/module-map.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
 import { createFunctionCodec } from "../core/closures/index.ts";
 import { tsrayVersion } from "../core/launch/version.ts";
@@ -32,7 +33,7 @@ export const loading: {
   mapsStacks: false,
   prepareImport: async () => {},
   loadFunction: async (id) => {
-    await import(id.module);
+    await import(localUrl(id.module));
     if (findFunction(id) === undefined) throw new Error(`${id.module} registers no ${id.name}`);
   },
 };
@@ -56,7 +57,8 @@ export function functionCodec(): FunctionCodec {
         : found;
     },
     isEntry: (url) =>
-      isTestFile(url) || (registry.lateModule !== undefined && moduleUrl(registry.lateModule) === url),
+      isTestFile(url) ||
+      (registry.lateModule !== undefined && moduleUrl(registry.lateModule) === travelUrl(url)),
     own: () => Reflect.get(globalThis, Symbol.for(`tsray@${tsrayVersion()}`)) as object | undefined,
     beforeImport: (url) => loading.prepareImport(url),
     mapsStacks: () => loading.mapsStacks,

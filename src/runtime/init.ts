@@ -7,6 +7,7 @@ import { captureCallSite, isTransformedByRunner, registry } from "../core/base/f
 import { newJobId, newNodeId, randomId } from "../core/base/ids.ts";
 import { type InitOptions, type ResolvedInitOptions, resolveInitOptions } from "../core/base/options.ts";
 import { makeToken } from "../core/base/token.ts";
+import { plainText } from "../core/environments/prepare.ts";
 import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
 import { createSession, removeSession, sweepDeadSessions } from "../core/launch/session.ts";
 import { startDaemon } from "../core/launch/start-daemon.ts";
@@ -130,6 +131,7 @@ async function connect(
   let farewell = () => {};
   const onNotice = (message: Message) => {
     if (message[0] === Local.farewell) farewell();
+    else if (message[0] === Local.filesWanted) runtime.offerFiles();
     else output.show(message[1] as JobNotice);
   };
   const sayGoodbye = async () => {
@@ -162,6 +164,7 @@ async function connect(
       raylet: to.raylet,
       register: [Local.registerDriver, job],
       host: to.host,
+      environment: options.runtimeEnv ?? "",
     },
     undefined,
     onNotice,
@@ -179,6 +182,8 @@ async function connect(
   });
   if (options.address === undefined) void runtime.connected.head.warm();
   registry.lateModule = job.entryUrl === "" ? undefined : job.entryUrl;
+  // What is wrong with the job's environment is said here, not at its first call.
+  if (options.runtimeEnv !== undefined) await runtime.connected.environments.prepare(undefined);
   process.once("beforeExit", () => void shutdown());
   cluster = {
     address: welcome.headAddress,
@@ -290,6 +295,7 @@ const DROPPED_FLAGS = /^--(inspect|debug|watch|test|eval|print|input-type|cpu-pr
 
 function describeJob(driverProcessId: string, options: ResolvedInitOptions): JobConfigRecord {
   const entry = process.argv[1];
+  const environment = options.runtimeEnv === undefined ? "" : plainText(options.runtimeEnv);
   const runner = isTransformedByRunner();
   const execArgv = runner
     ? []
@@ -307,6 +313,8 @@ function describeJob(driverProcessId: string, options: ResolvedInitOptions): Job
     entryImportable: !runner,
     driverProcessId,
     driverPid: process.pid,
+    environment: environment ?? "",
+    deferred: environment === undefined,
   };
 }
 

@@ -20,6 +20,8 @@ import {
 } from "../core/base/function-registry.ts";
 import { newActorId, objectIdOf } from "../core/base/ids.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
+import type { RuntimeEnv } from "../core/base/runtime-env.ts";
+import type { OwnerEnvironments } from "../core/environments/prepare.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { ObjectAccess } from "../core/ownership/object-access.ts";
 import { listObjects } from "../core/ownership/object-listing.ts";
@@ -47,6 +49,7 @@ import { HeadClient } from "../core/submit/head-client.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { createCodec, type HandleBinding } from "./codec.ts";
+import { offerFiles, ownerEnvironments } from "./environments.ts";
 
 const CREATE_TIMEOUT_MS = 30_000;
 const CREATE_TRIES_MAX = 20;
@@ -62,6 +65,8 @@ export interface Connection {
   readonly register: Message;
   /** Host for TCP; undefined = Unix sockets only. */
   readonly host: string | undefined;
+  /** What its calls inherit: text of an environment in a worker, what `init` was given in a driver. */
+  readonly environment: string | RuntimeEnv;
   readonly timeoutMs?: number;
 }
 
@@ -79,6 +84,7 @@ interface Connected {
   readonly calls: Calls;
   readonly tasks: TaskSubmitter;
   readonly head: HeadClient;
+  readonly environments: OwnerEnvironments;
   readonly store: ObjectStore;
   readonly server: ChannelServer;
 }
@@ -98,6 +104,7 @@ export class Runtime implements RuntimePort {
   readonly #actors = new Map<string, WeakRef<ActorClient>>();
   readonly #outstanding = new Map<number, ActorCall>();
   readonly #killing = new Set<Promise<void>>();
+  #offering: Promise<void> | undefined;
   /** In an actor: itself. */
   #self: ActorClient | undefined;
   readonly #handleBinding: HandleBinding;
@@ -191,8 +198,10 @@ export class Runtime implements RuntimePort {
       references: this.references,
       currentCall: () => currentCall()?.localId,
     });
+    const environments = ownerEnvironments(head, welcome.job, connection.environment, objects);
     const tasks: TaskSubmitter = new TaskSubmitter({
       calls,
+      environments,
       self,
       token,
       job: welcome.job,
@@ -201,7 +210,7 @@ export class Runtime implements RuntimePort {
       onBusy: this.#onBusy,
       warn: this.#warn,
     });
-    this.#connected = { link, welcome, objects, calls, tasks, head, store, server };
+    this.#connected = { link, welcome, objects, calls, tasks, head, environments, store, server };
     this.#runDeferred(undefined);
     return welcome;
   }
@@ -226,6 +235,16 @@ export class Runtime implements RuntimePort {
     connected.server.close();
     connected.link.channel.close();
     connected.store.close();
+  }
+
+  /** A node cannot see the files of this driver's job: it is told where they can be had. */
+  offerFiles(): void {
+    const { head, environments, welcome } = this.connected;
+    this.#offering ??= offerFiles(head, environments, welcome.job)
+      .catch((error: Error) => this.#warn(`the job's files could not be sent to a node: ${error.message}`))
+      .finally(() => {
+        this.#offering = undefined;
+      });
   }
 
   /** Calls `then` when connected, or at once. */
@@ -377,8 +396,10 @@ export class Runtime implements RuntimePort {
     args: readonly unknown[],
     options: ResolvedActorOptions,
   ): Promise<void> {
-    const { objects, welcome, head } = this.connected;
+    const { objects, welcome, head, environments } = this.connected;
+    const { runtimeEnv } = options;
     try {
+      const environment = environments.ready(runtimeEnv) ?? (await environments.prepare(runtimeEnv));
       const label = labelOf(record);
       const packed = isByValue(record)
         ? packArguments([record.fn, ...args], `new ${label}`, objects, this.references, { subject: label })
@@ -409,6 +430,7 @@ export class Runtime implements RuntimePort {
         creation: packPlain(creation),
         job: { ...welcome.job, execArgv: [...welcome.job.execArgv], argv: [...welcome.job.argv] },
         handleMeta: packPlain(client.meta),
+        environment,
       };
       for (let tries = 1; ; tries++) {
         try {
@@ -574,6 +596,7 @@ export class Runtime implements RuntimePort {
         break;
       case Local.notice:
       case Local.farewell:
+      case Local.filesWanted:
         onNotice(message);
         break;
       default:

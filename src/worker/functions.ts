@@ -8,7 +8,9 @@ import {
   findFunction,
   isByValueId,
   type RegisteredFunction,
+  registry,
 } from "../core/base/function-registry.ts";
+import { localUrl } from "../core/base/module-map.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
 
 const TYPESCRIPT = /\.[mc]?tsx?$/;
@@ -40,7 +42,9 @@ export class Functions {
   async #load(id: FunctionId): Promise<RegisteredFunction> {
     const { entryUrl, entryImportable } = this.#job;
     let why = this.#entryError;
-    if (id.module !== entryUrl || !entryImportable) why = (await this.#importOnce(id.module)) ?? why;
+    const isBundled = id.module in registry.files;
+    if ((id.module !== entryUrl && !isBundled) || !entryImportable)
+      why = (await this.#importOnce(id.module)) ?? why;
     const found = findFunction(id);
     if (found !== undefined) return found;
     throw notFound(id, why);
@@ -58,8 +62,9 @@ export class Functions {
   /** @returns what the module threw, if it did */
   async #import(url: string): Promise<Error | undefined> {
     try {
-      await this.prepareImport(url);
-      await import(url);
+      const local = localUrl(url);
+      await this.prepareImport(local);
+      await import(local);
       return undefined;
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
@@ -89,7 +94,8 @@ async function registerTsx(url: string): Promise<void> {
 }
 
 function notFound(id: FunctionId, why: Error | undefined): FunctionNotFoundError {
-  const where = `worker ${process.pid} looked for ${id.name} in ${id.module}`;
+  const copy = localUrl(id.module) === id.module ? "" : ` (its copy ${localUrl(id.module)})`;
+  const where = `worker ${process.pid} looked for ${id.name} in ${id.module}${copy}`;
   if (why !== undefined) {
     return new FunctionNotFoundError(
       `${where}, but evaluating the module threw before it was registered: ${why.stack ?? why.message}`,

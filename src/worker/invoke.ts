@@ -2,10 +2,12 @@
  * Steps 6 and 7: decode arguments, call the user's function, answer with the result. The same for tasks and actor calls;
  * who may run when is decided by task-executor.ts and actor-host.ts.
  */
+
 import { setTimeout as delay } from "node:timers/promises";
 import { runInCall } from "../core/base/call-context.ts";
 import { ObjectStoreFullError, TaskCancelledError, TaskError, TsrayError } from "../core/base/errors.ts";
 import { itemSeq } from "../core/base/ids.ts";
+import { isMapped, travelText } from "../core/base/module-map.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { isPlain } from "../core/ownership/object-access.ts";
 import type { Channel } from "../core/rpc/channel.ts";
@@ -234,6 +236,8 @@ function taskError(job: CallJob, error: unknown, nodeId: string): TaskError {
       ? error
       : new Error(`a value that is no Error was thrown: ${String(error)}`, { cause: error });
   const what = `${cause.name}: ${cause.message}`;
+  // Where the worker runs a copy of the user's files, the trace names the user's.
+  if (isMapped() && typeof cause.stack === "string") cause.stack = travelText(cause.stack);
   const remoteStack = cause.stack ?? what;
   return new TaskError(
     `${job.name}() failed with ${what} (process ${process.pid} on node ${nodeId})`,

@@ -26,6 +26,7 @@ import { functionCodec, loading } from "../runtime/functions.ts";
 import { Runtime } from "../runtime/runtime.ts";
 import { becomeWorker } from "../runtime/state.ts";
 import { ActorHost } from "./actor-host.ts";
+import { localArguments, placeFiles, setUp, setupOf } from "./environment.ts";
 import { Functions } from "./functions.ts";
 import { Invoker } from "./invoke.ts";
 import { markOutput } from "./output-marks.ts";
@@ -67,6 +68,7 @@ function dieWithRaylet(rayletPid: number): void {
 }
 
 const boot = readBoot();
+placeFiles(boot);
 dieWithRaylet(boot.rayletPid);
 process.title = "tsray:worker";
 process.umask(0o077);
@@ -181,12 +183,18 @@ const raylet: Endpoint = {
   pid: boot.rayletPid,
 };
 const connecting = runtime.connect(
-  { self, token: boot.token, raylet, register: [Local.registerWorker], host: boot.host ?? undefined },
+  {
+    ...{ self, token: boot.token, raylet, register: [Local.registerWorker] },
+    host: boot.host ?? undefined,
+    environment: boot.environment,
+  },
   { onMessage, onPeerClosed, onLocal },
   () => {},
 );
 // User code sees the driver's command line.
-process.argv = [process.argv[0] as string, ...boot.job.argv.slice(1)];
+process.argv = [process.argv[0] as string, ...localArguments(boot)];
+const setup = setupOf(boot);
+if (setup !== undefined) await setUp(setup, connecting, runtime);
 const evaluated = functions.evaluateEntry(becomeReady.parked);
 await connecting;
 // The raylet's end is this process's end.

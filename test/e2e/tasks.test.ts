@@ -197,7 +197,7 @@ describe("options", () => {
     { timeout: -5 },
     { maxCalls: 2 },
     { generatorBackpressure: 2 },
-    { runtimeEnv: {} },
+    { runtimeEnv: { envVars: { A: 1 } } },
   ])("%j is refused", (options) => {
     expect(() => f.add.options(options as object).remote(1, 2)).toThrow(InvalidOptionError);
   });

@@ -91,8 +91,9 @@ exactly<ActorHandle<Counter>>()(RemoteCounter.options({ numGpus: 0.5 }).options(
 RemoteCounter.options({ name: "a", maxRetries: 1 });
 // @ts-expect-error no such lifetime
 RemoteCounter.options({ lifetime: "forever" });
-// @ts-expect-error not in this version
-RemoteCounter.options({ runtimeEnv: {} });
+RemoteCounter.options({
+  runtimeEnv: { envVars: { A: "1" }, npm: { packages: ["x"] }, workerSetup: () => {} },
+});
 
 // The undecorated form of an expression.
 const Acc = remote(

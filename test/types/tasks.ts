@@ -138,8 +138,9 @@ square.options({ numCpus: 1, num_gpus: 1 });
 square.options({ numCpus: 1, maxRestarts: 1 });
 // @ts-expect-error a string is no number of CPUs
 square.options({ numCpus: "1" });
-// @ts-expect-error not in this version
-square.options({ runtimeEnv: {} });
+square.options({ runtimeEnv: { workingDir: ".", excludes: ["*.log"], execArgv: ["--expose-gc"] } });
+// @ts-expect-error variables are strings
+square.options({ runtimeEnv: { envVars: { A: 1 } } });
 // @ts-expect-error not in this version
 square.options({ labelSelector: { zone: "a" } });
 // @ts-expect-error no such strategy

@@ -11,6 +11,7 @@ import { readFileSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { InvalidOptionError } from "./errors.ts";
+import { localUrl, travelUrl } from "./module-map.ts";
 import {
   type MethodOptions,
   type ResolvedActorOptions,
@@ -82,7 +83,11 @@ export const registry: {
   initCall: CodePosition | undefined;
   /** Told of each registration, past ones included. */
   onRegister: ((record: RegisteredFunction) => void) | undefined;
-} = { lateModule: undefined, initCall: undefined, onRegister: undefined };
+  /** In a worker that runs the driver's files as one bundle: the module that a place in it was written in. */
+  originOf: ((position: CodePosition) => string | undefined) | undefined;
+  /** Hashes of files that are not here, by module: what a bundle was made of. */
+  files: Readonly<Record<string, string>>;
+} = { lateModule: undefined, initCall: undefined, onRegister: undefined, originOf: undefined, files: {} };
 
 /** A position in a module as V8 compiled it; lines and columns count from 0. */
 export interface CodePosition {
@@ -484,16 +489,19 @@ export function captureCallSite(boundary: (...args: never[]) => unknown): CallSi
       line: (frame.getLineNumber() ?? 1) - 1,
       column: (frame.getColumnNumber() ?? 1) - 1,
     };
-    return { module, caller, position };
+    return { module: registry.originOf?.(position) ?? module, caller, position };
   }
   return { module: "", caller };
 }
 
-/** A file name of V8 as the URL to import: plain paths become file: URLs, query and fragment go. "" for what is no module. */
+/**
+ * A file name of V8 as the URL by which all processes of the job call the module: plain paths become file: URLs, query and
+ * fragment go. "" for what is no module.
+ */
 export function moduleUrl(file: string): string {
   if (isAbsolute(file)) {
     const query = /\?[\w-]+(?:=|$)/.exec(file);
-    return pathToFileURL(query === null ? file : file.slice(0, query.index)).href;
+    return travelUrl(pathToFileURL(query === null ? file : file.slice(0, query.index)).href);
   }
   if (!URL.canParse(file)) return "";
   const url = new URL(file);
@@ -501,7 +509,7 @@ export function moduleUrl(file: string): string {
   if (url.protocol === "node:" || /\/\[(?:eval|stdin)\d*\]$/.test(decodeURI(url.pathname))) return "";
   url.search = "";
   url.hash = "";
-  return url.href;
+  return travelUrl(url.href);
 }
 
 // ------------------------------------------------------------------------------------------------------ small things
@@ -526,7 +534,7 @@ function sourceOf(module: string): string {
   let text = sources.get(module);
   if (text === undefined) {
     try {
-      text = readFileSync(fileURLToPath(module), "utf8");
+      text = readFileSync(fileURLToPath(localUrl(module)), "utf8");
     } catch {
       text = "";
     }
@@ -536,6 +544,8 @@ function sourceOf(module: string): string {
 }
 
 function fileHash(module: string): string {
+  const known = registry.files[module];
+  if (known !== undefined) return known;
   const text = sourceOf(module);
   return text === "" ? "" : createHash("sha1").update(text).digest("hex").slice(0, 16);
 }

@@ -148,7 +148,38 @@ describe("task options", () => {
     ],
     [{ acceleratorType: "T4" }, "acceleratorType is not supported in this version"],
     [{ labelSelector: {} }, "labelSelector is not supported in this version"],
-    [{ runtimeEnv: {} }, "runtimeEnv is not supported in this version"],
+    [
+      { runtimeEnv: 1 },
+      "runtimeEnv must be an object of envVars, workingDir, excludes, bundle, npm, execArgv and workerSetup, got 1",
+    ],
+    [
+      { runtimeEnv: { envs: {} } },
+      "there is no runtimeEnv.envs: it takes envVars, workingDir, excludes, bundle, npm, execArgv, workerSetup",
+    ],
+    [{ runtimeEnv: { envVars: { "A=": "1" } } }, "runtimeEnv.envVars must not have the name 'A='"],
+    [{ runtimeEnv: { envVars: { A: 1 } } }, "runtimeEnv.envVars.A must be a string, got 1"],
+    [{ runtimeEnv: { workingDir: "" } }, "runtimeEnv.workingDir must be the path of a directory, got ''"],
+    [
+      { runtimeEnv: { excludes: "*.log" } },
+      "runtimeEnv.excludes must be an array of patterns as in a .gitignore file, got '*.log'",
+    ],
+    [{ runtimeEnv: { npm: { package: [] } } }, "there is no runtimeEnv.npm.package: it takes packages, args"],
+    [
+      { runtimeEnv: { npm: { packages: ["-g"] } } },
+      "runtimeEnv.npm.packages must not hold arguments of npm: give them as npm.args",
+    ],
+    [
+      { runtimeEnv: { npm: true, bundle: true } },
+      "runtimeEnv.npm and runtimeEnv.bundle exclude each other: a bundle holds the packages that it needs",
+    ],
+    [
+      { runtimeEnv: { execArgv: ["--inspect=0"] } },
+      "runtimeEnv.execArgv must not hold --inspect=0: a worker cannot run with it",
+    ],
+    [
+      { runtimeEnv: { workerSetup: {} } },
+      "runtimeEnv.workerSetup must be a function, or the path, URL or package name of a module, got {}",
+    ],
     [5, "task options must be an object, got 5"],
     [null, "task options must be an object, got null"],
   ])("refuses %o", (given, message) => {

@@ -10,6 +10,7 @@ import { isAbsolute } from "node:path";
 import { inspect } from "node:util";
 import { InvalidOptionError } from "./errors.ts";
 import { type Resources, toUnits, UNITS } from "./resources.ts";
+import { type RuntimeEnv, runtimeEnvKey, runtimeEnvProblem } from "./runtime-env.ts";
 
 // ---------------------------------------------------------------------------------------------- what users write
 
@@ -52,8 +53,11 @@ export interface PlacementOptions {
   readonly acceleratorType?: never;
   /** Not supported in this version: refused with {@link InvalidOptionError}. */
   readonly labelSelector?: never;
-  /** Not supported in this version: refused with {@link InvalidOptionError}. */
-  readonly runtimeEnv?: never;
+  /**
+   * What its workers find around them. Joined with that of the job, or of the task or actor that makes the call: variables
+   * are added, other fields replaced. Default: that one.
+   */
+  readonly runtimeEnv?: RuntimeEnv | undefined;
 }
 
 /** Options of a remote function: at `remote(fn, {...})`, `@remote({...})` and `.options({...})`, which adds to the former. */
@@ -167,8 +171,8 @@ export interface InitOptions extends NodeOptions, WaitLimits {
   readonly token?: string | undefined;
   /** true: a second `init` gives the running cluster instead of AlreadyInitializedError. Default false. */
   readonly ignoreReinit?: boolean | undefined;
-  /** Not supported in this version: refused with {@link InvalidOptionError}. */
-  readonly runtimeEnv?: never;
+  /** What all workers of the job find around them; tasks and actors may add to it. Default: what the driver has. */
+  readonly runtimeEnv?: RuntimeEnv | undefined;
 }
 
 /** Options of `get`. */
@@ -222,7 +226,9 @@ export interface ResolvedTaskOptions {
   /** In units of 1/10000; CPU 1 unless given. */
   readonly resources: Resources;
   readonly strategy: ResolvedStrategy;
-  /** Equal for options that the same lease can serve: resources, strategy, whether a task may run again at all. */
+  /** undefined = that of the caller. */
+  readonly runtimeEnv: RuntimeEnv | undefined;
+  /** Equal for options that the same lease can serve: resources, strategy, environment, whether a task may run again at all. */
   readonly schedulingKey: string;
   readonly numReturns: NumReturns;
   /** -1 = without end. */
@@ -248,7 +254,9 @@ export interface ResolvedActorOptions {
   /** Needed to place it, in units: `resources`, or one CPU where no resource was given. */
   readonly placement: Resources;
   readonly strategy: ResolvedStrategy;
-  /** Equal for options with the same placement and strategy. */
+  /** undefined = that of the creator. */
+  readonly runtimeEnv: RuntimeEnv | undefined;
+  /** Equal for options with the same placement, strategy and environment. */
   readonly schedulingKey: string;
   /** "" = anonymous. */
   readonly name: string;
@@ -306,6 +314,7 @@ export interface ResolvedInitOptions extends ResolvedNodeOptions, ResolvedWaitLi
   readonly dashboard: false;
   readonly token: string | undefined;
   readonly ignoreReinit: boolean;
+  readonly runtimeEnv: RuntimeEnv | undefined;
 }
 
 /** {@link WaitLimits}, checked. undefined = no limit. */
@@ -460,6 +469,12 @@ function isNodeAffinity(v: unknown): v is NodeAffinityStrategy {
   return v.kind === "NODE_AFFINITY" && typeof v.nodeId === "string" && typeof v.soft === "boolean";
 }
 
+const runtimeEnv: OptionRule = {
+  takes: "an object of envVars, workingDir, excludes, bundle, npm, execArgv and workerSetup",
+  ok: isPlainObject,
+  problem: (value) => runtimeEnvProblem(value as object, show),
+};
+
 const PLACEMENT: OptionTable<PlacementOptions> = {
   numCpus: amount,
   numGpus,
@@ -469,7 +484,7 @@ const PLACEMENT: OptionTable<PlacementOptions> = {
   name: text,
   acceleratorType: notYet("acceleratorType"),
   labelSelector: notYet("labelSelector"),
-  runtimeEnv: notYet("runtimeEnv"),
+  runtimeEnv,
 };
 
 const numReturns: OptionRule = {
@@ -544,7 +559,7 @@ const INIT: OptionTable<InitOptions> = {
   },
   token: text,
   ignoreReinit: boolean,
-  runtimeEnv: notYet("runtimeEnv"),
+  runtimeEnv,
 };
 
 const WAIT: OptionTable<WaitOptions> = { ...WAIT_LIMITS, numReturns: whole(1) };
@@ -679,8 +694,9 @@ export function resolveTaskOptions(
     given: all,
     resources,
     strategy,
+    runtimeEnv: all.runtimeEnv,
     // Where memory is short, workers of tasks that may run again are ended first: those share no lease with others.
-    schedulingKey: keyOf(resources, strategy) + (all.maxRetries === 0 ? " once" : ""),
+    schedulingKey: keyOf(resources, strategy, all.runtimeEnv) + (all.maxRetries === 0 ? " once" : ""),
     numReturns: resolveReturns(all, traits),
     maxRetries: all.maxRetries ?? 3,
     retryExceptions: all.retryExceptions ?? false,
@@ -715,7 +731,8 @@ export function resolveActorOptions(
     resources,
     placement,
     strategy,
-    schedulingKey: keyOf(placement, strategy),
+    runtimeEnv: all.runtimeEnv,
+    schedulingKey: keyOf(placement, strategy, all.runtimeEnv),
     name: all.name ?? "",
     namespace: all.namespace,
     detached: all.lifetime === "detached",
@@ -807,6 +824,7 @@ export function resolveInitOptions(
     dashboard: false,
     token: all.token,
     ignoreReinit: all.ignoreReinit ?? false,
+    runtimeEnv: all.runtimeEnv,
     timeout: limit(all.timeout),
     signal: all.signal,
   });
@@ -907,9 +925,10 @@ function resolveStrategy(given: SchedulingStrategy = "DEFAULT"): ResolvedStrateg
   return Object.freeze({ kind: given.kind, nodeId: given.nodeId, soft: given.soft });
 }
 
-function keyOf(resources: Resources, strategy: ResolvedStrategy): string {
+function keyOf(resources: Resources, strategy: ResolvedStrategy, env: RuntimeEnv | undefined): string {
   const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([sorted.flat(), strategy.kind, strategy.nodeId, strategy.soft]);
+  const environment = env === undefined ? [] : [runtimeEnvKey(env)];
+  return JSON.stringify([sorted.flat(), strategy.kind, strategy.nodeId, strategy.soft, ...environment]);
 }
 
 function resolveReturns(all: TaskOptions | MethodOptions, traits: CallableTraits): NumReturns {

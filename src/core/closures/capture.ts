@@ -16,6 +16,7 @@ import {
   type Script,
   scriptOf,
 } from "../base/inspector.ts";
+import { travelUrl } from "../base/module-map.ts";
 import {
   type AnyFunction,
   CannotTravel,
@@ -192,7 +193,7 @@ export class Capture {
     // Other loaders run at the other side too, and transform the file there as they do here.
     const mapOf = (root: SyntaxNode, before: number) =>
       VITE_WRAPPER.test(script.source) ? sourceMapOf(root, { text, ...begins, before }, script) : "";
-    const place = { file: script.url, ...begins, isStrict, mapOf };
+    const place = { file: travelUrl(script.url), ...begins, isStrict, mapOf };
     const imports = this.#withoutEntry(
       made === null
         ? (facts?.imports ?? NO_IMPORTS)

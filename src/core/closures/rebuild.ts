@@ -7,6 +7,7 @@ import { dirname, isAbsolute } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import vm from "node:vm";
 import { SerializationError } from "../base/errors.ts";
+import { localUrl } from "../base/module-map.ts";
 import type { AnyFunction, UnmadeFunction } from "../serialize/hooks.ts";
 import { type Definition, definitionFromTuple, hashOf } from "./definition.ts";
 import { globalValue } from "./known.ts";
@@ -154,7 +155,11 @@ export class Rebuild {
 function compile({ hash, code, file, line, column, imports, map }: Definition, mapsStacks: boolean): Factory {
   const mark = `/*tsray ${hash}*/`;
   if (map !== "" && mapsStacks && !imports) return compileMapped(mark, code, `${file}?${hash}`, map);
-  const options = { filename: file, lineOffset: line, columnOffset: column - mark.length };
+  const options = {
+    filename: imports ? localUrl(file) : file,
+    lineOffset: line,
+    columnOffset: column - mark.length,
+  };
   try {
     return vm.compileFunction(mark + code, ["__tsrayMember"], {
       ...options,

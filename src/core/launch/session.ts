@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { hostname, tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { ClusterUnreachableError } from "../base/errors.ts";
 import { randomId } from "../base/ids.ts";
 
@@ -155,7 +155,10 @@ function isYoung(dir: string): boolean {
 
 /** Removes what a node's store has in shared memory (everything that begins with its path) and on disk. */
 export function removeStoreFiles({ storePath, spillDir }: Pick<NodeRecord, "storePath" | "spillDir">): void {
-  if (basename(spillDir).startsWith(SPILL_PREFIX)) rmSync(spillDir, { recursive: true, force: true });
+  if (basename(spillDir).startsWith(SPILL_PREFIX)) {
+    for (const path of [spillDir, environmentsDirOf(spillDir)])
+      rmSync(path, { recursive: true, force: true });
+  }
   const at = storePath.lastIndexOf("/");
   const [dir, name] = [storePath.slice(0, at), storePath.slice(at + 1)];
   if (!name.startsWith("tsray-") || !existsSync(dir)) return;
@@ -172,6 +175,11 @@ export function spillDirOf(sessionDir: string, nodeId: string, wanted: string | 
   const places = [sessionDir, tmpdir(), "/var/tmp"];
   const parent = wanted ?? places.find((path) => !isInMemory(path)) ?? sessionDir;
   return join(parent, `${SPILL_PREFIX}${nodeId}`);
+}
+
+/** Where that node keeps users' files and packages, beside its spilled objects. */
+export function environmentsDirOf(spillDir: string): string {
+  return join(dirname(spillDir), basename(spillDir).replace(SPILL_PREFIX, "tsray-env-"));
 }
 
 function isInMemory(path: string): boolean {

@@ -12,6 +12,12 @@ export interface WorkerBoot {
   /** Host on which other nodes reach the worker; null in an embedded cluster. */
   readonly host: string | null;
   readonly job: JobConfigRecord;
+  /** Text of its environment: what its own calls inherit. */
+  readonly environment: string;
+  /** Copies of the driver's files that it runs, as URLs of directories. */
+  readonly trees: readonly { readonly root: string; readonly here: string }[];
+  /** Directory of the bundle that stands for the driver's entry; "" = none. */
+  readonly bundleDir: string;
 }
 
 /** In a worker's output, this, a name and {@link MARK_END} say which task or actor prints from there on. */

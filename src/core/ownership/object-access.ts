@@ -165,6 +165,21 @@ export class ObjectAccess {
     return [PayloadKind.error, this.packError(error)];
   }
 
+  /** A function as bytes that belong to no object. @throws SerializationError, also where it holds refs or actors */
+  packFunction(fn: () => unknown, where: string): Buffer {
+    const { codec, references } = this.#parts;
+    const inside: ObjectEntry[] = [];
+    const encoded = references.encodeWith(inside, () => codec.encode(fn, where));
+    if (encoded.handles.length > 0)
+      throw new SerializationError(`cannot serialize ${where}: it uses refs, actors or remote functions`);
+    return toBytes(encoded);
+  }
+
+  /** The inverse of {@link packFunction}. */
+  async unpackFunction(bytes: Uint8Array): Promise<() => unknown> {
+    return (await this.#whenLoaded(() => this.#decode(bytes, undefined))) as () => unknown;
+  }
+
   /** `put`: a new owned entry that is ready. */
   put(value: unknown): ObjectEntry {
     const { references } = this.#parts;

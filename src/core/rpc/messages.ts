@@ -47,6 +47,10 @@ export const Local = {
   goodbye: 29,
   /** raylet -> driver: [kind]. */
   farewell: 9,
+  /** raylet -> driver: [kind]. A node cannot see the job's files: offer them to the head. */
+  filesWanted: 63,
+  /** worker -> raylet: [kind, error text]. The set-up of its environment failed: it is no use to anybody. */
+  setupFailed: 64,
   /** raylet -> every client: [kind]. The store is nearly full: let go of what is no longer needed. */
   collectGarbage: 60,
   /** raylet -> client: [kind, requestId, rows at most]. Answer: objects. */
@@ -236,6 +240,8 @@ export interface JobConfigRecord {
   readonly entryImportable: boolean;
   readonly driverProcessId: string;
   readonly driverPid: number;
+  readonly environment: string;
+  readonly deferred: boolean;
 }
 
 /** Raylet -> worker: the actor it becomes. */

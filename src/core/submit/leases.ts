@@ -5,7 +5,14 @@
  * subtracted from what is outstanding. What happens to a task is the submitter's business, through two callbacks.
  */
 import { type Endpoint, endpointFromTuple } from "../base/endpoint.ts";
-import { NodeDiedError, UnschedulableError, WorkerCrashedError } from "../base/errors.ts";
+import {
+  NodeDiedError,
+  RuntimeEnvError,
+  TsrayError,
+  UnschedulableError,
+  WorkerCrashedError,
+} from "../base/errors.ts";
+import type { OwnerEnvironments } from "../environments/prepare.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
 import type { Channel } from "../rpc/channel.ts";
@@ -55,6 +62,7 @@ export interface LeasesParts {
   readonly job: JobConfigRecord;
   /** gRPC target and node of the raylet to ask first. */
   readonly raylet: { readonly address: string; readonly nodeId: string };
+  readonly environments: OwnerEnvironments;
   readonly objects: ObjectAccess;
   readonly channelTo: (worker: Endpoint) => Channel;
   readonly dispatch: (task: TaskRecord, lease: Lease) => void;
@@ -192,6 +200,7 @@ export class Leases {
   /** What is wanted, less what other raylets were already asked for, goes to this node's raylet. */
   #tellDemand(cls: SchedulingClass): void {
     if (this.#closed) return;
+    if (cls.environment === undefined && cls.queue.length > 0 && !this.#isPrepared(cls)) return;
     const wanted = Math.min(cls.queue.length, DEMAND_MAX);
     const home = this.#parts.raylet;
     let elsewhere = 0;
@@ -214,6 +223,36 @@ export class Leases {
         if (less > 0) this.#demand(cls, session, count - less, true);
       }
     }
+  }
+
+  /** Whether its environment is ready; if not, it is prepared, and then its demand is told. */
+  #isPrepared(cls: SchedulingClass): boolean {
+    const { environments } = this.#parts;
+    const { runtimeEnv } = cls.options;
+    cls.environment = environments.ready(runtimeEnv);
+    if (cls.environment !== undefined) return true;
+    if (cls.isPreparing) return false;
+    cls.isPreparing = true;
+    cls.pendingReason = "waiting for its environment";
+    void environments
+      .prepare(runtimeEnv)
+      .then(
+        () => {
+          cls.pendingReason = "";
+        },
+        (error: Error) => {
+          const why = `task ${cls.queue.peek()?.name ?? ""} cannot run: ${error.message}`;
+          this.#failClass(
+            cls,
+            error instanceof TsrayError ? error : new RuntimeEnvError(why, { cause: error }),
+          );
+        },
+      )
+      .finally(() => {
+        cls.isPreparing = false;
+        this.#touch(cls);
+      });
+    return false;
   }
 
   #demand(cls: SchedulingClass, session: LeaseSession, count: number, redirected: boolean): void {
@@ -240,6 +279,7 @@ export class Leases {
       localityNodeId: head === undefined || redirected ? "" : this.#localityOf(head),
       patient,
       retriable: options.maxRetries !== 0,
+      environment: cls.environment ?? "",
     });
   }
 
@@ -485,9 +525,20 @@ export class Leases {
   #failAll(cls: SchedulingClass, session: LeaseSession, why: LeaseUnschedulable): void {
     this.#answered(session, cls.id, Number.POSITIVE_INFINITY);
     const name = cls.queue.peek()?.name ?? "";
-    const error = why.workersFail
-      ? new WorkerCrashedError(`task ${name} cannot run: ${why.reason}`)
-      : new UnschedulableError(`task ${name} cannot be placed: ${why.reason}`);
+    if (why.environmentFails) {
+      cls.environment = undefined;
+      this.#parts.environments.forget(cls.options.runtimeEnv);
+    }
+    const error = why.environmentFails
+      ? new RuntimeEnvError(`task ${name} cannot run on node ${session.nodeId}: ${why.reason}`)
+      : why.workersFail
+        ? new WorkerCrashedError(`task ${name} cannot run: ${why.reason}`)
+        : new UnschedulableError(`task ${name} cannot be placed: ${why.reason}`);
+    this.#failClass(cls, error);
+  }
+
+  /** Fails what is queued, with one error. */
+  #failClass(cls: SchedulingClass, error: Error): void {
     const payload = this.#parts.objects.errorPayload(error);
     for (let task = cls.queue.shift(); task !== undefined; task = cls.queue.shift())
       this.#parts.fail(task, payload);

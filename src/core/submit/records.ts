@@ -79,6 +79,9 @@ export class SchedulingClass {
   readonly asked = new Map<LeaseSession, number>();
   /** Raylets where one lease is waited for beside what is asked of this node's raylet. */
   readonly patientAt = new Set<LeaseSession>();
+  /** Text of their environment, once it is prepared. */
+  environment: string | undefined;
+  isPreparing = false;
   /** Why the raylet says tasks of this class wait. */
   pendingReason = "";
   warned = false;

@@ -22,7 +22,7 @@ function tell(effect: LeaseEffect): string {
     case "unschedulable":
       return `unschedulable ${effect.owner}/${effect.classId}: ${effect.reason}`;
     case "startWorkers":
-      return `start ${effect.count} for ${effect.jobId}`;
+      return `start ${effect.count} for ${effect.pool}`;
     case "reclaim":
       return `reclaim ${effect.leaseId} from ${effect.owner}`;
   }
@@ -44,7 +44,7 @@ class Story {
     const effects = this.machine.step(event);
     this.machine.checkInvariants();
     for (const effect of effects) {
-      if (effect.kind === "startWorkers") this.machine.noteStarting(effect.jobId, effect.count);
+      if (effect.kind === "startWorkers") this.machine.noteStarting(effect.pool, effect.count);
     }
     return effects.map(tell);
   }
@@ -52,6 +52,7 @@ class Story {
     const demand = {
       owner,
       jobId: "j",
+      pool: "j",
       classId: 1,
       resources: { CPU },
       strategy: ANYWHERE,
@@ -63,8 +64,9 @@ class Story {
     };
     return this.step({ kind: "demand", demand });
   }
-  worker(workerId: string, jobId = "j"): string[] {
-    return this.step({ kind: "workerIdle", workerId, jobId, wasReady: false });
+  worker(workerId: string, pool = "j"): string[] {
+    const jobId = pool.replace(/\/.*/, "");
+    return this.step({ kind: "workerIdle", workerId, jobId, pool, wasReady: false });
   }
   node(nodeId: string, free: number, total = free): string[] {
     const node = { nodeId, address: nodeId, total: { CPU: total * CPU }, available: { CPU: free * CPU } };
@@ -154,9 +156,9 @@ describe("transcripts", () => {
     story.machine.withdraw("w1");
     expect(story.demand("o", 1)).toEqual([expect.stringContaining("pending o/1"), "start 1 for j"]);
     story.machine.noteStarting("j", 1);
-    expect(story.step({ kind: "workerIdle", workerId: "w1", jobId: "j", wasReady: true })).toEqual([
-      "grant o/1 n1-1 on w1",
-    ]);
+    expect(story.step({ kind: "workerIdle", workerId: "w1", jobId: "j", pool: "j", wasReady: true })).toEqual(
+      ["grant o/1 n1-1 on w1"],
+    );
   });
 
   test("an owner's end returns its leases; a worker's end gives its resources back", () => {
@@ -164,7 +166,7 @@ describe("transcripts", () => {
     story.demand("o", 2);
     story.worker("w1");
     story.worker("w2");
-    story.step({ kind: "workerGone", workerId: "w1", jobId: "j", wasReady: true });
+    story.step({ kind: "workerGone", workerId: "w1", pool: "j", wasReady: true });
     expect(story.machine.available).toEqual({ CPU });
     story.step({ kind: "ownerGone", owner: "o" });
     expect(story.machine.available).toEqual({ CPU: 2 * CPU });
@@ -286,7 +288,7 @@ function live(seed: number, steps: number): void {
   });
   const story: string[] = [];
   const granted: { leaseId: string; workerId: string }[] = [];
-  const workers: { id: string; jobId: string }[] = [];
+  const workers: { id: string; pool: string }[] = [];
   const taken: { resources: Resources; gpuIds: readonly string[] }[] = [];
   let nextWorker = 1;
   const shapes: Resources[] = [
@@ -304,11 +306,12 @@ function live(seed: number, steps: number): void {
         const worker = workers.find(({ id }) => id === effect.workerId);
         if (worker === undefined) throw new Error(`grant of worker ${effect.workerId}, which has ended`);
         granted.push(effect);
-      } else if (effect.kind === "startWorkers") machine.noteStarting(effect.jobId, effect.count);
+      } else if (effect.kind === "startWorkers") machine.noteStarting(effect.pool, effect.count);
     }
   };
   const randomEvent = (): LeaseEvent => {
     const jobId = `j${int(2)}`;
+    const pool = int(3) === 0 ? `${jobId}/env` : jobId;
     const owner = `${jobId}-o${int(4)}`;
     const worker = workers[int(workers.length)];
     switch (int(9)) {
@@ -319,6 +322,7 @@ function live(seed: number, steps: number): void {
           demand: {
             owner,
             jobId,
+            pool,
             classId: int(3),
             resources: shapes[int(shapes.length)] as Resources,
             strategy: {
@@ -335,17 +339,17 @@ function live(seed: number, steps: number): void {
       case 2:
       case 3: {
         const id = `w${nextWorker++}`;
-        workers.push({ id, jobId });
-        return { kind: "workerIdle", workerId: id, jobId, wasReady: false };
+        workers.push({ id, pool });
+        return { kind: "workerIdle", workerId: id, jobId, pool, wasReady: false };
       }
       case 4:
         if (worker !== undefined && random() < 0.7)
           return { kind: "workerBlocked", workerId: worker.id, blocked: random() < 0.5, runningFor: "" };
         return { kind: "ownerGone", owner };
       case 5: {
-        if (worker === undefined) return { kind: "workerGone", workerId: "unknown", jobId, wasReady: false };
+        if (worker === undefined) return { kind: "workerGone", workerId: "unknown", pool, wasReady: false };
         workers.splice(workers.indexOf(worker), 1);
-        return { kind: "workerGone", workerId: worker.id, jobId: worker.jobId, wasReady: true };
+        return { kind: "workerGone", workerId: worker.id, pool: worker.pool, wasReady: true };
       }
       case 6: {
         const at = int(granted.length);

@@ -22,6 +22,8 @@ export interface Strategy {
 export interface DemandStatement {
   readonly owner: string;
   readonly jobId: string;
+  /** Workers that can serve it: those of its job, or of its job in one environment. */
+  readonly pool: string;
   readonly classId: number;
   readonly resources: Resources;
   readonly strategy: Strategy;
@@ -41,6 +43,7 @@ export type LeaseEvent =
       readonly kind: "workerIdle";
       readonly workerId: string;
       readonly jobId: string;
+      readonly pool: string;
       /** false when it has just started; true when it was withdrawn and comes back. */
       readonly wasReady: boolean;
     }
@@ -54,7 +57,7 @@ export type LeaseEvent =
   | {
       readonly kind: "workerGone";
       readonly workerId: string;
-      readonly jobId: string;
+      readonly pool: string;
       /** Whether it had been ready: else it ends one of those that are starting. */
       readonly wasReady: boolean;
     }
@@ -64,7 +67,17 @@ export type LeaseEvent =
   /** A second or so has passed: demand for a node that nobody has heard of is given up after some of them. */
   | { readonly kind: "tick" }
   | { readonly kind: "jobEnded"; readonly jobId: string }
-  | { readonly kind: "workersFail"; readonly jobId: string; readonly reason: string };
+  | {
+      readonly kind: "workersFail";
+      readonly pool: string;
+      readonly reason: string;
+      readonly what: Unservable;
+    }
+  /** Workers of a pool will not come up after all: as many as were to start. */
+  | { readonly kind: "startsFailed"; readonly pool: string; readonly count: number };
+
+/** Why no placement would help: the workers end before they are ready, or their environment cannot be set up. */
+export type Unservable = "workers" | "environment";
 
 export type LeaseEffect =
   | {
@@ -89,13 +102,13 @@ export type LeaseEffect =
   | { readonly kind: "pending"; readonly owner: string; readonly classId: number; readonly reason: string }
   | {
       readonly kind: "unschedulable";
-      /** The job's workers cannot start: no placement would help. */
-      readonly workersFail: boolean;
+      /** undefined: it is the placement. */
+      readonly what: Unservable | undefined;
       readonly owner: string;
       readonly classId: number;
       readonly reason: string;
     }
-  | { readonly kind: "startWorkers"; readonly jobId: string; readonly count: number }
+  | { readonly kind: "startWorkers"; readonly pool: string; readonly count: number }
   | { readonly kind: "reclaim"; readonly owner: string; readonly leaseId: string };
 
 interface Demand extends DemandStatement {
@@ -127,6 +140,7 @@ interface LeaseState {
 interface WorkerState {
   readonly id: string;
   readonly jobId: string;
+  readonly pool: string;
   /** As the worker last said: every task it has begun waits in get. */
   blocked: boolean;
   readonly leases: Set<string>;
@@ -193,16 +207,16 @@ export class LeaseMachine {
         break;
       case "workerIdle":
         if (!this.#workers.has(event.workerId)) {
-          const { workerId: id, jobId } = event;
-          if (!event.wasReady) this.#started(jobId);
-          this.#workers.set(id, { id, jobId, blocked: false, leases: new Set() });
+          const { workerId: id, jobId, pool } = event;
+          if (!event.wasReady) this.#started(pool, 1);
+          this.#workers.set(id, { id, jobId, pool, blocked: false, leases: new Set() });
         }
         break;
       case "workerBlocked":
         this.#setBlocked(event.workerId, event.blocked, event.runningFor);
         break;
       case "workerGone":
-        if (!event.wasReady) this.#started(event.jobId);
+        if (!event.wasReady) this.#started(event.pool, 1);
         this.#workerGone(event.workerId);
         break;
       case "leaseReturned": {
@@ -224,14 +238,18 @@ export class LeaseMachine {
         }
         break;
       case "workersFail":
-        for (const [key, { owner, classId, jobId }] of this.#demands) {
-          if (jobId !== event.jobId) continue;
-          effects.push({ kind: "unschedulable", workersFail: true, owner, classId, reason: event.reason });
+        for (const [key, { owner, classId, pool }] of this.#demands) {
+          if (pool !== event.pool) continue;
+          effects.push({ kind: "unschedulable", what: event.what, owner, classId, reason: event.reason });
           this.#demands.delete(key);
         }
         break;
+      case "startsFailed":
+        this.#started(event.pool, event.count);
+        break;
       case "jobEnded":
-        this.#starting.delete(event.jobId);
+        for (const pool of [...this.#starting.keys()])
+          if (isPoolOf(pool, event.jobId)) this.#starting.delete(pool);
         for (const [key, demand] of this.#demands)
           if (demand.jobId === event.jobId) this.#demands.delete(key);
         break;
@@ -254,9 +272,9 @@ export class LeaseMachine {
     this.#gpus.give(gpuIds, resources.GPU ?? 0);
   }
 
-  /** Workers of a job were started; each ends this with `workerIdle` or `workerGone`. Decides nothing. */
-  noteStarting(jobId: string, count: number): void {
-    this.#starting.set(jobId, (this.#starting.get(jobId) ?? 0) + count);
+  /** Workers of a pool were started; each ends this with `workerIdle`, `workerGone` or `startsFailed`. Decides nothing. */
+  noteStarting(pool: string, count: number): void {
+    this.#starting.set(pool, (this.#starting.get(pool) ?? 0) + count);
   }
 
   reschedule(): LeaseEffect[] {
@@ -266,8 +284,8 @@ export class LeaseMachine {
   }
 
   /** Takes a worker out of the pool of tasks: it becomes an actor's. @returns its id, or undefined when none is idle */
-  takeIdleWorker(jobId: string): string | undefined {
-    const worker = this.#idleWorker(jobId);
+  takeIdleWorker(pool: string): string | undefined {
+    const worker = this.#idleWorker(pool);
     if (worker) this.#workers.delete(worker.id);
     return worker?.id;
   }
@@ -341,10 +359,10 @@ export class LeaseMachine {
       });
   }
 
-  #started(jobId: string): void {
-    const starting = this.#starting.get(jobId) ?? 0;
-    if (starting > 1) this.#starting.set(jobId, starting - 1);
-    else this.#starting.delete(jobId);
+  #started(pool: string, count: number): void {
+    const starting = this.#starting.get(pool) ?? 0;
+    if (starting > count) this.#starting.set(pool, starting - count);
+    else this.#starting.delete(pool);
   }
 
   #setBlocked(workerId: string, blocked: boolean, runningFor: string): void {
@@ -419,9 +437,9 @@ export class LeaseMachine {
       }
     }
     for (const demand of this.#demands.values()) this.#planWorkers(demand, planned, wantWorkers);
-    for (const [jobId, wanted] of wantWorkers) {
-      const have = this.#starting.get(jobId) ?? 0;
-      if (wanted > have) effects.push({ kind: "startWorkers", jobId, count: wanted - have });
+    for (const [pool, wanted] of wantWorkers) {
+      const have = this.#starting.get(pool) ?? 0;
+      if (wanted > have) effects.push({ kind: "startWorkers", pool, count: wanted - have });
     }
     for (const [key, demand] of this.#demands) this.#reclaimFor(key, demand, effects);
   }
@@ -445,7 +463,7 @@ export class LeaseMachine {
             : `can never hold it: ${describeMissing(resources, wanted.total, wanted.total)}`;
         effects.push({
           kind: "unschedulable",
-          workersFail: false,
+          what: undefined,
           owner: demand.owner,
           classId: demand.classId,
           reason: `node ${strategy.nodeId} ${why}`,
@@ -523,7 +541,7 @@ export class LeaseMachine {
   }
 
   #placeHere(key: string, demand: Demand, effects: LeaseEffect[]): Verdict {
-    const { resources, owner, classId, jobId } = demand;
+    const { resources, owner, classId, pool } = demand;
     if (!fits(resources, this.available)) {
       return this.#wait(
         demand,
@@ -531,7 +549,7 @@ export class LeaseMachine {
         effects,
       );
     }
-    const worker = this.#idleWorker(jobId) ?? this.#blockedWorker(jobId);
+    const worker = this.#idleWorker(pool) ?? this.#blockedWorker(pool);
     if (worker === undefined) {
       const verdict = this.#wait(demand, "waiting for a worker to start", effects);
       demand.awaitsWorker = true;
@@ -579,18 +597,18 @@ export class LeaseMachine {
     return `waiting for ${describeMissing(demand.resources, first.available, first.total)}`;
   }
 
-  #idleWorker(jobId: string): WorkerState | undefined {
+  #idleWorker(pool: string): WorkerState | undefined {
     for (const worker of this.#workers.values())
-      if (worker.jobId === jobId && worker.leases.size === 0) return worker;
+      if (worker.pool === pool && worker.leases.size === 0) return worker;
     return undefined;
   }
 
   /** With enough processes started, a worker whose tasks all wait is lent once more instead of starting another. */
-  #blockedWorker(jobId: string): WorkerState | undefined {
+  #blockedWorker(pool: string): WorkerState | undefined {
     let best: WorkerState | undefined;
-    let count = this.#starting.get(jobId) ?? 0;
+    let count = this.#starting.get(pool) ?? 0;
     for (const worker of this.#workers.values()) {
-      if (worker.jobId !== jobId) continue;
+      if (worker.pool !== pool) continue;
       count += 1;
       const idle =
         worker.blocked && [...worker.leases].every((id) => this.#leases.get(id)?.cpuReleased === true);
@@ -602,12 +620,15 @@ export class LeaseMachine {
   #planWorkers(demand: Demand, planned: Record<string, number>, wanted: Map<string, number>): void {
     if (!demand.awaitsWorker) return;
     let count = 0;
-    for (const worker of this.#workers.values()) if (worker.jobId === demand.jobId) count += 1;
+    for (const { pool, jobId, leases } of this.#workers.values()) {
+      // Idle ones of the job's other environments make room.
+      if (pool === demand.pool || (jobId === demand.jobId && leases.size > 0)) count += 1;
+    }
     for (let n = demand.count; n > 0 && fits(demand.resources, planned); n--) {
-      const already = wanted.get(demand.jobId) ?? 0;
+      const already = wanted.get(demand.pool) ?? 0;
       if (count + already >= this.#workersPerJobMax || already >= this.#startingMax) return;
       subtract(planned, demand.resources);
-      wanted.set(demand.jobId, already + 1);
+      wanted.set(demand.pool, already + 1);
     }
   }
 
@@ -630,6 +651,11 @@ export class LeaseMachine {
   #selfView(): NodeView {
     return { nodeId: this.#nodeId, address: "", total: this.total, available: this.available };
   }
+}
+
+/** Names of pools begin with their job's; see core/environments/spec.ts. */
+function isPoolOf(pool: string, jobId: string): boolean {
+  return pool === jobId || pool.startsWith(`${jobId}/`);
 }
 
 function onlyCpu(resources: Resources): Resources {

@@ -1,6 +1,7 @@
 /** Step 4, the shell: carries lease sessions' messages to the machine, and its effects to owners and pool. */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { Endpoint } from "../../core/base/endpoint.ts";
+import { poolOf } from "../../core/environments/spec.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
 import type { LeaseAnswer, LeaseDemand, LeaseMessage } from "../../core/wire/gen/tsray/v1/raylet.ts";
 import { jobFromWire } from "../wire.ts";
@@ -24,7 +25,9 @@ export interface LeaseServiceParts {
   readonly pool: WorkerPool;
   readonly knowJob: (job: JobConfigRecord) => void;
   readonly isJobOver: (jobId: string) => boolean;
-  readonly startWorkers: (jobId: string, count: number) => void;
+  readonly startWorkers: (pool: string, count: number) => void;
+  /** A demand names a pool that may be new: its job and its environment. */
+  readonly knowPool: (pool: string, job: JobConfigRecord, environment: string) => void;
   /** Called after every event: resources may have changed. */
   readonly onChange: () => void;
 }
@@ -98,7 +101,7 @@ export class LeaseService {
     this.feed({
       kind: "workerGone",
       workerId: worker.workerId,
-      jobId: worker.job.jobId,
+      pool: worker.pool,
       wasReady: worker.ready,
     });
   }
@@ -135,12 +138,15 @@ export class LeaseService {
     // What an ended job's driver still asks for is not wanted any more; its detached actors go on.
     const isDrivers = session.ownerId.startsWith(`${session.job.driverProcessId}#`);
     if (isDrivers && this.#parts.isJobOver(session.job.jobId)) return;
-    const { classId, resources, strategy, count, redirected, patient, localityNodeId, retriable } = demand;
+    const { classId, resources, strategy, count, redirected, patient, localityNodeId, retriable, environment } = demand;
+    const pool = poolOf(session.job.jobId, environment);
+    if (environment !== "") this.#parts.knowPool(pool, session.job, environment);
     this.feed({
       kind: "demand",
       demand: {
         owner: session.ownerId,
         jobId: session.job.jobId,
+        pool,
         classId,
         resources: resources?.amounts ?? {},
         strategy: strategy ?? { kind: "DEFAULT", nodeId: "", soft: false },
@@ -190,15 +196,20 @@ export class LeaseService {
         });
         break;
       case "unschedulable": {
-        const { classId, reason, workersFail } = effect;
-        this.#say(effect.owner, { $case: "unschedulable", value: { classId, reason, workersFail } });
+        const { classId, reason, what } = effect;
+        const workersFail = what === "workers";
+        const environmentFails = what === "environment";
+        this.#say(effect.owner, {
+          $case: "unschedulable",
+          value: { classId, reason, workersFail, environmentFails },
+        });
         break;
       }
       case "reclaim":
         this.#say(effect.owner, { $case: "reclaim", value: { leaseId: effect.leaseId } });
         break;
       case "startWorkers":
-        this.#parts.startWorkers(effect.jobId, effect.count);
+        this.#parts.startWorkers(effect.pool, effect.count);
         break;
     }
   }

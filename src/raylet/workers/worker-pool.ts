@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { newProcessId } from "../../core/base/ids.ts";
 import type { Channel } from "../../core/rpc/channel.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
+import type { Prepared } from "../environments/environments.ts";
 import { LogFile } from "./log-file.ts";
 import type { OutputLine } from "./output.ts";
 import { type WorkerEnd, WorkerProcess } from "./worker-process.ts";
@@ -13,6 +14,8 @@ export interface PooledWorker {
   readonly process: WorkerProcess;
   readonly workerId: string;
   readonly job: JobConfigRecord;
+  /** Whose demand it serves: see poolOf in core/environments. */
+  readonly pool: string;
   /** Its link to this raylet, once it has registered. */
   link: Channel | undefined;
   /** Whether it has evaluated the job's entry and may be given work. */
@@ -45,27 +48,44 @@ export class WorkerPool {
     this.#options = options;
   }
 
-  start(job: JobConfigRecord): PooledWorker | undefined {
+  start(job: JobConfigRecord, prepared: Prepared): PooledWorker | undefined {
     if (this.#closed) return undefined;
+    const { pool, environment, trees, bundleDir } = prepared;
     const { nodeId, token, rayletUnixPath, socketDir, logDir, host } = this.#options;
     const workerId = newProcessId();
     const log = new LogFile(join(logDir, `worker-${workerId}.log`));
     const process_ = new WorkerProcess(
-      { workerId, nodeId, token, rayletUnixPath, rayletPid: process.pid, socketDir, host: host ?? null, job },
+      {
+        ...{
+          workerId,
+          nodeId,
+          token,
+          rayletUnixPath,
+          rayletPid: process.pid,
+          socketDir,
+          host: host ?? null,
+          job,
+        },
+        ...{ environment, trees, bundleDir },
+      },
+      prepared,
       log,
       {
         onLine: (line) => this.#options.onLine(worker, line),
         onEnd: (end) => {
           this.#workers.delete(workerId);
+          prepared.release();
           worker.link?.close();
           this.#options.onEnd(worker, end);
         },
       },
     );
+    prepared.use();
     const worker: PooledWorker = {
       process: process_,
       workerId,
       job,
+      pool,
       link: undefined,
       ready: false,
       actorId: undefined,

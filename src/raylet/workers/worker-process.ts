@@ -26,6 +26,14 @@ export interface WorkerEnd {
   readonly outOfMemory: MemoryReport | undefined;
 }
 
+/** What the process is started with. */
+export interface WorkerStart {
+  readonly cwd: string;
+  readonly execArgv: readonly string[];
+  /** Added to the raylet's own. */
+  readonly envVars: Readonly<Record<string, string>>;
+}
+
 export interface WorkerProcessEvents {
   onLine(line: OutputLine): void;
   onEnd(end: WorkerEnd): void;
@@ -44,16 +52,16 @@ export class WorkerProcess {
   #outOfMemory: MemoryReport | undefined;
   #ended = false;
 
-  constructor(boot: WorkerBoot, log: LogFile, events: WorkerProcessEvents) {
+  constructor(boot: WorkerBoot, start: WorkerStart, log: LogFile, events: WorkerProcessEvents) {
     this.workerId = boot.workerId;
     this.job = boot.job;
-    const env: NodeJS.ProcessEnv = { ...process.env };
+    const env: NodeJS.ProcessEnv = { ...process.env, ...start.envVars };
     // A token or an address in the environment is the driver's business, not that of code which runs in workers.
-    delete env.TSRAY_TOKEN_FILE;
-    delete env.TSRAY_ADDRESS;
-    delete env.NODE_CHANNEL_FD;
-    this.#child = spawn(process.execPath, [...boot.job.execArgv, fileURLToPath(WORKER_ENTRY)], {
-      cwd: boot.job.cwd,
+    for (const name of ["TSRAY_TOKEN_FILE", "TSRAY_ADDRESS", "NODE_CHANNEL_FD"]) {
+      if (start.envVars[name] === undefined) delete env[name];
+    }
+    this.#child = spawn(process.execPath, [...start.execArgv, fileURLToPath(WORKER_ENTRY)], {
+      cwd: start.cwd,
       env,
       // Its own session and process group: what it starts can be ended with it, and Ctrl-C does not reach it.
       detached: true,

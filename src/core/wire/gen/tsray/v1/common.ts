@@ -50,6 +50,10 @@ export interface JobConfig {
   entryImportable: boolean;
   driverProcessId: string;
   driverPid: number;
+  /** EnvironmentSpec of the job as JSON (core/environments/spec.ts); empty = none */
+  environment: string;
+  /** no workers ahead of the first demand: what they need is still on its way to the head */
+  deferred: boolean;
 }
 
 export interface SchedulingStrategy {
@@ -384,6 +388,8 @@ function createBaseJobConfig(): JobConfig {
     entryImportable: false,
     driverProcessId: "",
     driverPid: 0,
+    environment: "",
+    deferred: false,
   };
 }
 
@@ -418,6 +424,12 @@ export const JobConfig: MessageFns<JobConfig> = {
     }
     if (message.driverPid !== 0) {
       writer.uint32(80).int32(message.driverPid);
+    }
+    if (message.environment !== "") {
+      writer.uint32(162).string(message.environment);
+    }
+    if (message.deferred !== false) {
+      writer.uint32(168).bool(message.deferred);
     }
     return writer;
   },
@@ -515,6 +527,22 @@ export const JobConfig: MessageFns<JobConfig> = {
             message.driverPid = reader.int32();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.environment = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.deferred = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -542,6 +570,8 @@ export const JobConfig: MessageFns<JobConfig> = {
     message.entryImportable = object.entryImportable ?? false;
     message.driverProcessId = object.driverProcessId ?? "";
     message.driverPid = object.driverPid ?? 0;
+    message.environment = object.environment ?? "";
+    message.deferred = object.deferred ?? false;
     return message;
   },
 };

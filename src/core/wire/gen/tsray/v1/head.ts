@@ -111,6 +111,8 @@ export interface JobEvent {
   logs: LogBatch[];
   deadNodes: NodeInfo[];
   warning: string;
+  /** a node cannot see the driver's files: answer with OfferJobFiles */
+  filesWanted: boolean;
 }
 
 export interface ActorSpec {
@@ -144,6 +146,8 @@ export interface ActorSpec {
     | undefined;
   /** msgpack, read by handles only: method table and call options */
   handleMeta: Buffer;
+  /** EnvironmentSpec of its worker as JSON; empty = none */
+  environment: string;
 }
 
 export interface CreateActorRequest {
@@ -179,7 +183,7 @@ export interface ActorInfo {
   /** 0 for the first life */
   incarnation: number;
   deathReason: string;
-  /** value-codec bytes of the constructor's error, when that was the reason */
+  /** value-codec bytes of the constructor's error, or of an ErrorRecord, when that was the reason */
   deathError: Buffer;
   className: string;
   name: string;
@@ -364,6 +368,48 @@ export interface KvKeysRequest {
 
 export interface KvKeysReply {
   keys: string[];
+}
+
+export interface PackageRequest {
+  /** SHA-256 in hex */
+  hash: string;
+  jobId: string;
+}
+
+export interface PackageState {
+  complete: boolean;
+  /** of this upload */
+  receivedBytes: number;
+}
+
+export interface PackagePiece {
+  hash: string;
+  jobId: string;
+  /** chosen by the sender; two uploads of one package do not meet */
+  uploadId: string;
+  offset: number;
+  totalBytes: number;
+  data: Buffer;
+}
+
+export interface PackagePieceRequest {
+  hash: string;
+  offset: number;
+}
+
+export interface JobFilesRequest {
+  jobId: string;
+  waitMs: number;
+}
+
+export interface JobFiles {
+  jobId: string;
+  /** false: not yet, ask again */
+  known: boolean;
+  /** EnvironmentSpec as JSON, to be joined with that of the workers */
+  environment: string;
+  /** why the driver cannot give them */
+  error: string;
 }
 
 export interface ClusterInfoReply {
@@ -1057,7 +1103,7 @@ export const JobMessage: MessageFns<JobMessage> = {
 };
 
 function createBaseJobEvent(): JobEvent {
-  return { accepted: false, logs: [], deadNodes: [], warning: "" };
+  return { accepted: false, logs: [], deadNodes: [], warning: "", filesWanted: false };
 }
 
 export const JobEvent: MessageFns<JobEvent> = {
@@ -1073,6 +1119,9 @@ export const JobEvent: MessageFns<JobEvent> = {
     }
     if (message.warning !== "") {
       writer.uint32(34).string(message.warning);
+    }
+    if (message.filesWanted !== false) {
+      writer.uint32(160).bool(message.filesWanted);
     }
     return writer;
   },
@@ -1122,6 +1171,14 @@ export const JobEvent: MessageFns<JobEvent> = {
             message.warning = reader.string();
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.filesWanted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1143,6 +1200,7 @@ export const JobEvent: MessageFns<JobEvent> = {
     message.logs = object.logs?.map((e) => LogBatch.fromPartial(e)) || [];
     message.deadNodes = object.deadNodes?.map((e) => NodeInfo.fromPartial(e)) || [];
     message.warning = object.warning ?? "";
+    message.filesWanted = object.filesWanted ?? false;
     return message;
   },
 };
@@ -1164,6 +1222,7 @@ function createBaseActorSpec(): ActorSpec {
     creation: Buffer.alloc(0),
     job: undefined,
     handleMeta: Buffer.alloc(0),
+    environment: "",
   };
 }
 
@@ -1213,6 +1272,9 @@ export const ActorSpec: MessageFns<ActorSpec> = {
     }
     if (message.handleMeta.length !== 0) {
       writer.uint32(122).bytes(message.handleMeta);
+    }
+    if (message.environment !== "") {
+      writer.uint32(242).string(message.environment);
     }
     return writer;
   },
@@ -1350,6 +1412,14 @@ export const ActorSpec: MessageFns<ActorSpec> = {
             message.handleMeta = Buffer.from(reader.bytes());
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.environment = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1390,6 +1460,7 @@ export const ActorSpec: MessageFns<ActorSpec> = {
     message.creation = object.creation ?? Buffer.alloc(0);
     message.job = (object.job !== undefined && object.job !== null) ? JobConfig.fromPartial(object.job) : undefined;
     message.handleMeta = object.handleMeta ?? Buffer.alloc(0);
+    message.environment = object.environment ?? "";
     return message;
   },
 };
@@ -3977,6 +4048,480 @@ export const KvKeysReply: MessageFns<KvKeysReply> = {
   },
 };
 
+function createBasePackageRequest(): PackageRequest {
+  return { hash: "", jobId: "" };
+}
+
+export const PackageRequest: MessageFns<PackageRequest> = {
+  encode(message: PackageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hash !== "") {
+      writer.uint32(10).string(message.hash);
+    }
+    if (message.jobId !== "") {
+      writer.uint32(18).string(message.jobId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PackageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePackageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hash = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PackageRequest>, I>>(base?: I): PackageRequest {
+    return PackageRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PackageRequest>, I>>(object: I): PackageRequest {
+    const message = createBasePackageRequest();
+    message.hash = object.hash ?? "";
+    message.jobId = object.jobId ?? "";
+    return message;
+  },
+};
+
+function createBasePackageState(): PackageState {
+  return { complete: false, receivedBytes: 0 };
+}
+
+export const PackageState: MessageFns<PackageState> = {
+  encode(message: PackageState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.complete !== false) {
+      writer.uint32(8).bool(message.complete);
+    }
+    if (message.receivedBytes !== 0) {
+      writer.uint32(16).int64(message.receivedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PackageState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePackageState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.complete = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.receivedBytes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PackageState>, I>>(base?: I): PackageState {
+    return PackageState.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PackageState>, I>>(object: I): PackageState {
+    const message = createBasePackageState();
+    message.complete = object.complete ?? false;
+    message.receivedBytes = object.receivedBytes ?? 0;
+    return message;
+  },
+};
+
+function createBasePackagePiece(): PackagePiece {
+  return { hash: "", jobId: "", uploadId: "", offset: 0, totalBytes: 0, data: Buffer.alloc(0) };
+}
+
+export const PackagePiece: MessageFns<PackagePiece> = {
+  encode(message: PackagePiece, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hash !== "") {
+      writer.uint32(10).string(message.hash);
+    }
+    if (message.jobId !== "") {
+      writer.uint32(18).string(message.jobId);
+    }
+    if (message.uploadId !== "") {
+      writer.uint32(26).string(message.uploadId);
+    }
+    if (message.offset !== 0) {
+      writer.uint32(32).int64(message.offset);
+    }
+    if (message.totalBytes !== 0) {
+      writer.uint32(40).int64(message.totalBytes);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(50).bytes(message.data);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PackagePiece {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePackagePiece();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hash = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.uploadId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.offset = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.totalBytes = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PackagePiece>, I>>(base?: I): PackagePiece {
+    return PackagePiece.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PackagePiece>, I>>(object: I): PackagePiece {
+    const message = createBasePackagePiece();
+    message.hash = object.hash ?? "";
+    message.jobId = object.jobId ?? "";
+    message.uploadId = object.uploadId ?? "";
+    message.offset = object.offset ?? 0;
+    message.totalBytes = object.totalBytes ?? 0;
+    message.data = object.data ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBasePackagePieceRequest(): PackagePieceRequest {
+  return { hash: "", offset: 0 };
+}
+
+export const PackagePieceRequest: MessageFns<PackagePieceRequest> = {
+  encode(message: PackagePieceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hash !== "") {
+      writer.uint32(10).string(message.hash);
+    }
+    if (message.offset !== 0) {
+      writer.uint32(16).int64(message.offset);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PackagePieceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePackagePieceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hash = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PackagePieceRequest>, I>>(base?: I): PackagePieceRequest {
+    return PackagePieceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PackagePieceRequest>, I>>(object: I): PackagePieceRequest {
+    const message = createBasePackagePieceRequest();
+    message.hash = object.hash ?? "";
+    message.offset = object.offset ?? 0;
+    return message;
+  },
+};
+
+function createBaseJobFilesRequest(): JobFilesRequest {
+  return { jobId: "", waitMs: 0 };
+}
+
+export const JobFilesRequest: MessageFns<JobFilesRequest> = {
+  encode(message: JobFilesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.waitMs !== 0) {
+      writer.uint32(16).int32(message.waitMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobFilesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobFilesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.waitMs = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<JobFilesRequest>, I>>(base?: I): JobFilesRequest {
+    return JobFilesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobFilesRequest>, I>>(object: I): JobFilesRequest {
+    const message = createBaseJobFilesRequest();
+    message.jobId = object.jobId ?? "";
+    message.waitMs = object.waitMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseJobFiles(): JobFiles {
+  return { jobId: "", known: false, environment: "", error: "" };
+}
+
+export const JobFiles: MessageFns<JobFiles> = {
+  encode(message: JobFiles, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.known !== false) {
+      writer.uint32(16).bool(message.known);
+    }
+    if (message.environment !== "") {
+      writer.uint32(26).string(message.environment);
+    }
+    if (message.error !== "") {
+      writer.uint32(34).string(message.error);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobFiles {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobFiles();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.known = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.environment = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.error = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<JobFiles>, I>>(base?: I): JobFiles {
+    return JobFiles.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobFiles>, I>>(object: I): JobFiles {
+    const message = createBaseJobFiles();
+    message.jobId = object.jobId ?? "";
+    message.known = object.known ?? false;
+    message.environment = object.environment ?? "";
+    message.error = object.error ?? "";
+    return message;
+  },
+};
+
 function createBaseClusterInfoReply(): ClusterInfoReply {
   return { clusterId: "", version: "", startedAtMs: 0, epoch: 0 };
 }
@@ -4249,6 +4794,62 @@ export const HeadServiceService = {
     responseSerialize: (value: KvKeysReply): Buffer => Buffer.from(KvKeysReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): KvKeysReply => KvKeysReply.decode(value),
   },
+  /**
+   * Packages: archives of files, named by the SHA-256 of their bytes, on the head's disk.
+   * Any process: whether the head has it. A job that asks, or puts it, keeps it from being collected until it ends.
+   */
+  findPackage: {
+    path: "/tsray.v1.HeadService/FindPackage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PackageRequest): Buffer => Buffer.from(PackageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PackageRequest => PackageRequest.decode(value),
+    responseSerialize: (value: PackageState): Buffer => Buffer.from(PackageState.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PackageState => PackageState.decode(value),
+  },
+  /** Any process: one piece, in order; one with another offset than the upload has reached is answered with that offset. */
+  putPackage: {
+    path: "/tsray.v1.HeadService/PutPackage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PackagePiece): Buffer => Buffer.from(PackagePiece.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PackagePiece => PackagePiece.decode(value),
+    responseSerialize: (value: PackageState): Buffer => Buffer.from(PackageState.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PackageState => PackageState.decode(value),
+  },
+  /** Raylet -> head: the piece at an offset. Safe to repeat. */
+  getPackage: {
+    path: "/tsray.v1.HeadService/GetPackage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PackagePieceRequest): Buffer => Buffer.from(PackagePieceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PackagePieceRequest => PackagePieceRequest.decode(value),
+    responseSerialize: (value: PackagePiece): Buffer => Buffer.from(PackagePiece.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PackagePiece => PackagePiece.decode(value),
+  },
+  /**
+   * Raylet -> head, long poll: where the files of a job can be had that the raylet's node cannot see. The first such
+   * request has the driver asked for them.
+   */
+  watchJobFiles: {
+    path: "/tsray.v1.HeadService/WatchJobFiles" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: JobFilesRequest): Buffer => Buffer.from(JobFilesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): JobFilesRequest => JobFilesRequest.decode(value),
+    responseSerialize: (value: JobFiles): Buffer => Buffer.from(JobFiles.encode(value).finish()),
+    responseDeserialize: (value: Buffer): JobFiles => JobFiles.decode(value),
+  },
+  /** Driver -> head: the answer for all raylets. A later one replaces an earlier one. */
+  offerJobFiles: {
+    path: "/tsray.v1.HeadService/OfferJobFiles" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: JobFiles): Buffer => Buffer.from(JobFiles.encode(value).finish()),
+    requestDeserialize: (value: Buffer): JobFiles => JobFiles.decode(value),
+    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
   clusterInfo: {
     path: "/tsray.v1.HeadService/ClusterInfo" as const,
     requestStream: false as const,
@@ -4300,6 +4901,22 @@ export interface HeadServiceServer extends UntypedServiceImplementation {
   kvPut: handleUnaryCall<KvPutRequest, KvPutReply>;
   kvDelete: handleUnaryCall<KvGetRequest, Empty>;
   kvKeys: handleUnaryCall<KvKeysRequest, KvKeysReply>;
+  /**
+   * Packages: archives of files, named by the SHA-256 of their bytes, on the head's disk.
+   * Any process: whether the head has it. A job that asks, or puts it, keeps it from being collected until it ends.
+   */
+  findPackage: handleUnaryCall<PackageRequest, PackageState>;
+  /** Any process: one piece, in order; one with another offset than the upload has reached is answered with that offset. */
+  putPackage: handleUnaryCall<PackagePiece, PackageState>;
+  /** Raylet -> head: the piece at an offset. Safe to repeat. */
+  getPackage: handleUnaryCall<PackagePieceRequest, PackagePiece>;
+  /**
+   * Raylet -> head, long poll: where the files of a job can be had that the raylet's node cannot see. The first such
+   * request has the driver asked for them.
+   */
+  watchJobFiles: handleUnaryCall<JobFilesRequest, JobFiles>;
+  /** Driver -> head: the answer for all raylets. A later one replaces an earlier one. */
+  offerJobFiles: handleUnaryCall<JobFiles, Empty>;
   clusterInfo: handleUnaryCall<Empty, ClusterInfoReply>;
 }
 
@@ -4529,6 +5146,89 @@ export interface HeadServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: KvKeysReply) => void,
+  ): ClientUnaryCall;
+  /**
+   * Packages: archives of files, named by the SHA-256 of their bytes, on the head's disk.
+   * Any process: whether the head has it. A job that asks, or puts it, keeps it from being collected until it ends.
+   */
+  findPackage(
+    request: PackageRequest,
+    callback: (error: ServiceError | null, response: PackageState) => void,
+  ): ClientUnaryCall;
+  findPackage(
+    request: PackageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PackageState) => void,
+  ): ClientUnaryCall;
+  findPackage(
+    request: PackageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PackageState) => void,
+  ): ClientUnaryCall;
+  /** Any process: one piece, in order; one with another offset than the upload has reached is answered with that offset. */
+  putPackage(
+    request: PackagePiece,
+    callback: (error: ServiceError | null, response: PackageState) => void,
+  ): ClientUnaryCall;
+  putPackage(
+    request: PackagePiece,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PackageState) => void,
+  ): ClientUnaryCall;
+  putPackage(
+    request: PackagePiece,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PackageState) => void,
+  ): ClientUnaryCall;
+  /** Raylet -> head: the piece at an offset. Safe to repeat. */
+  getPackage(
+    request: PackagePieceRequest,
+    callback: (error: ServiceError | null, response: PackagePiece) => void,
+  ): ClientUnaryCall;
+  getPackage(
+    request: PackagePieceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PackagePiece) => void,
+  ): ClientUnaryCall;
+  getPackage(
+    request: PackagePieceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PackagePiece) => void,
+  ): ClientUnaryCall;
+  /**
+   * Raylet -> head, long poll: where the files of a job can be had that the raylet's node cannot see. The first such
+   * request has the driver asked for them.
+   */
+  watchJobFiles(
+    request: JobFilesRequest,
+    callback: (error: ServiceError | null, response: JobFiles) => void,
+  ): ClientUnaryCall;
+  watchJobFiles(
+    request: JobFilesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: JobFiles) => void,
+  ): ClientUnaryCall;
+  watchJobFiles(
+    request: JobFilesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: JobFiles) => void,
+  ): ClientUnaryCall;
+  /** Driver -> head: the answer for all raylets. A later one replaces an earlier one. */
+  offerJobFiles(request: JobFiles, callback: (error: ServiceError | null, response: Empty) => void): ClientUnaryCall;
+  offerJobFiles(
+    request: JobFiles,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  offerJobFiles(
+    request: JobFiles,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Empty) => void,
   ): ClientUnaryCall;
   clusterInfo(
     request: Empty,

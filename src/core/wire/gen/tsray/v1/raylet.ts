@@ -60,6 +60,8 @@ export interface LeaseDemand {
   localityNodeId: string;
   /** its tasks may run again: they are ended first when memory is short */
   retriable: boolean;
+  /** EnvironmentSpec of its workers as JSON; empty = none */
+  environment: string;
 }
 
 export interface LeaseReturn {
@@ -117,6 +119,8 @@ export interface LeaseUnschedulable {
   reason: string;
   /** the job's workers end before they are ready: no placement would help */
   workersFail: boolean;
+  /** their environment cannot be set up on this node; a later demand tries again */
+  environmentFails: boolean;
 }
 
 /** A leased worker ended: what the raylet saw. */
@@ -354,6 +358,7 @@ function createBaseLeaseDemand(): LeaseDemand {
     patient: false,
     localityNodeId: "",
     retriable: false,
+    environment: "",
   };
 }
 
@@ -382,6 +387,9 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
     }
     if (message.retriable !== false) {
       writer.uint32(64).bool(message.retriable);
+    }
+    if (message.environment !== "") {
+      writer.uint32(162).string(message.environment);
     }
     return writer;
   },
@@ -463,6 +471,14 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
             message.retriable = reader.bool();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.environment = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -492,6 +508,7 @@ export const LeaseDemand: MessageFns<LeaseDemand> = {
     message.patient = object.patient ?? false;
     message.localityNodeId = object.localityNodeId ?? "";
     message.retriable = object.retriable ?? false;
+    message.environment = object.environment ?? "";
     return message;
   },
 };
@@ -1086,7 +1103,7 @@ export const LeasePending: MessageFns<LeasePending> = {
 };
 
 function createBaseLeaseUnschedulable(): LeaseUnschedulable {
-  return { classId: 0, reason: "", workersFail: false };
+  return { classId: 0, reason: "", workersFail: false, environmentFails: false };
 }
 
 export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
@@ -1099,6 +1116,9 @@ export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
     }
     if (message.workersFail !== false) {
       writer.uint32(24).bool(message.workersFail);
+    }
+    if (message.environmentFails !== false) {
+      writer.uint32(160).bool(message.environmentFails);
     }
     return writer;
   },
@@ -1140,6 +1160,14 @@ export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
             message.workersFail = reader.bool();
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.environmentFails = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1160,6 +1188,7 @@ export const LeaseUnschedulable: MessageFns<LeaseUnschedulable> = {
     message.classId = object.classId ?? 0;
     message.reason = object.reason ?? "";
     message.workersFail = object.workersFail ?? false;
+    message.environmentFails = object.environmentFails ?? false;
     return message;
   },
 };
