@@ -7,6 +7,7 @@ import { BoundedMap } from "./bounded-map.ts";
 
 const WAIT_MS_MAX = 30_000;
 const KEPT_MAX = 1000;
+const ASK_AGAIN_MS = 500;
 
 export class JobFilesTable {
   readonly #offers = new BoundedMap<string, JobFiles>(KEPT_MAX, () => {});
@@ -23,20 +24,29 @@ export class JobFilesTable {
     if (known !== undefined && known.error === "") return known;
     // An answer that says why not is given once: the driver is asked again, it may be able to by now.
     this.#offers.delete(jobId);
-    this.#ask(jobId);
+    // Asked again and again: a driver that has just come may not hear the first time.
+    const untilMs = performance.now() + Math.min(Math.max(0, waitMs), WAIT_MS_MAX);
+    do {
+      this.#ask(jobId);
+      await this.#change(jobId, Math.min(ASK_AGAIN_MS, untilMs - performance.now()));
+    } while (!this.#offers.has(jobId) && performance.now() < untilMs);
+    return this.#offers.get(jobId) ?? { jobId, known: false, environment: "", error: "" };
+  }
+
+  /** Resolves with the job's next offer, or after that time. */
+  #change(jobId: string, ms: number): Promise<void> {
     const waiters = this.#waiting.get(jobId) ?? new Set();
     this.#waiting.set(jobId, waiters);
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, Math.min(Math.max(0, waitMs), WAIT_MS_MAX));
-      function done() {
+    return new Promise<void>((resolve) => {
+      const done = () => {
         clearTimeout(timer);
         waiters.delete(done);
+        if (waiters.size === 0) this.#waiting.delete(jobId);
         resolve();
-      }
+      };
+      const timer = setTimeout(done, ms);
       waiters.add(done);
     });
-    if (waiters.size === 0) this.#waiting.delete(jobId);
-    return this.#offers.get(jobId) ?? { jobId, known: false, environment: "", error: "" };
   }
 
   offer(files: JobFiles): void {

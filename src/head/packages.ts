@@ -29,7 +29,8 @@ const HASH = /^[0-9a-f]{64}$/;
 interface Package {
   readonly hash: string;
   readonly bytes: number;
-  usedAtMs: number;
+  /** Greater = used later. */
+  used: number;
   readonly jobs: Set<string>;
 }
 
@@ -57,6 +58,7 @@ export class Packages {
   readonly #packages = new Map<string, Package>();
   readonly #uploads = new Map<string, Upload>();
   #loaded: Promise<void> | undefined;
+  #uses = 0;
 
   constructor(options: PackagesOptions) {
     this.#options = options;
@@ -99,7 +101,7 @@ export class Packages {
       throw new RuntimeEnvError(
         `the head has no package ${hash.slice(0, 12)} (any more); make the call again`,
       );
-    known.usedAtMs = Date.now();
+    known.used = ++this.#uses;
     const data = Buffer.alloc(Math.max(0, Math.min(PIECE_BYTES, known.bytes - offset)));
     const file = await open(this.#path(hash));
     try {
@@ -176,7 +178,7 @@ export class Packages {
       throw new RuntimeEnvError("a package was damaged on its way to the head");
     }
     await rename(upload.path, this.#path(hash));
-    const known: Package = { hash, bytes: upload.totalBytes, usedAtMs: Date.now(), jobs: new Set() };
+    const known: Package = { hash, bytes: upload.totalBytes, used: 0, jobs: new Set() };
     this.#packages.set(hash, known);
     this.#use(known, upload.jobId);
     this.#options.log(
@@ -195,7 +197,7 @@ export class Packages {
     for (const each of this.#uploads.values()) used += each.received;
     const idle = [...this.#packages.values()]
       .filter(({ jobs }) => jobs.size === 0)
-      .sort((a, b) => a.usedAtMs - b.usedAtMs);
+      .sort((a, b) => a.used - b.used);
     for (const each of idle) {
       if (used + bytes <= this.#bytesMax) return;
       used -= each.bytes;
@@ -209,7 +211,7 @@ export class Packages {
   }
 
   #use(known: Package, jobId: string): void {
-    known.usedAtMs = Date.now();
+    known.used = ++this.#uses;
     if (this.#options.isRunning(jobId)) known.jobs.add(jobId);
   }
 
@@ -224,8 +226,8 @@ export class Packages {
           await rm(path, { force: true });
           continue;
         }
-        const { size, mtimeMs } = await stat(path);
-        this.#packages.set(name, { hash: name, bytes: size, usedAtMs: mtimeMs, jobs: new Set() });
+        const { size } = await stat(path);
+        this.#packages.set(name, { hash: name, bytes: size, used: ++this.#uses, jobs: new Set() });
       }
     })();
     return this.#loaded;

@@ -23,8 +23,9 @@ export function placeFiles({ trees, bundleDir, job }: WorkerBoot): void {
   }
   const file = join(bundleDir, BUNDLE_FILE);
   const here = pathToFileURL(file).href;
-  mapModules(trees, new Map([[job.entryUrl, here]]));
   const { root, files } = JSON.parse(readFileSync(join(bundleDir, BUNDLE_FACTS_FILE), "utf8")) as BundleFacts;
+  const bundled = { root, here: pathToFileURL(`${bundleDir}/`).href };
+  mapModules([...trees, bundled], new Map([[job.entryUrl, here]]));
   registry.files = files;
   const map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, "utf8")) as SourceMapPayload);
   process.setSourceMapsEnabled(true);

@@ -36,7 +36,7 @@ describe("variables and flags", () => {
   });
 
   // Goal: a worker serves one environment only, and many environments do not pile up processes.
-  // Method: 12 environments, one after the other; the pids of each are told apart, and the node's workers counted.
+  // Method: 8 environments, one after the other; the pids of each are told apart, and the node's workers counted.
   test("one pool of workers for each environment; idle ones make room", async () => {
     await using sandbox = new Sandbox({
       "main.mjs": `${HEAD} import { readdirSync, readFileSync } from "node:fs";
@@ -44,7 +44,7 @@ describe("variables and flags", () => {
         await init({ numCpus: 2 });
         const owners = new Map(); let mixed = 0; let most = 0;
         const count = () => readdirSync("/proc").filter((pid) => { try { return readFileSync("/proc/" + pid + "/cmdline", "utf8").startsWith("tsray:worker") && readFileSync("/proc/" + pid + "/environ", "utf8").includes(process.env.XDG_RUNTIME_DIR); } catch { return false; } }).length;
-        for (let i = 0; i < 12; i++) {
+        for (let i = 0; i < 8; i++) {
           const own = who.options({ runtimeEnv: { envVars: { N: String(i) } } });
           for (const [n, pid] of await get([own.remote(), own.remote(), own.remote(), who.remote()])) {
             if ((owners.get(pid) ?? n) !== n) mixed++;
@@ -58,7 +58,7 @@ describe("variables and flags", () => {
     expect(await sandbox.run("main.mjs")).toEqual({
       code: 0,
       signal: null,
-      stdout: "13 0 true\n",
+      stdout: "9 0 true\n",
       stderr: "",
     });
   });
@@ -187,5 +187,65 @@ describe("workingDir", () => {
     });
     expect(existsSync(join(sandbox.dir, "lib/added.txt"))).toBe(true);
     expect(readdirSync(sandbox.dir)).toContain("main.mjs");
+  });
+});
+
+describe("npm and bundles", () => {
+  // Goal: what the lockfile says is installed, once for all code that has the same one; tsray is the node's own.
+  // Method: packages in tarballs and directories, so that npm needs no registry.
+  test("npm installs what package.json and lockfile name, and what the environment adds", async () => {
+    await using sandbox = new Sandbox({
+      "pkg/package.json": `{ "name": "installed", "version": "1.2.3", "main": "index.js" }`,
+      "pkg/index.js": `exports.version = "1.2.3"; exports.file = __filename;`,
+      "extra/package.json": `{ "name": "extra", "version": "2.0.0", "type": "module", "exports": "./index.js" }`,
+      "extra/index.js": `export const extra = "more";`,
+      "app/main.mjs": `${HEAD} import { writeFileSync } from "node:fs";
+        const look = remote(async () => { const { version, file } = (await import("installed")).default; return [version, file, (await import("tsray")).isInitialized()]; });
+        const more = remote(async () => (await import("extra")).extra);
+        await init({ numCpus: 1, runtimeEnv: { npm: true } });
+        const [version, file, isOne] = await look.remote();
+        console.log(version, isOne, file.includes("/npm-"));
+        writeFileSync(new URL("other.txt", import.meta.url), "another content, the same lockfile");
+        const [, again] = await look.options({ runtimeEnv: { workingDir: "." } }).remote();
+        console.log(again === file);
+        console.log(await more.options({ runtimeEnv: { npm: { packages: ["file:" + process.env.PWD + "/../extra"] } } }).remote());
+        const error = await look.options({ runtimeEnv: { npm: { packages: ["file:/nowhere/at-all.tgz"] } } }).remote().catch((thrown) => thrown);
+        console.log(error.name, /npm install .*failed with exit code \\d+:[^]*ENOENT/.test(error.message), await remote(() => "unharmed").remote());
+        await shutdown();`,
+    });
+    const prepare = `const { execSync } = require("node:child_process"); const { writeFileSync } = require("node:fs");
+      const [name] = execSync("npm pack ./pkg --silent", { encoding: "utf8" }).trim().split("\\n");
+      writeFileSync("app/package.json", JSON.stringify({ name: "app", dependencies: { tsray: "*", installed: "file:" + process.cwd() + "/" + name } }));
+      writeFileSync("app/package-lock.json", JSON.stringify({ name: "app", lockfileVersion: 3, requires: true, packages: {
+        "": { name: "app", dependencies: { tsray: "*", installed: "file:" + process.cwd() + "/" + name } },
+        "node_modules/installed": { version: "1.2.3", resolved: "file:" + process.cwd() + "/" + name },
+        "node_modules/tsray": { version: "0.1.0" } } }));`;
+    expect(await sandbox.run("-e", prepare)).toMatchObject({ code: 0 });
+    const driver = sandbox.spawn("sh", ["-c", `cd app && exec "$0" main.mjs`, process.execPath]);
+    expect(await driver.ended).toEqual({
+      code: 0,
+      signal: null,
+      stdout: "1.2.3 true true\ntrue\nmore\nRuntimeEnvError true unharmed\n",
+      stderr: "",
+    });
+  });
+
+  test("a bundle that cannot be made says why", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `${HEAD} import { existsSync } from "node:fs";
+        const one = remote(function one() { return 1; });
+        await init({ numCpus: 1 });
+        if (existsSync("never")) await import("./does-not-exist.mjs");
+        const error = await one.options({ runtimeEnv: { bundle: true } }).remote().catch((thrown) => thrown);
+        console.log(error.name, /esbuild could not bundle .*main\\.mjs: [^]*does-not-exist/.test(error.message), await one.remote());
+        await shutdown();`,
+    });
+    sandbox.install("esbuild");
+    expect(await sandbox.run("main.mjs")).toEqual({
+      code: 0,
+      signal: null,
+      stdout: "RuntimeEnvError true 1\n",
+      stderr: "",
+    });
   });
 });

@@ -173,11 +173,22 @@ export class Sandbox implements AsyncDisposable {
     symlinkSync(join(REPOSITORY, "node_modules", name), join(this.dir, "node_modules", name));
   }
 
+  /** Puts a directory of the project into its node_modules. */
+  link(directory: string, name: string): void {
+    symlinkSync(join(this.dir, directory), join(this.dir, "node_modules", name));
+  }
+
   start(...args: string[]): Script {
+    return this.spawn(process.execPath, args);
+  }
+
+  /** Any command, in the project, as a user of this sandbox. */
+  spawn(command: string, args: readonly string[], variables: NodeJS.ProcessEnv = {}): Script {
     const env: NodeJS.ProcessEnv = { ...process.env, XDG_RUNTIME_DIR: this.runtimeDir, NO_COLOR: "1" };
     for (const name of Object.keys(env))
       if (/^(VITEST|JEST|NODE_OPTIONS|TEST$|TSRAY_)/.test(name)) delete env[name];
-    const child = spawn(process.execPath, args, { cwd: this.dir, env, stdio: ["ignore", "pipe", "pipe"] });
+    Object.assign(env, variables);
+    const child = spawn(command, args, { cwd: this.dir, env, stdio: ["ignore", "pipe", "pipe"] });
     this.#children.add(child);
     // A test that times out never disposes its sandbox.
     const kill = () => child.kill("SIGKILL");

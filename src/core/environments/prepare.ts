@@ -11,9 +11,11 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { RuntimeEnvError } from "../base/errors.ts";
 import { localUrl, travelUrl } from "../base/module-map.ts";
 import { type RuntimeEnv, runtimeEnvKey } from "../base/runtime-env.ts";
-import { type PackedFiles, PIECE_BYTES } from "./package.ts";
+import { megabytes, type PackedFiles, PIECE_BYTES } from "./package.ts";
 import { type EnvironmentSpec, joinSpecs, specFromText, specToText, type Tree } from "./spec.ts";
 
+/** Of a function that runs in each worker: it is part of every statement of demand. */
+const SETUP_CHARS_MAX = 1024 * 1024;
 /** Environments kept ready. */
 const READY_MAX = 1000;
 
@@ -132,7 +134,13 @@ export class OwnerEnvironments {
   }
 
   #setup(setup: string | (() => unknown)): NonNullable<EnvironmentSpec["setup"]> {
-    if (typeof setup === "function") return { code: this.#parts.encodeFunction(setup).toString("base64") };
+    if (typeof setup === "function") {
+      const code = this.#parts.encodeFunction(setup).toString("base64");
+      if (code.length <= SETUP_CHARS_MAX) return { code };
+      throw new RuntimeEnvError(
+        `runtimeEnv.workerSetup cannot travel: with what it closes over it has ${megabytes(code.length)}, ${megabytes(SETUP_CHARS_MAX)} is the most; have it read large data from the working directory`,
+      );
+    }
     if (isAbsolute(setup) || /^\.{1,2}\//.test(setup))
       return { module: travelUrl(pathToFileURL(resolve(setup)).href) };
     return { module: setup };

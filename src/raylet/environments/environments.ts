@@ -114,7 +114,10 @@ export class Environments {
       return {
         ...plain(job, environment, spec),
         cwd: await this.#cwd(job, placed, own),
-        execArgv: [...job.execArgv, ...(spec.execArgv ?? [])].map((flag) => mapFlag(flag, placed)),
+        execArgv: [
+          ...(spec.bundle === undefined ? job.execArgv : withoutLoaders(job.execArgv)),
+          ...(spec.execArgv ?? []),
+        ].map((flag) => mapFlag(flag, placed)),
         trees: placed.map(({ root, here }) => ({ root, here })),
         bundleDir,
         ...counted(() => {
@@ -227,6 +230,15 @@ function counted(onLast: () => void): Pick<Prepared, "use" | "release"> {
       if (users === 0) onLast();
     },
   };
+}
+
+/** A bundle is plain JavaScript: what the driver needs to read its sources is of no use, and may not be there. */
+function withoutLoaders(flags: readonly string[]): string[] {
+  const LOADER = /^(?:--import|--require|-r|--loader|--experimental-loader)(=|$)/;
+  return flags.filter((flag, i) => {
+    const before = LOADER.exec(flags[i - 1] ?? "");
+    return !LOADER.test(flag) && !(before !== null && before[1] === "");
+  });
 }
 
 /** A flag that names a file of the driver's names the copy; a tsx that did not come along is replaced by this node's. */

@@ -14,7 +14,7 @@ const OUTPUT_CHARS_MAX = 8000;
 const LOCKFILES = ["npm-shrinkwrap.json", "package-lock.json"] as const;
 const KINDS = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"] as const;
 /** Packages that lie in the project: they can be installed only there. */
-const IN_PROJECT = /^(?:file:|link:|workspace:|\.{1,2}\/)/;
+const IN_PROJECT = /^(?:file:(?!\/)|link:|workspace:|\.{1,2}\/)/;
 
 interface Manifest {
   readonly workspaces?: unknown;
@@ -57,7 +57,9 @@ export async function planNpm(project: string, spec: NpmSpec): Promise<NpmPlan |
   return {
     ...plan,
     key: createHash("sha256").update(JSON.stringify(plan)).digest("hex").slice(0, 16),
-    isInProject: own.workspaces !== undefined || wanted.some((version) => IN_PROJECT.test(String(version))),
+    isInProject:
+      own.workspaces !== undefined ||
+      [...wanted, ...spec.packages].some((version) => IN_PROJECT.test(String(version))),
   };
 }
 
