@@ -1,5 +1,5 @@
-// Builds native/ with node-gyp and copies the addon to prebuilds/<platform>-<arch>/tsray.node (Node-API: one binary
-// serves every supported Node). Without a compiler it says so and leaves tsray on its slower file store.
+// Builds native/ with node-gyp and copies the addon to prebuilds/<platform>-<arch>/tsray.node, which serves every supported
+// Node but serves this one best (native/CONTRACT.md), or with --own to a file that only this one takes. Without a compiler it says so and leaves tsray on its slower file store.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, renameSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -22,5 +22,6 @@ if (built.status !== 0) {
 }
 mkdirSync(target, { recursive: true });
 // By rename: processes that run have the old one mapped.
-copyFileSync(join(native, "build/Release/tsray.node"), join(target, "tsray.node.new"));
-renameSync(join(target, "tsray.node.new"), join(target, "tsray.node"));
+const name = process.argv.includes("--own") ? `tsray-abi${process.versions.modules}.node` : "tsray.node";
+copyFileSync(join(native, "build/Release/tsray.node"), join(target, `${name}.new`));
+renameSync(join(target, `${name}.new`), join(target, name));

@@ -11,6 +11,7 @@
 
 #include "arena.h"
 #include "process.h"
+#include "views.h"
 
 namespace tsray {
 namespace {
@@ -22,22 +23,6 @@ constexpr uint64_t kCopyBytesMax = 64 * 1024;
 
 class ArenaWrap;
 
-struct View;
-/** Views of one environment that have not been given back, by their first byte. */
-using Views = std::unordered_map<const void*, View*>;
-
-/** One mapped object in the hands of JavaScript; keeps the arena open until it is released or collected. */
-struct View {
-  std::shared_ptr<Arena> arena;
-  std::shared_ptr<Views> all;  // shared: at the end of an environment nobody says who goes first
-  const void* bytes;
-  void* map;
-  size_t mapBytes;
-  uint32_t pin;
-  uint32_t block;
-  napi_ref buffer;  // weak: tells of the ArrayBuffer's death before its finalizer is called
-};
-
 /** What belongs to one environment (main thread or worker thread). */
 struct EnvState {
   Napi::FunctionReference arenaClass;
@@ -46,31 +31,6 @@ struct EnvState {
   std::shared_ptr<Arena> next;
   std::shared_ptr<Views> views = std::make_shared<Views>();
 };
-
-/**
- * V8 counts the bytes of every ArrayBuffer as memory that a collection may free, and collects more often for it. Views
- * are shared memory that the heap has no part in, and core/ownership/collector.ts looks after them: take them out.
- */
-void discount(napi_env env, int64_t bytes) {
-  int64_t total;
-  napi_adjust_external_memory(env, bytes, &total);
-}
-
-void giveBack(napi_env env, View* view) {
-  view->all->erase(view->bytes);
-  if (view->buffer != nullptr) napi_delete_reference(env, view->buffer);
-  munmap(view->map, view->mapBytes);
-  view->map = nullptr;
-  view->arena->unpin(view->pin, view->block);
-  view->arena.reset();
-  discount(env, static_cast<int64_t>(view->mapBytes));
-}
-
-void finalizeView(napi_env env, void*, void* hint) {
-  View* view = static_cast<View*>(hint);
-  if (view->map != nullptr) giveBack(env, view);
-  delete view;
-}
 
 /** Memory of a half-made object keeps the arena mapped. */
 void finalizeMemory(napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Arena>*>(hint); }
@@ -277,6 +237,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
                            StaticMethod<&ArenaWrap::release>("release"),
                            StaticMethod<&ArenaWrap::originOf>("originOf"),
                            StaticMethod<&ArenaWrap::sweep>("sweep"),
+                           StaticMethod<&ArenaWrap::viewsElsewhere>("viewsElsewhere"),
                            InstanceMethod<&ArenaWrap::remove>("delete"),
                            InstanceMethod<&ArenaWrap::removeAll>("deleteAll"),
                            InstanceMethod<&ArenaWrap::reclaim>("reclaim"),
@@ -514,24 +475,17 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     if (found == Found::damaged) return throwDamaged(env);
     if (found == Found::missing) return env.Null();
     if (pin == 0) return copy(env, key, 0, place.size);
-    const std::shared_ptr<Views> views = env.GetInstanceData<EnvState>()->views;
-    View* view = new View{arena_, views, nullptr, nullptr, 0, pin, place.block, nullptr};
-    uint8_t* bytes = arena_->mapPrivate(place, &view->map, &view->mapBytes);
-    napi_value buffer = nullptr;
+    Mapping mapping{arena_, pin, place.block, nullptr, 0, nullptr, place.size};
+    mapping.bytes = arena_->mapPrivate(place, &mapping.map, &mapping.mapBytes);
     bool whole = true;
-    if (bytes != nullptr) {
-      view->bytes = bytes;
-      whole = !place.onDisk || arena_->checkReadBack(key, place, bytes);
-      if (whole && napi_create_external_buffer(env, place.size, bytes, finalizeView, view, &buffer) == napi_ok) {
-        (*views)[bytes] = view;
-        napi_value memory = nullptr;
-        if (napi_get_typedarray_info(env, buffer, nullptr, nullptr, nullptr, &memory, nullptr) == napi_ok) {
-          napi_create_reference(env, memory, 0, &view->buffer);
-        }
-        discount(env, -static_cast<int64_t>(view->mapBytes));
-        return Napi::Value(env, buffer);
+    if (mapping.bytes != nullptr) {
+      whole = !place.onDisk || arena_->checkReadBack(key, place, mapping.bytes);
+      if (whole) {
+        const napi_value buffer = env.GetInstanceData<EnvState>()->views->make(env, mapping);
+        if (buffer != nullptr) return Napi::Value(env, buffer);
+      } else {
+        munmap(mapping.map, mapping.mapBytes);
       }
-      munmap(view->map, view->mapBytes);
     }
     Napi::Value copied = env.Null();
     if (env.IsExceptionPending()) {
@@ -540,7 +494,6 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
       copied = copy(env, key, 0, place.size);
     }
     arena_->unpin(pin, place.block);
-    delete view;
     return copied;
   }
 
@@ -555,28 +508,17 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     size_t total = 0;
     napi_get_typedarray_info(env, info[0], nullptr, nullptr, nullptr, &buffer, nullptr);
     napi_get_arraybuffer_info(env, buffer, &start, &total);
-    const std::shared_ptr<Views> views = env.GetInstanceData<EnvState>()->views;
-    const auto found = start == nullptr ? views->end() : views->find(start);
-    if (found == views->end()) return Napi::Boolean::New(env, false);
-    View* view = found->second;
-    // Nothing may point into the mapping when it goes.
-    if (napi_detach_arraybuffer(env, buffer) != napi_ok) return Napi::Boolean::New(env, false);
-    giveBack(env, view);
-    return Napi::Boolean::New(env, true);
+    return Napi::Boolean::New(env, env.GetInstanceData<EnvState>()->views->release(env, buffer, start));
   }
 
-  /** Gives back the views that a collection has found dead: V8 calls their finalizers only when the turn is over. */
   static Napi::Value sweep(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
-    std::vector<View*> dead;
-    for (const auto& [bytes, view] : *env.GetInstanceData<EnvState>()->views) {
-      const Napi::HandleScope scope(env);
-      napi_value buffer = nullptr;
-      if (view->buffer == nullptr || napi_get_reference_value(env, view->buffer, &buffer) != napi_ok) continue;
-      if (buffer == nullptr) dead.push_back(view);
-    }
-    for (View* view : dead) giveBack(env, view);
-    return Napi::Number::New(env, static_cast<double>(dead.size()));
+    return Napi::Number::New(env, static_cast<double>(env.GetInstanceData<EnvState>()->views->sweep(env)));
+  }
+
+  static Napi::Value viewsElsewhere(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    return Napi::Number::New(env, static_cast<double>(env.GetInstanceData<EnvState>()->views->elsewhere()));
   }
 
   /** Where the bytes of a view lie in the object it was got from; -1: they are no view, or have been written to. */
@@ -590,8 +532,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     size_t total = 0;
     napi_get_typedarray_info(env, info[0], nullptr, nullptr, nullptr, &buffer, nullptr);
     napi_get_arraybuffer_info(env, buffer, &start, &total);
-    const std::shared_ptr<Views> views = env.GetInstanceData<EnvState>()->views;
-    const bool clean = length > 0 && start != nullptr && views->count(start) != 0 && !isWritten(bytes, length);
+    const bool clean = length > 0 && env.GetInstanceData<EnvState>()->views->has(start) && !isWritten(bytes, length);
     return Napi::Number::New(env, clean ? static_cast<double>(bytes - static_cast<uint8_t*>(start)) : -1);
   }
 
@@ -813,6 +754,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   state->arenaClass = Napi::Persistent(arenaClass);
   state->weakClass = Napi::Persistent(WeakWrap::define(env));
   exports.Set("Arena", arenaClass);
+  exports.Set("transferableViews", Napi::Boolean::New(env, Views::areTransferable(env)));
   exports.Set("weakRef", Napi::Function::New<weakRef>(env, "weakRef"));
   exports.Set("setParentDeathSignal", Napi::Function::New<setParentDeathSignalJs>(env, "setParentDeathSignal"));
   exports.Set("mapShared", Napi::Function::New<mapSharedJs>(env, "mapShared"));

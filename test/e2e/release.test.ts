@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { get, type ObjectRef, put, RefDisposedError, release, SerializationError, wait } from "tsray";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadNative } from "../../src/core/store/native.ts";
 import type { ObjectStore } from "../../src/core/store/object-store.ts";
 import { attachStore } from "../../src/core/store/open-store.ts";
 import * as f from "../fixtures/functions.ts";
@@ -18,6 +19,19 @@ beforeAll(() => {
 });
 afterAll(() => store.close());
 const bytesInUse = () => store.stats().usedBytes;
+
+const canTransfer = loadNative().addon?.transferableViews !== false;
+test.runIf(canTransfer)(
+  "a value's buffer is transferred to a thread; the object can be got again",
+  async () => {
+    const ref = put(new Float64Array(MB).fill(3));
+    const value = await get(ref);
+    const moved = structuredClone(value, { transfer: [value.buffer as ArrayBuffer] });
+    expect(value.byteLength).toBe(0);
+    expect(moved.every((number) => number === 3)).toBe(true);
+    expect((await get(ref)).every((number) => number === 3)).toBe(true);
+  },
+);
 
 describe("disposing of a ref", () => {
   test("lets go of the object at the end of the scope", async () => {

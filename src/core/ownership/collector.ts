@@ -6,8 +6,7 @@
  * store faster than that has garbage collected inside its turn. Never takes more than about 2 % of the time.
  */
 import { performance } from "node:perf_hooks";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage } from "../base/garbage.ts";
 import type { DeathWatch, WatchDeath } from "./death-watch.ts";
 
 /** Not a round number: a timer of the user's that fires in the same turn each time would go unseen. */
@@ -118,7 +117,7 @@ export class Collector {
 
   /** What a loop has put and dropped is young, and found in about a millisecond however large the heap is. */
   #collectYoung(): void {
-    collectGarbage({ type: "minor" });
+    collectGarbage("minor");
     this.#bytesOld += this.#bytes * Math.max(0, 1 - this.#sweep() / this.#pieces);
     this.#bytes = 0;
     this.#pieces = 0;
@@ -163,16 +162,4 @@ export class Collector {
       performance.now() >= this.#restsUntilMs && this.#parts.usedBytes() > this.#parts.storeBytes * PRESSURE
     );
   }
-}
-
-type Collect = (options?: { readonly type: "minor" }) => void;
-let gc: Collect | undefined;
-
-function collectGarbage(options?: { readonly type: "minor" }): void {
-  if (gc === undefined) {
-    setFlagsFromString("--expose-gc");
-    gc = runInNewContext("gc") as Collect;
-    setFlagsFromString("--no-expose-gc");
-  }
-  gc(options);
 }

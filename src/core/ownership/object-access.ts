@@ -70,7 +70,7 @@ export class ObjectAccess {
     this.#collector = new Collector({
       storeBytes: store.stats().capacityBytes,
       usedBytes: () => store.stats().usedBytes,
-      isHolding: () => references.isHolding,
+      isHolding: () => references.isHolding || store.viewsElsewhere > 0,
       watchDeath: nativeDeathWatch(),
       sweep: () => {
         store.sweepViews();

@@ -87,6 +87,10 @@ export class ArenaStore implements ObjectStore {
     this.#addon.Arena.sweep();
   }
 
+  get viewsElsewhere(): number {
+    return this.#addon.Arena.viewsElsewhere();
+  }
+
   originOf(view: Uint8Array): number | undefined {
     const offset = this.#addon.Arena.originOf(view);
     return offset < 0 ? undefined : offset;

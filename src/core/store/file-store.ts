@@ -189,6 +189,10 @@ export class FileStore implements ObjectStore {
 
   sweepViews(): void {}
 
+  get viewsElsewhere(): number {
+    return 0;
+  }
+
   originOf(): undefined {
     return undefined;
   }

@@ -91,7 +91,11 @@ export interface NativeAddon {
     originOf(view: Uint8Array): number;
     /** Gives back the views that a collection has found dead, ahead of their finalizers. @returns how many */
     sweep(): number;
+    /** Views that were transferred to other threads, as far as `sweep` and finalizers have met them. */
+    viewsElsewhere(): number;
   };
+  /** Whether views can be transferred to other threads, and V8 does not count them: compiled for this version of Node. */
+  readonly transferableViews: boolean;
   /** Unlike WeakRef it does not keep `target` alive until the end of the job, so it tells right after a collection. */
   weakRef(target: object): { isAlive(): boolean };
   /**
@@ -122,13 +126,20 @@ function load(): NativeLoad {
   if (process.env.TSRAY_NO_ADDON === "1") return { addon: null, reason: "TSRAY_NO_ADDON=1 is set" };
   const root = packageRoot(dirname(fileURLToPath(import.meta.url)));
   if (root === undefined) return { addon: null, reason: "tsray's package directory was not found" };
-  const file = join(root, "prebuilds", `${process.platform}-${process.arch}`, "tsray.node");
+  const file = addonFile(root);
   if (!existsSync(file)) return { addon: null, reason: `${file} does not exist` };
   try {
     return { addon: createRequire(import.meta.url)(file) as NativeAddon };
   } catch (error) {
     return { addon: null, reason: `${file}: ${error instanceof Error ? error.message : String(error)}` };
   }
+}
+
+/** @internal The one that was built for this version of Node before the one that serves all. */
+export function addonFile(root: string): string {
+  const directory = join(root, "prebuilds", `${process.platform}-${process.arch}`);
+  const own = join(directory, `tsray-abi${process.versions.modules}.node`);
+  return existsSync(own) ? own : join(directory, "tsray.node");
 }
 
 /** Source and bundle lie at different depths: look upwards for the package.json that is tsray's own. */

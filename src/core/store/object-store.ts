@@ -117,6 +117,9 @@ export interface ObjectStore {
   /** After a collection: gives back the views of this process that nothing reaches, without waiting for the turn's end. */
   sweepViews(): void;
 
+  /** Views of this process that other threads have: they are given back by a sweep after those have dropped them. */
+  readonly viewsElsewhere: number;
+
   /** A copy of `length` bytes from `offset`, or undefined. RangeError outside the size. */
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined;
 

@@ -6,12 +6,14 @@ import { readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { collectGarbage as collectNow } from "../base/garbage.ts";
+import { addonFile } from "./native.ts";
 
 const require = createRequire(import.meta.url);
 const repository = fileURLToPath(new URL("../../..", import.meta.url));
 
 /** The addon's file, for children that load it without any TypeScript. */
-export const ADDON_FILE = join(repository, "prebuilds", `${process.platform}-${process.arch}`, "tsray.node");
+export const ADDON_FILE = addonFile(repository);
 
 /** Base path of a store of its own in shared memory. */
 export function storePath(): string {
@@ -51,10 +53,12 @@ import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { readFileSync } from "node:fs";
 import { setImmediate as tick } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const step = () => lines.next();
 const say = (text) => process.stdout.write(text + "\\n");
 const namedKey = (name) => Buffer.from(name.padEnd(16, "."));
+setFlagsFromString("--no-concurrent-array-buffer-sweeping");
 const collect = async () => { for (let i = 0; i < 4; i++) { globalThis.gc(); await tick(); } };
 const { Arena, setParentDeathSignal } = createRequire("/")(process.env.ADDON_FILE);
 `;
@@ -125,14 +129,10 @@ export function startChild(
   };
 }
 
-/** Collects garbage in this process, started without --expose-gc, and lets the finalizers of views run. */
+/** Collects garbage in this process and lets the finalizers of views run. */
 export async function collectGarbage(): Promise<void> {
-  const { setFlagsFromString } = await import("node:v8");
-  const { runInNewContext } = await import("node:vm");
-  setFlagsFromString("--expose-gc");
-  const gc = runInNewContext("gc") as () => void;
   for (let round = 0; round < 4; round++) {
-    gc();
+    collectNow();
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
