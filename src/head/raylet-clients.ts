@@ -7,6 +7,10 @@ import { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
 /** Calls under way to one raylet; further ones wait their turn here, where no deadline runs. */
 const CALLS_IN_FLIGHT_PER_NODE_MAX = 64;
 
+/** A node that answers none of these is gone. */
+const PROBES_MAX = 3;
+const PROBE_PAUSE_MS = 50;
+
 interface Node {
   readonly address: string;
   readonly client: RayletServiceClient;
@@ -50,12 +54,16 @@ export class RayletClients {
 
   /** Whether the raylet of that node answers, and is the one that is meant. */
   async ping(nodeId: string, timeoutMs: number): Promise<boolean> {
-    try {
-      const reply = await this.callNow(nodeId, (client) => unary(client, client.ping, {}, timeoutMs));
-      return reply.nodeId === nodeId;
-    } catch {
-      return false;
+    for (let probe = 1; probe <= PROBES_MAX; probe++) {
+      try {
+        const reply = await this.callNow(nodeId, (client) => unary(client, client.ping, {}, timeoutMs));
+        return reply.nodeId === nodeId;
+      } catch {
+        // One lost message must not cost a node its life.
+        if (probe < PROBES_MAX) await new Promise((resolve) => setTimeout(resolve, PROBE_PAUSE_MS));
+      }
     }
+    return false;
   }
 
   drop(nodeId: string): void {

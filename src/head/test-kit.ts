@@ -127,7 +127,14 @@ export class TestCluster {
   }
 
   kill(actorId: string, how: { noRestart?: boolean; graceful?: boolean } = { noRestart: true }) {
-    const request = { actorId, noRestart: false, graceful: false, reason: "test kill", ...how };
+    const request = {
+      actorId,
+      noRestart: false,
+      graceful: false,
+      reason: "test kill",
+      requestId: "",
+      ...how,
+    };
     return unary(this.client, this.client.killActor, request, CALL_MS);
   }
 

@@ -159,10 +159,13 @@ export class Actors {
     }
   }
 
-  /** Repeats and unknown ids are no-ops. Resolves when the process has ended; at once for a graceful stop. */
-  async stop(actorId: string, graceful: boolean, reason: string): Promise<void> {
+  /**
+   * Repeats and unknown ids are no-ops. Resolves when the process has ended; at once for a graceful stop.
+   * @param upTo the last life that is meant; -1 = whichever runs
+   */
+  async stop(actorId: string, graceful: boolean, reason: string, upTo = -1): Promise<void> {
     const actor = this.#hosted.get(actorId);
-    if (actor === undefined) return;
+    if (actor === undefined || (upTo >= 0 && actor.incarnation > upTo)) return;
     actor.stopping = reason || "it was stopped";
     if (actor.worker === undefined) {
       this.#end(actor, "CRASHED", actor.stopping);

@@ -5,8 +5,10 @@
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import { TsrayError } from "../core/base/errors.ts";
 import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
+import { rpcFaults } from "../core/rpc/faults.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
+import { retrying } from "../core/rpc/retry.ts";
 import {
   type ClusterUpdate,
   HeadServiceClient,
@@ -206,7 +208,8 @@ class HeadSession implements RayletHeadLink {
       this.#raylet.onHeadLost(`the head could not be reached for ${Math.round(silentMs)} ms`);
     } else if (!this.#probing) {
       this.#probing = true;
-      unary(this.#client, this.#client.clusterInfo, {}, this.#silenceMsMax)
+      // One lost message is no silence.
+      retrying(periodMs, () => unary(this.#client, this.#client.clusterInfo, {}, this.#silenceMsMax))
         .then(
           () => {
             this.#heardAtMs = Math.max(this.#heardAtMs, nowMs);
@@ -237,6 +240,7 @@ class HeadSession implements RayletHeadLink {
         endedProcessIds,
       }),
     );
+    if (rpcFaults?.breaks("NodeSession")) this.#stream.cancel();
   }
 
   #message(part: Partial<NodeReport>): NodeReport {

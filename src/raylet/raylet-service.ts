@@ -27,8 +27,8 @@ export async function serveRaylet(
         spec === undefined ? "the request names no actor" : await raylet.actors.start(spec, incarnation);
       return { accepted: reason === undefined, reason: reason ?? "" };
     }),
-    stopActor: handleUnary(async ({ actorId, graceful, reason }) => {
-      await raylet.actors.stop(actorId, graceful, reason);
+    stopActor: handleUnary(async ({ actorId, graceful, reason, incarnation }) => {
+      await raylet.actors.stop(actorId, graceful, reason, incarnation);
       return {};
     }),
     listTasks: handleUnary(async () => ({ tasks: await raylet.clients.listTasks(), unreachable: [] })),

@@ -18,7 +18,7 @@ import {
   type RegisteredClass,
   type RegisteredTask,
 } from "../core/base/function-registry.ts";
-import { newActorId, objectIdOf } from "../core/base/ids.ts";
+import { newActorId, newRequestId, objectIdOf } from "../core/base/ids.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
 import type { RuntimeEnv } from "../core/base/runtime-env.ts";
 import type { OwnerEnvironments } from "../core/environments/prepare.ts";
@@ -206,6 +206,7 @@ export class Runtime implements RuntimePort {
       token,
       job: welcome.job,
       raylet: { address: welcome.rayletAddress, nodeId: welcome.nodeId },
+      isRayletAlive: () => !link.channel.closed,
       channelTo: (worker) => this.channelTo(worker),
       onBusy: this.#onBusy,
       warn: this.#warn,
@@ -332,6 +333,7 @@ export class Runtime implements RuntimePort {
       if (error !== undefined) return;
       this.#onBusy(1);
       if (noRestart) client.ending();
+      const requestId = newRequestId();
       const killing = client
         .known()
         .then(() => {
@@ -340,6 +342,7 @@ export class Runtime implements RuntimePort {
             noRestart,
             graceful: false,
             reason: "it was killed by kill()",
+            requestId,
           };
           return this.connected.head.call((service, unary) =>
             unary(service, service.killActor, request, CREATE_TIMEOUT_MS),
@@ -490,7 +493,13 @@ export class Runtime implements RuntimePort {
     this.#actors.delete(actorId);
     const head = this.#connected?.head;
     if (head === undefined) return;
-    const request = { actorId, noRestart: true, graceful: true, reason: "the last handle to it is gone" };
+    const request = {
+      actorId,
+      noRestart: true,
+      graceful: true,
+      reason: "the last handle to it is gone",
+      requestId: "",
+    };
     head
       .call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS))
       .catch(() => {

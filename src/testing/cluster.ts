@@ -24,6 +24,7 @@ import {
 } from "../core/launch/session.ts";
 import { type StartedDaemon, startDaemon } from "../core/launch/start-daemon.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
+import { retrying } from "../core/rpc/retry.ts";
 import { HeadServiceClient } from "../core/wire/gen/tsray/v1/head.ts";
 import { getState } from "../runtime/state.ts";
 import {
@@ -275,7 +276,9 @@ export class Cluster implements AsyncDisposable {
     this.#client ??= createClient(HeadServiceClient, this.#address, this.#token);
     const client = this.#client;
     const isAlive = async () => {
-      const { nodes } = await unary(client, client.listNodes, {}, CALL_TIMEOUT_MS);
+      const { nodes } = await retrying(JOIN_MS_MAX, () =>
+        unary(client, client.listNodes, {}, CALL_TIMEOUT_MS),
+      );
       return nodes.some((node) => node.nodeId === nodeId && node.alive);
     };
     while (await isAlive()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -11,6 +11,8 @@ export const newProcessId = (): string => randomId(8);
 export const newNodeId = (): string => randomId(8);
 export const newJobId = (): string => randomId(4);
 export const newActorId = (): string => randomId(12);
+/** Of a call that must not take effect twice. */
+export const newRequestId = (): string => randomId(8);
 
 /** Items of a streaming generator are numbered from here, so that the worker can name them without asking. */
 const ITEM_SEQ_BASE = 2 ** 52;

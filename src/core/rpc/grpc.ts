@@ -28,6 +28,7 @@ import {
   toErrorRecord,
 } from "../base/errors.ts";
 import { tokensEqual } from "../base/token.ts";
+import { rpcFaults } from "./faults.ts";
 
 const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 const ERROR_KEY = "tsray-error-bin";
@@ -127,12 +128,16 @@ export function unary<Q, R>(
   request: Q,
   timeoutMs: number,
 ): Promise<R> {
-  return new Promise((resolve, reject) => {
-    method.call(client, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, response) => {
-      if (error) reject(fromServiceError(error, client));
-      else resolve(response);
+  const send = () =>
+    new Promise<R>((resolve, reject) => {
+      const options = { deadline: Date.now() + timeoutMs };
+      method.call(client, request, new Metadata(), options, (error, response) => {
+        if (error) reject(fromServiceError(error, client));
+        else resolve(response);
+      });
     });
-  });
+  if (rpcFaults === undefined) return send();
+  return rpcFaults.around((method as { path?: string }).path ?? "", send);
 }
 
 /** Turns what gRPC reports into an error of tsray. */

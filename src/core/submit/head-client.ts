@@ -1,5 +1,9 @@
 /** Calls of the head from a driver or worker. gRPC is loaded at the first one. */
+import { retrying } from "../rpc/retry.ts";
 import type { HeadServiceClient } from "../wire/gen/tsray/v1/head.ts";
+
+/** A head that does not answer at all for this long is taken to be gone. */
+const RETRY_MS = 10_000;
 
 type Unary = typeof import("../rpc/grpc.ts").unary;
 
@@ -19,12 +23,13 @@ export class HeadClient {
   }
 
   /**
-   * `call((head, unary) => unary(head, head.listNodes, {}, 5000))`
+   * `call((head, unary) => unary(head, head.listNodes, {}, 5000))`. Made again for a while where it was not answered: the
+   * head's handlers take repeats.
    * @throws what the head threw, ClusterUnreachableError, AuthenticationError
    */
-  async call<R>(make: (head: HeadServiceClient, unary: Unary) => Promise<R>): Promise<R> {
+  async call<R>(make: (head: HeadServiceClient, unary: Unary) => Promise<R>, retryMs = RETRY_MS): Promise<R> {
     const { client, unary } = await this.#open();
-    return make(client, unary);
+    return retrying(retryMs, () => make(client, unary));
   }
 
   close(): void {

@@ -4,6 +4,7 @@
  */
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import type { Endpoint } from "../base/endpoint.ts";
+import type { RpcFaults } from "../rpc/faults.ts";
 import type { JobConfigRecord } from "../rpc/messages.ts";
 import type {
   LeaseAnswer,
@@ -28,6 +29,7 @@ export class LeaseSession {
   #client: RayletServiceClient | undefined;
   #stream: ClientDuplexStream<LeaseMessage, LeaseAnswer> | undefined;
   #queued: Outgoing[] = [];
+  #faults: RpcFaults | undefined;
   lost = false;
   /** Leases held over this session. */
   leases = 0;
@@ -65,14 +67,19 @@ export class LeaseSession {
   #send(message: Outgoing): void {
     if (this.lost) return;
     if (this.#stream === undefined) this.#queued.push(message);
-    else this.#stream.write({ message });
+    else {
+      this.#stream.write({ message });
+      if (this.#faults?.breaks("LeaseSession")) this.#stream.cancel();
+    }
   }
 
   async #open(token: string, self: Endpoint, job: JobConfigRecord): Promise<void> {
-    const [{ createClient }, { RayletServiceClient }] = await Promise.all([
+    const [{ createClient }, { RayletServiceClient }, { rpcFaults }] = await Promise.all([
       import("../rpc/grpc.ts"),
       import("../wire/gen/tsray/v1/raylet.ts"),
+      import("../rpc/faults.ts"),
     ]);
+    this.#faults = rpcFaults;
     if (this.lost) return;
     this.#client = createClient(RayletServiceClient, this.address, token);
     const stream = this.#client.leaseSession();

@@ -36,6 +36,8 @@ const DEMAND_MAX = 1024;
 const DEMAND_DECREASE_MS = 10;
 /** After a redirect came to nothing, the first raylet is asked again after this long. */
 const REJECT_PAUSE_MS = 25;
+/** A session that broke is opened again after this long. */
+const REOPEN_MS = 50;
 /** How long the raylet's account of a lost worker is waited for: a large process that aborts takes seconds to go. */
 const LOSS_REPORT_MS = 30_000;
 /** A task that waits this long is worth a line to the user. */
@@ -63,6 +65,8 @@ export interface LeasesParts {
   /** gRPC target and node of the raylet to ask first. */
   readonly raylet: { readonly address: string; readonly nodeId: string };
   readonly environments: OwnerEnvironments;
+  /** Whether the raylet of this node is there: the process's link to it is the one source of truth. */
+  readonly isRayletAlive: () => boolean;
   readonly objects: ObjectAccess;
   readonly channelTo: (worker: Endpoint) => Channel;
   readonly dispatch: (task: TaskRecord, lease: Lease) => void;
@@ -434,9 +438,16 @@ export class Leases {
     const isHome = session.address === this.#parts.raylet.address;
     for (const cls of this.#classes.values()) {
       if (cls.queue.length === 0) continue;
-      if (isHome) this.#failQueued(cls, reason);
-      else this.#touch(cls);
+      if (!isHome) this.#touch(cls);
+      // Only the end of its link to this process says that the raylet is gone; a stream may break without.
+      else if (this.#parts.isRayletAlive()) setTimeout(() => this.#askAgain(cls), REOPEN_MS);
+      else this.#failQueued(cls, reason);
     }
+  }
+
+  #askAgain(cls: SchedulingClass): void {
+    if (!this.#parts.isRayletAlive()) this.#failQueued(cls, "its connection ended");
+    else if (!this.#closed) this.#touch(cls);
   }
 
   /** Without the raylet of this node nothing can be placed any more. */

@@ -39,6 +39,8 @@ const ACTORS_DEAD_MAX = 10_000;
 /** Ended processes remembered, so that an actor whose creation arrives after its creator's end is not left behind. */
 const ENDED_PROCESSES_MAX = 100_000;
 const ALIASES_MAX = 100_000;
+/** Kills remembered, so that a repeat does nothing. */
+const KILL_REQUESTS_MAX = 10_000;
 const WATCHERS_MAX = 200_000;
 const WATCH_MS_MAX = 30_000;
 /** Rows of ListActors, so that the answer fits one message. */
@@ -96,6 +98,7 @@ export class ActorDirectory {
   readonly #byOwnerProcess = new ActorIndex();
   readonly #byOwnerNode = new ActorIndex();
   readonly #endedProcesses = new BoundedMap<string, true>(ENDED_PROCESSES_MAX);
+  readonly #killRequests = new BoundedMap<string, true>(KILL_REQUESTS_MAX);
   /** After a restart of the head: actors that may still run, by the node they ran on. */
   readonly #stale = new Map<string, ActorRecord[]>();
   readonly #rooms = new NodeRooms();
@@ -188,10 +191,12 @@ export class ActorDirectory {
     return { found: record !== undefined, actor: record && infoOf(record) };
   }
 
-  async kill({ actorId, noRestart, graceful, reason }: KillActorRequest): Promise<void> {
+  async kill({ actorId, noRestart, graceful, reason, requestId }: KillActorRequest): Promise<void> {
     const record = this.#find(actorId);
     if (record === undefined) return;
-    this.#apply(record, { kind: "killed", noRestart, graceful, reason });
+    const isRepeat = requestId !== "" && this.#killRequests.get(requestId) === true;
+    if (requestId !== "") this.#killRequests.set(requestId, true);
+    if (!isRepeat) this.#apply(record, { kind: "killed", noRestart, graceful, reason });
     await record.stored;
   }
 
@@ -204,9 +209,13 @@ export class ActorDirectory {
       await record.stored;
     } else if (word.state === "ALIVE" && this.#options.nodes.isAlive(report.nodeId)) {
       this.#options.log(`actor ${report.actorId} on node ${report.nodeId} is not known: it is ended`);
-      void this.#callStop(report.nodeId, report.actorId, false, "the head does not know this actor").catch(
-        () => {},
-      );
+      void this.#callStop(
+        report.nodeId,
+        report.actorId,
+        -1,
+        false,
+        "the head does not know this actor",
+      ).catch(() => {});
     }
   }
 
@@ -438,17 +447,29 @@ export class ActorDirectory {
 
   #stop(record: ActorRecord, nodeId: string, graceful: boolean, reason: string): void {
     const { actorId } = record.spec;
+    // What is to be replaced is the life before the one that waits.
+    const { stoppingOn, incarnation: last } = record.state;
+    const incarnation = stoppingOn === nodeId ? last - 1 : last;
     this.#inOrder(record, nodeId, async () => {
       await record.stored;
       const isWanted = () => !graceful || record.state.nodeId === nodeId;
-      await this.#untilAnswered(nodeId, isWanted, () => this.#callStop(nodeId, actorId, graceful, reason));
+      await this.#untilAnswered(nodeId, isWanted, () =>
+        this.#callStop(nodeId, actorId, incarnation, graceful, reason),
+      );
       if (!graceful) this.#apply(record, { kind: "stopped", nodeId });
     });
   }
 
-  async #callStop(nodeId: string, actorId: string, graceful: boolean, reason: string): Promise<void> {
+  async #callStop(
+    nodeId: string,
+    actorId: string,
+    incarnation: number,
+    graceful: boolean,
+    reason: string,
+  ): Promise<void> {
+    const request = { actorId, incarnation, graceful, reason };
     await this.#options.clients.call(nodeId, (client) =>
-      unary(client, client.stopActor, { actorId, graceful, reason }, RAYLET_CALL_TIMEOUT_MS),
+      unary(client, client.stopActor, request, RAYLET_CALL_TIMEOUT_MS),
     );
   }
 

@@ -213,6 +213,8 @@ export interface KillActorRequest {
   /** out of scope: finish what was already submitted, then leave */
   graceful: boolean;
   reason: string;
+  /** of the caller's choosing: a repeat does nothing (a kill to restart would restart twice) */
+  requestId: string;
 }
 
 export interface ActorReport {
@@ -2086,7 +2088,7 @@ export const FindActorReply: MessageFns<FindActorReply> = {
 };
 
 function createBaseKillActorRequest(): KillActorRequest {
-  return { actorId: "", noRestart: false, graceful: false, reason: "" };
+  return { actorId: "", noRestart: false, graceful: false, reason: "", requestId: "" };
 }
 
 export const KillActorRequest: MessageFns<KillActorRequest> = {
@@ -2102,6 +2104,9 @@ export const KillActorRequest: MessageFns<KillActorRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(34).string(message.reason);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(42).string(message.requestId);
     }
     return writer;
   },
@@ -2151,6 +2156,14 @@ export const KillActorRequest: MessageFns<KillActorRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2172,6 +2185,7 @@ export const KillActorRequest: MessageFns<KillActorRequest> = {
     message.noRestart = object.noRestart ?? false;
     message.graceful = object.graceful ?? false;
     message.reason = object.reason ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };

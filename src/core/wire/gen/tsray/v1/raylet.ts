@@ -169,6 +169,8 @@ export interface StopActorRequest {
   actorId: string;
   graceful: boolean;
   reason: string;
+  /** the last life that is meant: a late repeat must not end a later one. -1 = whichever runs */
+  incarnation: number;
 }
 
 export interface PingReply {
@@ -1650,7 +1652,7 @@ export const StartActorReply: MessageFns<StartActorReply> = {
 };
 
 function createBaseStopActorRequest(): StopActorRequest {
-  return { actorId: "", graceful: false, reason: "" };
+  return { actorId: "", graceful: false, reason: "", incarnation: 0 };
 }
 
 export const StopActorRequest: MessageFns<StopActorRequest> = {
@@ -1663,6 +1665,9 @@ export const StopActorRequest: MessageFns<StopActorRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(26).string(message.reason);
+    }
+    if (message.incarnation !== 0) {
+      writer.uint32(32).int32(message.incarnation);
     }
     return writer;
   },
@@ -1704,6 +1709,14 @@ export const StopActorRequest: MessageFns<StopActorRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.incarnation = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1724,6 +1737,7 @@ export const StopActorRequest: MessageFns<StopActorRequest> = {
     message.actorId = object.actorId ?? "";
     message.graceful = object.graceful ?? false;
     message.reason = object.reason ?? "";
+    message.incarnation = object.incarnation ?? 0;
     return message;
   },
 };
