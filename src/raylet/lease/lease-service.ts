@@ -138,7 +138,17 @@ export class LeaseService {
     // What an ended job's driver still asks for is not wanted any more; its detached actors go on.
     const isDrivers = session.ownerId.startsWith(`${session.job.driverProcessId}#`);
     if (isDrivers && this.#parts.isJobOver(session.job.jobId)) return;
-    const { classId, resources, strategy, count, redirected, patient, localityNodeId, retriable, environment } = demand;
+    const {
+      classId,
+      resources,
+      strategy,
+      count,
+      redirected,
+      patient,
+      localityNodeId,
+      retriable,
+      environment,
+    } = demand;
     const pool = poolOf(session.job.jobId, environment);
     if (environment !== "") this.#parts.knowPool(pool, session.job, environment);
     this.feed({
