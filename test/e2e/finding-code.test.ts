@@ -177,6 +177,44 @@ describe("how a script may be started", () => {
   });
 });
 
+// Goal: two drivers of one script on one cluster, with equal names and different bodies, never get each other's. Method:
+// 10,000 calls each at the same time, by reference (a module that each driver sees otherwise) and by value.
+test("two drivers of one script on one cluster never mix", { timeout: 120_000 }, async () => {
+  await using sandbox = new Sandbox({
+    "work.mjs": `import { remote } from "tsray";
+      const which = process.argv[2];
+      const bodies = { a: function work(i) { return ["a", i]; }, b: function work(i) { return ["b", 2 * i]; } };
+      export const work = remote(bodies[which]);`,
+    "main.mjs": `${HEAD} import { work } from "./work.mjs";
+      await init();
+      const which = process.argv[2];
+      const byValue = remote(which === "a" ? function late(i) { return ["a", i]; } : function late(i) { return ["b", 2 * i]; });
+      const refs = Array.from({ length: 10_000 }, (_, i) => (i % 2 ? work : byValue).remote(i));
+      const wrong = (await get(refs)).filter((found, i) => String(found) !== String([which, which === "a" ? i : 2 * i]));
+      console.log(refs.length, wrong.length);
+      await shutdown();`,
+  });
+  const head = sandbox.start(
+    "node_modules/tsray/dist/cli.js",
+    "start",
+    "--head",
+    "--port",
+    "0",
+    "--num-cpus",
+    "2",
+    "--block",
+  );
+  await head.prints("cluster at ");
+  const address = /cluster at (\S+:\d+)/.exec(head.stdout)?.[1];
+  const drivers = ["a", "b"].map((which) =>
+    sandbox.spawn(process.execPath, ["main.mjs", which], { TSRAY_ADDRESS: address }),
+  );
+  for (const driver of drivers)
+    expect(await driver.ended).toEqual({ code: 0, signal: null, stdout: "10000 0\n", stderr: "" });
+  head.child.kill("SIGTERM");
+  await head.ended;
+});
+
 describe("a function that cannot be found", () => {
   // Goal: the error says which module was evaluated and what happened there. Method: modules that behave otherwise in workers.
   test("names the module, and the stack of what it threw in a worker before it came to remote()", async () => {

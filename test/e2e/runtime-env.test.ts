@@ -6,7 +6,7 @@ import { Sandbox } from "./support.ts";
 
 const HEAD = `import { get, init, remote, shutdown } from "tsray";`;
 
-describe("variables and flags", () => {
+describe("variables and flags", { timeout: 120_000 }, () => {
   // Goal: job, task and actor each add theirs; children have what their parent has, and add to it.
   test("are joined: job, then task or actor, then what they call", async () => {
     await using sandbox = new Sandbox({
@@ -88,7 +88,7 @@ describe("workerSetup", () => {
   });
 });
 
-describe("what cannot be set up", () => {
+describe("what cannot be set up", { timeout: 120_000 }, () => {
   // Goal: the call fails with the real cause, others go on, and a later call tries again. Method: set-ups that throw, flags
   // that Node does not know, directories that do not exist yet.
   test("fails the call with its cause, and is tried again", async () => {
@@ -190,7 +190,7 @@ describe("workingDir", () => {
   });
 });
 
-describe("npm and bundles", () => {
+describe("npm and bundles", { timeout: 120_000 }, () => {
   // Goal: what the lockfile says is installed, once for all code that has the same one; tsray is the node's own.
   // Method: packages in tarballs and directories, so that npm needs no registry.
   test("npm installs what package.json and lockfile name, and what the environment adds", async () => {

@@ -18,7 +18,10 @@ export interface RuntimeEnv {
    * (the directory of its package.json, else its own) travels by itself, and its npm packages are installed there.
    */
   readonly workingDir?: string | undefined;
-  /** What stays behind of the working directory, beside what .gitignore says: patterns as in a .gitignore file. */
+  /**
+   * What stays behind of the working directory, beside what .gitignore says: patterns as in a .gitignore file. Those of
+   * `init` also hold for a project that travels by itself.
+   */
   readonly excludes?: readonly string[] | undefined;
   /**
    * true: the driver's entry and all that it imports travel as one file, made by esbuild (which must be installed).

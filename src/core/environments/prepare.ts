@@ -118,11 +118,7 @@ export class OwnerEnvironments {
     });
     const wantsProject = typeof joined.npm === "object" && inherited === undefined;
     const directory =
-      env.workingDir !== undefined
-        ? resolve(env.workingDir)
-        : wantsProject || env.excludes
-          ? project()
-          : undefined;
+      env.workingDir === undefined ? (wantsProject ? project() : undefined) : resolve(env.workingDir);
     const tree = directory === undefined ? inherited : await this.#tree(directory, env.excludes);
     const ownBundle =
       env.bundle === undefined ? bundle : env.bundle ? await this.#bundle(project()) : undefined;

@@ -95,7 +95,7 @@ export class Environments {
       }
       const placed: { root: string; here: string; path: string }[] = [];
       for (const tree of trees) {
-        const hold = await this.#tree(tree, spec);
+        const hold = await this.#tree(tree, spec, sees);
         holds.push(hold);
         placed.push({ root: tree.root, here: pathToFileURL(`${hold.path}/`).href, path: hold.path });
       }
@@ -130,14 +130,14 @@ export class Environments {
     }
   }
 
-  /** A copy of a tree, with what its modules find in node_modules. */
-  #tree(tree: Tree, spec: EnvironmentSpec): Promise<Hold> {
+  /** A copy of a tree, with what its modules find in node_modules. @param seesJob the driver's files can be seen */
+  #tree(tree: Tree, spec: EnvironmentSpec, seesJob: boolean): Promise<Hold> {
     const { npm, envVars } = spec;
     const root = fileURLToPath(tree.root);
     // Nothing is installed where the original's packages can be seen, unless that was asked for.
-    const sees = npm === undefined && seesModulesOf(root);
+    const sees = npm === undefined && seesJob && seesModulesOf(root);
     const wanted = npm === false || sees ? undefined : (npm ?? { packages: [], args: [] });
-    const key = hashText(JSON.stringify([wanted ?? sees, root]));
+    const key = hashText(JSON.stringify([wanted ?? sees, sees ? root : ""]));
     return this.#cache.hold(`tree-${tree.hash.slice(0, 16)}-${key}`, async (path): Promise<Made> => {
       let bytes = await this.#unpack(tree.hash, path);
       const plan = wanted === undefined ? undefined : await planNpm(path, wanted);
@@ -148,6 +148,8 @@ export class Environments {
       const env = { ...process.env, ...envVars };
       if (plan.isInProject) {
         await installNpm(plan, path, env, this.#closing.signal);
+        // npm was given package.json and lockfile without tsray; the copy keeps the user's.
+        await this.#unpack(tree.hash, path);
         await linkTsray(join(path, "node_modules"));
         bytes += await bytesOf(join(path, "node_modules"));
         return { bytes };
