@@ -10,8 +10,8 @@ import {
   type FunctionId,
   findFunction,
   isByValue,
+  isLateModule,
   isTestFile,
-  moduleUrl,
   registry,
 } from "../core/base/function-registry.ts";
 import { inspectFunction } from "../core/base/inspector.ts";
@@ -56,9 +56,7 @@ export function functionCodec(): FunctionCodec {
         ? undefined
         : found;
     },
-    isEntry: (url) =>
-      isTestFile(url) ||
-      (registry.lateModule !== undefined && moduleUrl(registry.lateModule) === travelUrl(url)),
+    isEntry: (url) => isTestFile(url) || isLateModule(travelUrl(url)),
     own: () => Reflect.get(globalThis, Symbol.for(`tsray@${tsrayVersion()}`)) as object | undefined,
     beforeImport: (url) => loading.prepareImport(url),
     mapsStacks: () => loading.mapsStacks,

@@ -201,14 +201,23 @@ function register(
 }
 
 function isLate(module: string): boolean {
-  return (
-    (registry.lateModule !== undefined && moduleUrl(registry.lateModule) === module) || isTestFile(module)
-  );
+  return isLateModule(module) || isTestFile(module);
+}
+
+let lateModule: { readonly given: string; readonly url: string } | undefined;
+
+/** Whether what registers in that module from now on is late: it is the driver's entry, and `init` has returned. */
+export function isLateModule(module: string): boolean {
+  const given = registry.lateModule;
+  if (given === undefined) return false;
+  if (lateModule?.given !== given) lateModule = { given, url: moduleUrl(given) };
+  return lateModule.url === module;
 }
 
 /** Whether a file is a test of vitest or jest, which only its runner can evaluate. */
 export function isTestFile(module: string): boolean {
-  return isTransformedByRunner() && TEST_FILE.test(module);
+  // The environment is slow to read, and this is asked for each capture.
+  return TEST_FILE.test(module) && isTransformedByRunner();
 }
 
 const TEST_FILE = /[./_-](?:test|spec|bench)\.[cm]?[jt]sx?$/;

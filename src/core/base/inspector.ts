@@ -119,8 +119,25 @@ export function inspectFunction(fn: Callable): FunctionFacts {
     return NO_FACTS;
   } finally {
     Reflect.deleteProperty(globalThis, SLOT);
-    open.post("Runtime.releaseObjectGroup", { objectGroup: OBJECT_GROUP }, () => {});
+    letGoSoon(open);
   }
+}
+
+/** Functions looked into whose variables the inspector still holds. */
+let held = 0;
+/** So many at most: a turn may make many, and each holds what its function closes over. */
+const HELD_MAX = 8;
+
+/** What the inspector holds is let go of once per turn, not once per function: a message costs as much as a small capture. */
+function letGoSoon(open: Session): void {
+  const letGo = () => {
+    if (held === 0) return;
+    held = 0;
+    open.post("Runtime.releaseObjectGroup", { objectGroup: OBJECT_GROUP }, () => {});
+  };
+  held += 1;
+  if (held === 1) queueMicrotask(letGo);
+  else if (held >= HELD_MAX) letGo();
 }
 
 function factsOf(
