@@ -187,7 +187,7 @@ export class TaskWorld {
 
   #carryOut(node: Node, effect: LeaseEffect): void {
     if (effect.kind === "startWorkers") {
-      node.machine.noteStarting(effect.jobId, effect.count);
+      node.machine.noteStarting(effect.pool, effect.count);
       for (let i = 0; i < effect.count; i++) this.#startWorker(node);
       return;
     }
@@ -247,7 +247,7 @@ export class TaskWorld {
     this.#clock.after(this.#clock.between(20, 200), () => {
       if (!worker.alive) return;
       worker.ready = true;
-      this.#feed(node, { kind: "workerIdle", workerId: worker.id, jobId: JOB, wasReady: false });
+      this.#feed(node, { kind: "workerIdle", workerId: worker.id, jobId: JOB, pool: JOB, wasReady: false });
     });
   }
 
@@ -261,7 +261,7 @@ export class TaskWorld {
       const begun = worker.running;
       this.#clock.send(`${node.id}>${owner.id}`, () => this.#leaseLost(owner, leaseId, begun, false));
     }
-    this.#feed(node, { kind: "workerGone", workerId: worker.id, jobId: JOB, wasReady: worker.ready });
+    this.#feed(node, { kind: "workerGone", workerId: worker.id, pool: JOB, wasReady: worker.ready });
   }
 
   #spreadViews(): void {
@@ -310,6 +310,7 @@ export class TaskWorld {
     const demand = {
       owner: `${owner.id}#1`,
       jobId: JOB,
+      pool: JOB,
       classId,
       resources: { CPU: cpuOf(classId) },
       strategy: { kind: "DEFAULT", nodeId: "", soft: false },
