@@ -29,6 +29,7 @@ const { metafile } = await build({
     cli: "src/cli/main.ts",
     worker: "src/worker/main.ts",
     daemon: "src/daemon/main.ts",
+    head: "src/daemon/head.ts",
     microbenchmark: "src/microbenchmark/main.ts",
     measure: "src/microbenchmark/measure.ts",
   },

@@ -109,6 +109,8 @@ export class ActorClient {
   readonly #queue = new Queue<ActorCall>();
   /** Sent and not answered, in order. */
   #inFlight = new Set<ActorCall>();
+  /** Not begun by an actor that leaves for another node; made again there, in their order. */
+  #givenBack: ActorCall[] = [];
   #watching = false;
   readonly #onKnown: (() => void)[] = [];
   /** `kill()` is on its way to the head: no call is sent any more. */
@@ -234,7 +236,11 @@ export class ActorClient {
     call.abandoned = true;
     const error = new TaskCancelledError(`call ${this.meta.className}.${call.method} was cancelled: ${why}`);
     this.#parts.calls.fail(call, this.#parts.calls.objects.errorPayload(error));
-    if (call.sent) this.#channel?.send([Peer.cancel, call.seq, recursive]);
+    const back = this.#givenBack.indexOf(call);
+    if (back >= 0) {
+      this.#givenBack.splice(back, 1);
+      this.#finish(call);
+    } else if (call.sent) this.#channel?.send([Peer.cancel, call.seq, recursive]);
     else {
       this.#queue.remove(call);
       this.#finish(call);
@@ -247,6 +253,12 @@ export class ActorClient {
   onDone(from: Channel, call: ActorCall, result: unknown, flags: number): void {
     if (from !== this.#channel || !this.#inFlight.delete(call)) return;
     const { calls } = this.#parts;
+    if ((flags & DoneFlag.notBegun) !== 0) {
+      call.sent = false;
+      if (call.abandoned) this.#finish(call);
+      else this.#givenBack.push(call);
+      return;
+    }
     if (!call.abandoned) {
       if (flags === 0) calls.succeed(call, result, from);
       else if (this.#retriesError(call, result as Payload, flags)) {
@@ -267,7 +279,8 @@ export class ActorClient {
   // --- sending ---
 
   #drain(): void {
-    if (this.#queue.length === 0 || this.#isEnding) return;
+    // An actor that gives calls back leaves: what follows is for where it goes.
+    if (this.#queue.length === 0 || this.#isEnding || this.#givenBack.length > 0) return;
     if (this.#state === "dead") {
       this.#failQueued();
       return;
@@ -336,8 +349,16 @@ export class ActorClient {
     this.#drain();
   }
 
+  /** Into the queue again, before what was called later. */
+  #takeBack(): void {
+    if (this.#givenBack.length === 0) return;
+    this.#queue.unshift(this.#givenBack);
+    this.#givenBack = [];
+  }
+
   #onClosed(channel: Channel): void {
     if (this.#channel !== channel || this.#state !== "alive") return;
+    this.#takeBack();
     this.#state = "unknown";
     this.#channel = undefined;
     if (this.#inFlight.size > 0 || this.#queue.length > 0) this.#watch();
@@ -372,7 +393,7 @@ export class ActorClient {
         const request = { actorId: this.actorId, knownVersion: this.#version, waitMs };
         const info = await this.#parts
           .head()
-          .call((head, unary) => unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS));
+          .callOnce((head, unary) => unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS));
         silentSinceMs = 0;
         this.apply(info);
         const waitedMs = performance.now() - sinceMs;
@@ -483,6 +504,7 @@ export class ActorClient {
   }
 
   #failAll(error: Error): void {
+    this.#takeBack();
     for (const call of this.#inFlight) this.#failCall(call, error);
     this.#inFlight.clear();
     for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift())
@@ -492,6 +514,7 @@ export class ActorClient {
   }
 
   #failQueued(): void {
+    this.#takeBack();
     for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
       if (!call.abandoned) this.#parts.calls.fail(call, this.#death as Payload);
       this.#finish(call);

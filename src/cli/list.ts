@@ -24,10 +24,11 @@ interface Kind {
 
 const KINDS: Readonly<Record<string, Kind>> = {
   nodes: {
-    columns: ["nodeId", "alive", "isHead", "pid", "address", "labels"],
+    columns: ["nodeId", "state", "isHead", "pid", "address", "labels"],
     fields: [
       "nodeId",
       "alive",
+      "state",
       "isHead",
       "address",
       "pid",

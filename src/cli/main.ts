@@ -8,6 +8,7 @@
  */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { InvalidOptionError, TsrayError } from "../core/base/errors.ts";
+import type { DrainFlags } from "./drain.ts";
 import type { ListFlags } from "./list.ts";
 import type { MemoryFlags } from "./memory.ts";
 import type { MicrobenchmarkFlags } from "./microbenchmark.ts";
@@ -65,6 +66,15 @@ function makeProgram(): Command {
     .description("end every node that `tsray start` of this user runs on this machine")
     .option("--force", "kill them at once")
     .action(async (flags: { force?: boolean }) => (await import("./stop.ts")).stop(flags.force === true));
+
+  program
+    .command("drain <node>")
+    .description("have a node leave: no new work, what runs finishes, objects move to other nodes")
+    .option("--grace <seconds>", "time for tasks and actors that run there (default: 30)")
+    .option("--reason <text>", "why, for listings and logs")
+    .option("--address <host:port>", ADDRESS_HELP)
+    .option("--token-file <file>", TOKEN_HELP)
+    .action(async (node: string, flags: DrainFlags) => (await import("./drain.ts")).drain(node, flags));
 
   program
     .command("status")

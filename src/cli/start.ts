@@ -68,6 +68,7 @@ export async function start(flags: StartFlags): Promise<void> {
     ...node,
     nodeId: newNodeId(),
     sessionDir,
+    isHead: flags.head === true,
     embedded: false,
     lifeline: block,
     standing: true,

@@ -27,6 +27,8 @@ export interface ClusterStatus {
 interface NodeStatus {
   readonly nodeId: string;
   readonly alive: boolean;
+  /** ALIVE, DRAINING, DRAINED or DEAD. */
+  readonly state: string;
   readonly isHead: boolean;
   readonly address: string;
   readonly pid: number;
@@ -94,6 +96,7 @@ export function describeNode(node: NodeInfo): NodeStatus {
   return {
     nodeId: node.nodeId,
     alive: node.alive,
+    state: node.state,
     isHead: node.isHead,
     address: node.rayletAddress,
     pid: node.pid,

@@ -1,123 +1,130 @@
 /**
- * Program of a node's daemon: a raylet, and on the head node the head beside it.
+ * Program of a node's daemon: a raylet, and on the head node what keeps the head running.
  *
  * Order matters for start-up: the local socket and the workers come first, gRPC and the head are loaded while the
- * workers start.
+ * workers start. A node that was fenced is over; this process then begins a new one, with another id, and asks to be
+ * let in again.
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { TsrayError, toErrorRecord } from "../core/base/errors.ts";
+import { newNodeId } from "../core/base/ids.ts";
 import { UNITS } from "../core/base/resources.ts";
-import type { DaemonConfig, DaemonNews } from "../core/launch/daemon-config.ts";
+import type { DaemonConfig } from "../core/launch/daemon-config.ts";
 import { environmentsDirOf, removeSession, spillDirOf } from "../core/launch/session.ts";
 import { tsrayVersion } from "../core/launch/version.ts";
+import { HeadEpoch } from "../raylet/head-epoch.ts";
 import { Raylet } from "../raylet/raylet.ts";
-import { LogFile } from "../raylet/workers/log-file.ts";
+import { HeadKeeper } from "./head-keeper.ts";
+import { type Program, runProgram, tell } from "./program.ts";
 import { gpuIds, nodeResources, storeBytes, warmBytes } from "./resources.ts";
 
-const CONFIG_CHARS_MAX = 4 * 1024 * 1024;
+/** What runs when the node is told to end (SIGTERM) has so long to finish. */
+const STOP_GRACE_MS = 5000;
+/** A fenced node that has not been let in again for so long ends. */
+const RETURN_MS_MAX = 600_000;
 
-process.title = "tsray:daemon";
-process.umask(0o077);
-// The user's terminal is not ours: Ctrl-C ends the driver, and its end ends an embedded daemon.
-process.on("SIGINT", () => {});
-process.on("SIGHUP", () => {});
+let raylet: Raylet | undefined;
 
-function tell(news: DaemonNews): void {
-  process.stdout.write(`${JSON.stringify(news)}\n`);
-}
-process.stdout.on("error", () => {});
-
-readConfig((config, onInputEnd) => {
-  void run(config, onInputEnd);
+runProgram<DaemonConfig>({
+  title: "tsray:daemon",
+  logFile: ({ nodeId }) => `daemon-${nodeId}.log`,
+  sessionDir: ({ sessionDir }) => sessionDir,
+  hasLifeline: ({ embedded, lifeline }) => embedded || lifeline,
+  start,
+  onTerminate: ({ end }) => {
+    if (raylet === undefined) void end("SIGTERM");
+    else raylet.drain({ graceMs: STOP_GRACE_MS, reason: "it was stopped (SIGTERM)", handsOn: false });
+  },
+  onEnded: ({ sessionDir }) => removeSession(sessionDir),
 });
 
-function readConfig(start: (config: DaemonConfig, onInputEnd: (then: () => void) => void) => void): void {
-  let text = "";
-  let ended = false;
-  let onEnd: (() => void) | undefined;
-  process.stdin.setEncoding("utf8");
-  const onData = (chunk: string) => {
-    text += chunk;
-    const at = text.indexOf("\n");
-    if (at < 0 && text.length < CONFIG_CHARS_MAX) return;
-    process.stdin.off("data", onData);
-    // Kept flowing, so that its end is seen.
-    process.stdin.resume();
-    start(JSON.parse(text.slice(0, at)) as DaemonConfig, (then) => {
-      onEnd = then;
-      if (ended) then();
+async function start(config: DaemonConfig, program: Program): Promise<void> {
+  const epoch = new HeadEpoch();
+  const head = await openHead(config, program);
+  await runNode(config, program, epoch, head);
+}
+
+/** Where the head is; where it goes with this node, it is started meanwhile. */
+interface HeadPlace {
+  address(): Promise<string>;
+  readonly isWithin: boolean;
+}
+
+async function openHead(config: DaemonConfig, { closers, log, end }: Program): Promise<HeadPlace> {
+  const { head, headAddress = "", token, sessionDir, host, nodeId } = config;
+  const packagesDir = join(environmentsDirOf(spillDirOf(sessionDir, nodeId, config.spillDir)), "packages");
+  if (head === undefined) return { address: () => Promise.resolve(headAddress), isWithin: false };
+  if (!config.embedded) {
+    const keeper = new HeadKeeper(log, (reason) => void end(reason));
+    closers.push(() => keeper.close());
+    const bind = `${host}:${head.port}`;
+    const started = keeper.start({
+      bind,
+      token,
+      sessionDir,
+      state: head.state,
+      healthCheck: head.healthCheck,
+      packagesDir,
     });
-  };
-  process.stdin.on("data", onData);
-  const end = () => {
-    ended = true;
-    onEnd?.();
-  };
-  process.stdin.on("end", end);
-  process.stdin.on("error", end);
-}
-
-async function run(config: DaemonConfig, onInputEnd: (then: () => void) => void): Promise<void> {
-  const { nodeId, sessionDir } = config;
-  const file = new LogFile(join(sessionDir, "logs", `daemon-${nodeId}.log`));
-  const log = (text: string) => file.write({ text: `${new Date().toISOString()} ${text}` });
-  process.on("uncaughtException", (error) => {
-    log(`uncaught: ${error.stack ?? error.message}`);
-    void end("an internal error; see the daemon's log", 1);
-  });
-
-  let ending = false;
-  const closers: (() => Promise<void> | void)[] = [];
-  const end = async (reason: string, exitCode = 0) => {
-    if (ending) return;
-    ending = true;
-    log(`ends: ${reason}`);
-    for (const close of closers.reverse()) {
-      try {
-        await close();
-      } catch (error) {
-        log(`while ending: ${(error as Error).stack}`);
-      }
-    }
-    file.close();
-    removeSession(sessionDir);
-    process.exit(exitCode);
-  };
-  process.on("SIGTERM", () => void end("SIGTERM"));
-  if (config.embedded || config.lifeline) onInputEnd(() => void end("the process it belongs to is gone"));
-  try {
-    await start(config, closers, log, end);
-  } catch (error) {
-    if (ending) return;
-    const ours =
-      error instanceof TsrayError
-        ? error
-        : new TsrayError("ClusterUnreachableError", String((error as Error).stack));
-    tell({ kind: "failed", error: toErrorRecord(ours) });
-    // The line must be out before the process ends.
-    process.stdout.write("", () => void end(`it could not start: ${ours.message}`, 1));
+    started.catch(() => {});
+    return { address: () => started, isWithin: false };
   }
+  let started: Promise<string> | undefined;
+  const begin = async () => {
+    const { openStateStore, startHead } = await import("../head/head.ts");
+    const { address, close } = await startHead({
+      bind: `unix:${join(sessionDir, "head.sock")}`,
+      token,
+      store: await openStateStore(head.state),
+      healthCheck: head.healthCheck,
+      version: tsrayVersion(),
+      packagesDir,
+      log,
+    });
+    // Closed last: the raylet reports to it until its end.
+    closers.unshift(() => close());
+    return address;
+  };
+  return { address: () => (started ??= begin()), isWithin: true };
 }
 
-/** Opens the parts of the node, each with what closes it, and joins the cluster. */
-async function start(
+/** Opens the node, each part with what closes it, and joins the cluster. */
+async function runNode(
   config: DaemonConfig,
-  closers: (() => Promise<void> | void)[],
-  log: (text: string) => void,
-  end: (reason: string) => Promise<void>,
+  program: Program,
+  epoch: HeadEpoch,
+  head: HeadPlace,
 ): Promise<void> {
-  const { nodeId, sessionDir, token, host, head } = config;
+  const { nodeId, sessionDir, token, host } = config;
+  const { log, closers, end } = program;
   const gpus = gpuIds(config.numGpus);
   const store = storeBytes(config);
   const spillDir = spillDirOf(sessionDir, nodeId, config.spillDir);
   const storePath = join("/dev/shm", `tsray-${randomBytes(16).toString("hex")}`);
-  const raylet = await Raylet.open({
+  const own: Program["closers"] = [];
+  const open = (close: () => Promise<void> | void) => {
+    own.push(close);
+    closers.push(close);
+  };
+  const onOver = async (reason: string, isFenced: boolean) => {
+    if (!isFenced || config.embedded) return end(reason);
+    log(`node ${nodeId} is over: ${reason}`);
+    for (const close of own.reverse()) {
+      await close();
+      closers.splice(closers.indexOf(close), 1);
+    }
+    const late = setTimeout(() => void end("the cluster has not let it in again"), RETURN_MS_MAX);
+    await runNode({ ...config, nodeId: newNodeId() }, program, epoch, head);
+    clearTimeout(late);
+  };
+  const opened = await Raylet.open({
     nodeId,
     token,
     sessionDir,
     host,
-    isHead: head !== undefined,
+    isHead: config.isHead,
+    isHeadWithin: head.isWithin,
+    epoch,
     total: nodeResources(config, gpus.length, store),
     gpuIds: gpus,
     labels: config.labels,
@@ -128,46 +135,29 @@ async function start(
     warmBytes: warmBytes(store),
     embeddedJob: config.embeddedJob,
     log,
-    onOver: (reason) => void end(reason),
+    onOver: (reason, isFenced) =>
+      void onOver(reason, isFenced).catch((error: Error) => end(`it could not begin again: ${error.stack}`)),
   });
-  closers.push(() => raylet.close());
-  raylet.writeRecord(head === undefined ? (config.headAddress ?? "") : "", config);
+  raylet = opened;
+  open(() => opened.close());
+  opened.writeRecord(config.headAddress ?? "", config);
   tell({ kind: "listening", unixPath: join(sessionDir, "raylet.sock") });
 
-  const [{ serveRaylet }, { headLink }, headModule] = await Promise.all([
+  const [{ serveRaylet }, { headLink }, headAddress] = await Promise.all([
     import("../raylet/raylet-service.ts"),
     import("../raylet/head-session.ts"),
-    head === undefined ? undefined : import("../head/head.ts"),
+    head.address(),
   ]);
-  let headAddress = config.headAddress ?? "";
-  if (head !== undefined && headModule !== undefined) {
-    const state = await headModule.openStateStore(head.state);
-    const started = await headModule.startHead({
-      bind:
-        head.port === undefined || host === undefined
-          ? `unix:${join(sessionDir, "head.sock")}`
-          : `${host}:${head.port}`,
-      token,
-      store: state,
-      healthCheck: head.healthCheck,
-      version: tsrayVersion(),
-      packagesDir: join(environmentsDirOf(spillDir), "packages"),
-      log,
-    });
-    headAddress = started.address;
-    // Closed last: the raylet reports to it until its end.
-    closers.unshift(() => started.close());
-  }
   const service = await serveRaylet({
-    raylet,
+    raylet: opened,
     nodeId,
     token,
     bind: host === undefined ? `unix:${join(sessionDir, "raylet-grpc.sock")}` : `${host}:0`,
     onShutdown: (reason) => void end(reason),
   });
-  closers.push(() => service.close());
-  await raylet.join(headLink(headAddress, token, log), service.address);
-  raylet.writeRecord(headAddress, config);
+  open(() => service.close());
+  await opened.join(headLink({ headAddress, token, epoch, isWithin: head.isWithin, log }), service.address);
+  opened.writeRecord(headAddress, config);
   log(`node ${nodeId} joined ${headAddress} with ${(config.numCpus ?? 0) * UNITS} CPU units`);
   tell({ kind: "joined", headAddress, rayletAddress: service.address, pid: process.pid });
 }

@@ -75,7 +75,7 @@ describe("nodes", () => {
     await driver.accepted();
     two.close();
     const update = await one.updates.until((u) => u.nodes.some((n) => n.nodeId === "n2" && !n.alive));
-    expect(update.nodes[0]?.deathReason).toContain("did not answer a probe");
+    expect(update.nodes[0]?.deathReason).toContain("does not listen any more");
     expect((await driver.events.until((e) => e.deadNodes.length > 0)).deadNodes[0]?.nodeId).toBe("n2");
     const { nodes } = await unary(cluster.client, cluster.client.listNodes, {}, 5000);
     expect(nodes.map((n) => `${n.nodeId} ${n.alive}`)).toEqual(["n1 true", "n2 false"]);
@@ -95,7 +95,9 @@ describe("nodes", () => {
 
   test("a silent node is dead, one that reports is not", async () => {
     await cluster.stopHead();
-    await cluster.startHead({ healthCheck: { periodMs: 40, timeoutMs: 40, failureThreshold: 3 } });
+    await cluster.startHead({
+      healthCheck: { periodMs: 40, timeoutMs: 40, failureThreshold: 3, outageGraceMs: 0 },
+    });
     const one = await cluster.raylet("n1");
     const beat = setInterval(() => one.report({}), 20);
     const two = await cluster.raylet("n2");
@@ -449,7 +451,7 @@ describe("key-value", () => {
 describe("a head that starts again on the same state", () => {
   const store = () => openStateStore(`lmdb:${join(cluster.directory, "state")}`);
 
-  test("knows its cluster, its key-values, jobs, names and dead; detached actors live on", async () => {
+  test("knows its cluster, its key-values, nodes, jobs, names, actors and dead; what runs goes on", async () => {
     await cluster.stopHead();
     await cluster.startHead({ store: await store() });
     const before = await unary(cluster.client, cluster.client.clusterInfo, {}, 5000);
@@ -460,64 +462,105 @@ describe("a head that starts again on the same state", () => {
       5000,
     );
     const one = await cluster.raylet("n1");
-    const driver = cluster.driver({ jobId: "job" });
+    const driver = cluster.driver({ jobId: "job" }, "n1");
     await driver.accepted();
-    await cluster.create({
-      actorId: "kept",
-      name: "kept",
-      detached: true,
-      maxRestarts: 1,
-      creation: Buffer.from("args"),
-    });
-    await cluster.create({ actorId: "once", name: "once", detached: true });
-    await cluster.create({ actorId: "mortal", name: "mortal" });
+    await cluster.create({ actorId: "kept", name: "kept", detached: true, creation: Buffer.from("args") });
+    await cluster.create({ actorId: "once", name: "once" });
+    await cluster.create({ actorId: "dead", name: "dead" });
     await cluster.create({ actorId: "waits", name: "waits", detached: true, resources: cpu(1000) });
-    await one.bringUp("kept");
-    await one.bringUp("once");
-    const versionBefore = (await cluster.info("kept")).version;
+    for (const actorId of ["kept", "once", "dead"]) await one.bringUp(actorId);
+    await cluster.kill("dead");
+    await cluster.actor("dead", (a) => a.state === "DEAD");
+    const kept = await cluster.info("kept");
     await cluster.stopHead();
-    driver.leave();
 
     await cluster.startHead({ store: await store() });
     const after = await unary(cluster.client, cluster.client.clusterInfo, {}, 5000);
     expect([after.clusterId, after.epoch]).toEqual([before.clusterId, before.epoch + 1]);
-    expect(
-      (
-        await unary(cluster.client, cluster.client.kvGet, { namespace: "n", key: "k" }, 5000)
-      ).value.toString(),
-    ).toBe("v");
-    const { jobs } = await unary(cluster.client, cluster.client.listJobs, {}, 5000);
-    expect(jobs.map((j) => `${j.jobId} ${j.state}`)).toEqual(["job ENDED"]);
-    expect(await cluster.info("kept")).toMatchObject({ state: "RESTARTING", incarnation: 1, name: "kept" });
-    expect((await cluster.info("kept")).version).toBeGreaterThan(versionBefore);
-    expect(await cluster.info("once")).toMatchObject({ state: "DEAD" });
-    expect(await cluster.info("mortal")).toMatchObject({ state: "DEAD" });
+    const value = await unary(cluster.client, cluster.client.kvGet, { namespace: "n", key: "k" }, 5000);
+    expect(value.value.toString()).toBe("v");
+    const { nodes } = await unary(cluster.client, cluster.client.listNodes, {}, 5000);
+    expect(nodes.map((n) => `${n.nodeId} ${n.alive}`)).toEqual(["n1 true"]);
+    const jobs = () => unary(cluster.client, cluster.client.listJobs, {}, 5000);
+    expect((await jobs()).jobs.map((j) => `${j.jobId} ${j.state}`)).toEqual(["job RUNNING"]);
+    expect(await cluster.info("kept")).toMatchObject({
+      state: "ALIVE",
+      incarnation: 0,
+      name: "kept",
+      endpoint: kept.endpoint,
+    });
+    expect((await cluster.info("kept")).version).toBeGreaterThan(kept.version);
+    expect(await cluster.info("once")).toMatchObject({ state: "ALIVE" });
+    expect(await cluster.info("dead")).toMatchObject({ state: "DEAD" });
     expect(await cluster.info("waits")).toMatchObject({ state: "PENDING" });
     expect((await cluster.create({ actorId: "x", name: "kept" })).error).toContain("taken");
-    expect((await cluster.create({ actorId: "y", name: "mortal" })).error).toBe("");
 
-    // The old node comes back: what still runs there is ended, then the next life begins.
-    await one.register();
-    await one.stops.until((s) => s.actorId === "once");
-    await one.stops.until((s) => s.actorId === "kept");
-    await one.bringUp("kept", 1);
-    expect(one.starts.all.at(-1)?.spec?.creation.toString()).toBe("args");
+    // Its node comes back with what runs there: the driver has ended meanwhile, and one that is known to be dead still runs.
+    const running = ["kept", "once", "dead", "ghost"];
+    const welcome = await one.register({ actors: running.map((actorId) => ({ actorId, incarnation: 0 })) });
+    expect([welcome.clusterId, welcome.epoch]).toEqual([after.clusterId, after.epoch]);
+    for (const actorId of ["dead", "ghost", "once"]) await one.stops.until((s) => s.actorId === actorId);
+    expect(one.stops.all.some((s) => s.actorId === "kept")).toBe(false);
+    expect(await cluster.info("once")).toMatchObject({ state: "DEAD" });
+    expect((await jobs()).jobs.map((j) => `${j.jobId} ${j.state}`)).toEqual(["job ENDED"]);
+    expect(await cluster.info("kept")).toMatchObject({ state: "ALIVE", incarnation: 0 });
+    driver.leave();
   });
 
-  test("gives the actors of a node that does not come back to another", async () => {
+  test("a job goes on when its driver's raylet opens its session again", async () => {
+    await cluster.stopHead();
+    await cluster.startHead({ store: await store() });
+    const one = await cluster.raylet("n1");
+    const driver = cluster.driver({ jobId: "job" }, "n1");
+    await driver.accepted();
+    await cluster.create({ actorId: "a", jobId: "job" });
+    await one.bringUp("a");
+    await cluster.stopHead();
+    await cluster.startHead({ store: await store() });
+    await one.register({ actors: [{ actorId: "a", incarnation: 0 }], jobIds: ["job"] });
+    const again = cluster.driver({ jobId: "job" }, "n1");
+    await again.accepted();
+    expect(await cluster.info("a")).toMatchObject({ state: "ALIVE", incarnation: 0 });
+    again.sayEnded();
+    await one.stops.until((s) => s.actorId === "a");
+    driver.leave();
+    again.leave();
+  });
+
+  test("a job whose driver's node died meanwhile ends, and its actors with it", async () => {
+    await cluster.stopHead();
+    await cluster.startHead({ store: await store() });
+    const one = await cluster.raylet("n1");
+    const two = await cluster.raylet("n2", 0);
+    const driver = cluster.driver({ jobId: "job" }, "n2");
+    await driver.accepted();
+    await cluster.create({ actorId: "a", jobId: "job" });
+    await one.bringUp("a");
+    await cluster.stopHead();
+    two.close();
+    await cluster.startHead({ store: await store() });
+    await one.register({ actors: [{ actorId: "a", incarnation: 0 }] });
+    await one.stops.until((s) => s.actorId === "a");
+    expect((await cluster.info("a")).deathReason).toContain("job");
+    driver.leave();
+  });
+
+  test("gives the actors of a node that died meanwhile to another", async () => {
     await cluster.stopHead();
     await cluster.startHead({ store: await store() });
     const one = await cluster.raylet("n1");
     await cluster.create({ actorId: "a", detached: true, maxRestarts: -1 });
     await one.bringUp("a");
     await cluster.stopHead();
-    await cluster.startHead({
-      store: await store(),
-      healthCheck: { periodMs: 50, timeoutMs: 50, failureThreshold: 3 },
-    });
+    one.close();
+    await cluster.startHead({ store: await store() });
     const two = await cluster.raylet("n2");
-    const beat = setInterval(() => two.report({}), 20);
     await two.bringUp("a", 1);
-    clearInterval(beat);
+  });
+
+  test("is the only one on its tables", async () => {
+    await cluster.stopHead();
+    await cluster.startHead({ store: await store() });
+    await expect(store()).rejects.toThrow("another head of this machine runs on these tables");
   });
 });

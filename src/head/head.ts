@@ -5,9 +5,12 @@
  * belong to none of them. Decides nothing about any of them itself.
  */
 import { randomUUID } from "node:crypto";
+import type { HealthCheck } from "../core/launch/health-rules.ts";
 import { bindServer, createServer, handleUnary, unary } from "../core/rpc/grpc.ts";
 import {
   type ClusterInfoReply,
+  type DrainNodeReply,
+  type DrainNodeRequest,
   type HeadServiceServer,
   HeadServiceService,
   type ListObjectsRequest,
@@ -20,7 +23,8 @@ import { ActorDirectory } from "./actors/actor-directory.ts";
 import { JobFilesTable } from "./job-files.ts";
 import { JobTable } from "./jobs.ts";
 import { KeyValue } from "./key-value.ts";
-import { encodeUpdateOnce, type HealthCheckOptions, NodeTable } from "./nodes.ts";
+import { NodeRecords } from "./node-records.ts";
+import { encodeUpdateOnce, NodeTable } from "./nodes.ts";
 import { Packages } from "./packages.ts";
 import { RayletClients } from "./raylet-clients.ts";
 import type { StateStore } from "./state-store/state-store.ts";
@@ -28,6 +32,7 @@ import type { StateStore } from "./state-store/state-store.ts";
 export { openStateStore } from "./state-store/open-state-store.ts";
 export type { StateStore } from "./state-store/state-store.ts";
 
+const DRAIN_CALL_TIMEOUT_MS = 5000;
 /** How long one raylet may take to list its tasks or workers. */
 const LIST_TIMEOUT_MS = 1000;
 /** Rows of one list, so that it fits one message. */
@@ -42,7 +47,7 @@ export interface HeadOptions {
   readonly token: string;
   /** The head closes it when it closes. */
   readonly store: StateStore;
-  readonly healthCheck: HealthCheckOptions;
+  readonly healthCheck: HealthCheck;
   readonly version: string;
   /** Directory for packages of users' files, the head's own. */
   readonly packagesDir: string;
@@ -52,18 +57,22 @@ export interface HeadOptions {
 export interface Head {
   /** gRPC target that clients use. */
   readonly address: string;
-  /** Ends all sessions, waits for writes under way and closes the store. Safe to repeat. */
-  close(): Promise<void>;
+  /**
+   * Ends all sessions, waits for writes under way and closes the store. Safe to repeat.
+   * @param over why no other head will follow: the nodes end. undefined: they wait for the next
+   */
+  close(over?: string): Promise<void>;
 }
 
 /** @throws ClusterUnreachableError when the address cannot be bound */
 export async function startHead(options: HeadOptions): Promise<Head> {
   const { store, log } = options;
   const info = await enterCluster(store, options.version);
-  const clients = new RayletClients(options.token);
+  const clients = new RayletClients(options.token, info.epoch);
   const jobs: JobTable = new JobTable({
     store,
     log,
+    isNodeAlive: (nodeId) => nodes.isAlive(nodeId),
     events: {
       started: (job) => nodes.broadcast({ jobs: [job] }),
       ended: ({ jobId, driverProcessId }) => {
@@ -81,11 +90,16 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const jobFiles = new JobFilesTable((jobId) => jobs.askForFiles(jobId));
   const nodes: NodeTable = new NodeTable({
     healthCheck: options.healthCheck,
+    cluster: info,
+    records: new NodeRecords(store, log),
     clients,
     log,
     runningJobs: () => jobs.running(),
     events: {
-      registered: (node) => actors.nodeRegistered(node),
+      registered: ({ node, actors: hosted, jobIds }) => {
+        jobs.nodeRegistered(node.nodeId, jobIds);
+        actors.nodeRegistered(node, hosted);
+      },
       viewChanged: (node) => actors.nodeChanged(node),
       logs: (batches) => jobs.routeLogs(batches),
       processesEnded: (processIds) => {
@@ -108,20 +122,22 @@ export async function startHead(options: HeadOptions): Promise<Head> {
 
   const server = createServer(options.token);
   let closing: Promise<void> | undefined;
-  const close = async () => {
-    await Promise.all([jobs.close(), actors.close(), nodes.close()]);
+  const close = async (over: string | undefined) => {
+    await Promise.all([jobs.close(), actors.close(), nodes.close(over)]);
     server.forceShutdown();
     clients.close();
     await store.close();
   };
-  const stop = () => {
-    closing ??= close();
+  const stop = (over?: string) => {
+    closing ??= close(over);
     return closing;
   };
 
   try {
+    await nodes.load();
     await jobs.load();
-    await actors.load(info.epoch, nodes.silenceMsMax);
+    await actors.load(info.epoch);
+    jobs.endOrphans();
     const service = { ...HeadServiceService };
     service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
     server.addService(
@@ -159,6 +175,7 @@ function handlers(parts: Parts): HeadServiceServer {
     killActor: handleUnary((request) => actors.kill(request).then(() => ({}))),
     reportActor: handleUnary((report) => actors.report(report).then(() => ({}))),
     listNodes: handleUnary(() => nodes.list()),
+    drainNode: handleUnary((request) => drainNode(nodes, clients, request)),
     listActors: handleUnary(() => actors.list()),
     listJobs: handleUnary(() => jobs.list()),
     listTasks: handleUnary(() => listTasks(nodes, clients)),
@@ -178,6 +195,19 @@ function handlers(parts: Parts): HeadServiceServer {
     }),
     clusterInfo: handleUnary(() => info),
   };
+}
+
+/** @throws ClusterUnreachableError when its raylet does not answer; it is marked all the same, and a repeat tells it again */
+async function drainNode(
+  nodes: NodeTable,
+  clients: RayletClients,
+  { nodeId, graceMs, reason }: DrainNodeRequest,
+): Promise<DrainNodeReply> {
+  if (!nodes.drain(nodeId)) return { found: false };
+  await clients.callNow(nodeId, (client) =>
+    unary(client, client.drain, { graceMs, reason }, DRAIN_CALL_TIMEOUT_MS),
+  );
+  return { found: true };
 }
 
 /** The cluster's id, made at its first start, and the count of its starts. */

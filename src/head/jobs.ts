@@ -1,8 +1,9 @@
 /**
  * Which jobs run, and what their drivers hear: their workers' output and the death of nodes.
  *
- * Decides that a job lives exactly as long as its driver's stream: when that ends, however it ends, the job has ended,
- * and its id is not taken again. A driver that reads too slowly loses log lines, never memory of the head: lines over
+ * Decides when a job ends: its driver has left, or its driver's node has died or come back without it. A stream that
+ * breaks ends nothing: the raylet that speaks for the driver opens it again, also at the next head. A job's id is not
+ * taken twice. A driver that reads too slowly loses log lines, never memory of the head: lines over
  * the bound are dropped and counted, and the count is told as one warning once there is room.
  */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
@@ -11,10 +12,11 @@ import { toServiceError } from "../core/rpc/grpc.ts";
 import type { JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import {
   JobEvent,
-  JobInfo,
+  type JobInfo,
   type JobList,
   type JobMessage,
   type LogBatch,
+  StoredJob,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import type { StateStore } from "./state-store/state-store.ts";
@@ -34,8 +36,10 @@ type Call = ServerDuplexStream<JobMessage, JobEvent>;
 
 interface Job {
   readonly config: JobConfig;
+  readonly nodeId: string;
   info: JobInfo;
-  session: JobSession;
+  /** Undefined from when it breaks, or a new head begins, until the driver's raylet opens it again. */
+  session: JobSession | undefined;
 }
 
 /** The stream of one driver, with a bound on the log text that waits in it. */
@@ -85,27 +89,48 @@ class JobSession {
 export class JobTable {
   readonly #store: StateStore;
   readonly #events: JobEvents;
+  readonly #isNodeAlive: (nodeId: string) => boolean;
   readonly #log: (line: string) => void;
   readonly #running = new Map<string, Job>();
   readonly #ended: BoundedMap<string, JobInfo>;
   readonly #writes = new Set<Promise<void>>();
   #isClosed = false;
 
-  constructor(options: { store: StateStore; events: JobEvents; log(line: string): void }) {
+  constructor(options: {
+    store: StateStore;
+    events: JobEvents;
+    isNodeAlive(nodeId: string): boolean;
+    log(line: string): void;
+  }) {
     this.#store = options.store;
     this.#events = options.events;
+    this.#isNodeAlive = options.isNodeAlive;
     this.#log = options.log;
     this.#ended = new BoundedMap(JOBS_ENDED_MAX, (jobId) => this.#write(this.#store.delete(TABLE, jobId)));
   }
 
-  /** Reads the table back. Jobs that ran under an earlier head have ended: their sessions went with it. */
+  /** Reads the table back. A job that ran goes on where the node of its driver may. */
   async load(): Promise<void> {
     for (const entry of await this.#store.list(TABLE)) {
-      const info = JobInfo.decode(entry.value);
-      const wasRunning = info.state === "RUNNING";
-      const ended = wasRunning ? { ...info, state: "ENDED", endedAtMs: Date.now() } : info;
-      this.#ended.set(info.jobId, ended);
-      if (wasRunning) this.#save(ended);
+      const { info, config, driverNodeId } = StoredJob.decode(entry.value);
+      if (info === undefined) continue;
+      if (info.state !== "RUNNING" || config === undefined) this.#ended.set(info.jobId, info);
+      else this.#running.set(info.jobId, { config, nodeId: driverNodeId, info, session: undefined });
+    }
+  }
+
+  /** The nodes are known: what ended with a node that did not come back ends now. */
+  endOrphans(): void {
+    for (const job of [...this.#running.values()]) {
+      if (!this.#isNodeAlive(job.nodeId)) this.#end(job, `its driver's node ${job.nodeId} has died`);
+    }
+  }
+
+  /** A node registered, with the jobs whose drivers are there: others that were there have lost theirs. */
+  nodeRegistered(nodeId: string, jobIds: readonly string[]): void {
+    for (const job of [...this.#running.values()]) {
+      if (job.nodeId === nodeId && job.session === undefined && !jobIds.includes(job.config.jobId))
+        this.#end(job, "its driver ended while the head could not be reached");
     }
   }
 
@@ -123,7 +148,7 @@ export class JobTable {
 
   /** A node cannot see the driver's files: the driver is asked for them. */
   askForFiles(jobId: string): void {
-    this.#running.get(jobId)?.session.send({ filesWanted: true });
+    this.#running.get(jobId)?.session?.send({ filesWanted: true });
   }
 
   /** Whether that process is the driver of a job that runs: its session tells of its end. */
@@ -138,12 +163,15 @@ export class JobTable {
   routeLogs(batches: readonly LogBatch[]): void {
     for (const batch of batches) {
       const job = this.#running.get(batch.jobId);
-      if (job?.config.logToDriver) job.session.sendLogs(batch);
+      if (job?.config.logToDriver) job.session?.sendLogs(batch);
     }
   }
 
   announceDead(node: NodeInfo): void {
-    for (const job of this.#running.values()) job.session.send({ deadNodes: [node] });
+    for (const job of [...this.#running.values()]) {
+      if (job.nodeId === node.nodeId) this.#end(job, `its driver's ${node.deathReason}`);
+      else job.session?.send({ deadNodes: [node] });
+    }
   }
 
   /** Serves one JobSession stream. */
@@ -154,21 +182,26 @@ export class JobTable {
     let isLost = false;
     const lost = () => {
       isLost = true;
-      if (job?.session === session) this.#end(job, "its driver's session ended");
       session.end();
+      if (job?.session !== session) return;
+      job.session = undefined;
+      if (!this.#isNodeAlive(job.nodeId)) this.#end(job, "its driver's session ended");
     };
     for (const event of ["end", "close", "cancelled", "error"]) call.on(event, lost);
     call.on("data", (message: JobMessage) => {
-      if (hasStarted) return;
+      if (hasStarted) {
+        if (message.ended && job?.session === session) this.#end(job, "its driver has left");
+        return;
+      }
       hasStarted = true;
       try {
-        job = this.#start(message.start, session);
+        job = this.#start(message, session);
       } catch (error) {
         session.refuse(error);
         return;
       }
       const started = job;
-      void this.#save(started.info).then((isStored) => {
+      void this.#save(started).then((isStored) => {
         if (isLost) return;
         if (isStored) session.send({ accepted: true });
         else session.refuse(new ClusterUnreachableError("the head could not store the job"));
@@ -178,12 +211,12 @@ export class JobTable {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const job of this.#running.values()) job.session.end();
+    for (const job of this.#running.values()) job.session?.end();
     await Promise.all(this.#writes);
   }
 
   /** @throws InvalidOptionError when the job cannot run (any more) */
-  #start(config: JobConfig | undefined, session: JobSession): Job {
+  #start({ start: config, nodeId }: JobMessage, session: JobSession): Job {
     if (config === undefined || config.jobId === "") {
       throw new InvalidOptionError("the first message of a job's session must start it, with a job id");
     }
@@ -191,10 +224,10 @@ export class JobTable {
     if (this.#ended.has(jobId)) throw new InvalidOptionError(`job ${jobId} has ended and cannot start again`);
     const known = this.#running.get(jobId);
     if (known !== undefined) {
-      // The driver has seen its stream break before we did.
+      // Its raylet has seen the stream break before we did, or there is a new head.
       const before = known.session;
       known.session = session;
-      before.end();
+      before?.end();
       return known;
     }
     if (this.#running.size >= JOBS_RUNNING_MAX) {
@@ -204,6 +237,7 @@ export class JobTable {
     const times = { startedAtMs: Date.now(), endedAtMs: 0 };
     const job: Job = {
       config,
+      nodeId,
       info: { jobId, namespace, entryUrl, driverPid, state: "RUNNING", ...times },
       session,
     };
@@ -219,13 +253,15 @@ export class JobTable {
     this.#running.delete(jobId);
     job.info = { ...job.info, state: "ENDED", endedAtMs: Date.now() };
     this.#ended.set(jobId, job.info);
-    void this.#save(job.info);
+    void this.#save(job);
     this.#log(`job ${jobId} ended: ${reason}`);
     this.#events.ended(job.config, reason);
   }
 
-  #save(info: JobInfo): Promise<boolean> {
-    return this.#write(this.#store.put(TABLE, info.jobId, JobInfo.encode(info).finish()));
+  #save({ info, config, nodeId }: Job): Promise<boolean> {
+    const isRunning = info.state === "RUNNING";
+    const stored: StoredJob = { info, config: isRunning ? config : undefined, driverNodeId: nodeId };
+    return this.#write(this.#store.put(TABLE, info.jobId, StoredJob.encode(stored).finish()));
   }
 
   /** Whether the write was done; a failure is logged. */

@@ -1,23 +1,30 @@
 /**
  * Which nodes the cluster has, what they have free, and which of them are dead.
  *
- * Decides when a node is dead (its connection broke and a probe fails, or it was silent for too long), once and for
- * good: a node that comes back after that is fenced, because its actors have been given away. Spreads changes of the
- * view to all other nodes, coalesced; a heartbeat costs the same whatever the number of nodes. Never calls a raylet but
- * to probe it, and knows nothing of actors and jobs but whom to tell.
+ * Decides when a node is dead (nobody listens at its address any more, or it was silent for too long), once and for
+ * good: a node that comes back after that is fenced, because its actors have been given away. Nodes outlive the head:
+ * the next one expects those of its table to come back, and looks for them. Spreads changes of the view to all other
+ * nodes, coalesced; a heartbeat costs the same whatever the number of nodes. Never calls a raylet, and knows nothing of
+ * actors and jobs but whom to tell.
  */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { InvalidOptionError } from "../core/base/errors.ts";
+import { type HealthCheck, type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { toServiceError } from "../core/rpc/grpc.ts";
+import { probe } from "../core/rpc/probe.ts";
 import type { JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import {
+  type ClusterInfoReply,
   ClusterUpdate,
+  type HostedActor,
   type LogBatch,
   type NodeList,
   type NodeReport,
   type PendingDemand,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import { BoundedMap } from "./bounded-map.ts";
+import type { NodeRecords } from "./node-records.ts";
+import { judgeSilence } from "./node-silence.ts";
 import type { RayletClients } from "./raylet-clients.ts";
 
 const NODES_ALIVE_MAX = 10_000;
@@ -30,15 +37,17 @@ const SPREAD_INTERVAL_MS = 25;
 const SPREAD_REST_FACTOR = 4;
 const HEALTH_SCAN_MS_MIN = 10;
 
-export interface HealthCheckOptions {
-  readonly periodMs: number;
-  readonly timeoutMs: number;
-  readonly failureThreshold: number;
+/** What a node says of itself when it registers. */
+export interface NodeWord {
+  readonly node: NodeInfo;
+  readonly actors: readonly HostedActor[];
+  /** Jobs whose drivers are attached there. */
+  readonly jobIds: readonly string[];
 }
 
 /** Whom the table tells. Called one at a time, on the event that caused it. */
 export interface NodeEvents {
-  registered(node: NodeInfo): void;
+  registered(word: NodeWord): void;
   /** Total or available resources of the node were reported. */
   viewChanged(node: NodeInfo): void;
   died(node: NodeInfo): void;
@@ -47,7 +56,9 @@ export interface NodeEvents {
 }
 
 export interface NodeTableOptions {
-  readonly healthCheck: HealthCheckOptions;
+  readonly healthCheck: HealthCheck;
+  readonly cluster: Pick<ClusterInfoReply, "clusterId" | "epoch">;
+  readonly records: NodeRecords;
   readonly clients: RayletClients;
   readonly events: NodeEvents;
   /** Jobs that run now: part of what a registering node is told. */
@@ -63,6 +74,7 @@ interface Node {
   session: NodeSession | undefined;
   heardAtMs: number;
   pending: PendingDemand[];
+  isProbed: boolean;
 }
 
 /** The stream of one node. When it cannot keep up it gets nothing until it has, and then everything at once. */
@@ -97,7 +109,9 @@ class NodeSession {
 export class NodeTable {
   readonly #options: NodeTableOptions;
   readonly #alive = new Map<string, Node>();
-  readonly #dead = new BoundedMap<string, NodeInfo>(NODES_DEAD_MAX);
+  readonly #dead: BoundedMap<string, NodeInfo>;
+  readonly #times: HealthTimes;
+  readonly #startedAtMs = performance.now();
   /** Node ids whose view changed since it was last spread. */
   readonly #changed = new Set<string>();
   /** Dead nodes that the others have not been told of yet; many that die at once are told of in one message. */
@@ -111,14 +125,29 @@ export class NodeTable {
 
   constructor(options: NodeTableOptions) {
     this.#options = options;
+    this.#dead = new BoundedMap(NODES_DEAD_MAX, (nodeId) => options.records.delete(nodeId));
+    this.#times = healthTimes(options.healthCheck);
     this.#scanEveryMs = Math.max(HEALTH_SCAN_MS_MIN, options.healthCheck.periodMs / 2);
-    this.#scan = setInterval(() => this.#findSilent(), this.#scanEveryMs);
+    this.#scan = setInterval(() => this.#lookAfter(), this.#scanEveryMs);
   }
 
-  /** How long a node may say nothing before it is dead. */
-  get silenceMsMax(): number {
-    const { periodMs, timeoutMs, failureThreshold } = this.#options.healthCheck;
-    return periodMs * failureThreshold + timeoutMs;
+  /** Reads the table back. Nodes that lived are expected to register again; their time begins now. */
+  async load(): Promise<void> {
+    const views = await this.#options.records.load();
+    for (const view of views.sort((a, b) => a.startedAtMs - b.startedAtMs)) {
+      if (!view.alive) this.#dead.set(view.nodeId, view);
+      else {
+        this.#alive.set(view.nodeId, {
+          view,
+          session: undefined,
+          heardAtMs: performance.now(),
+          pending: [],
+          isProbed: false,
+        });
+        this.#options.clients.add(view.nodeId, view.rayletAddress);
+      }
+    }
+    for (const node of this.#alive.values()) this.#probe(node);
   }
 
   alive(): NodeInfo[] {
@@ -131,6 +160,18 @@ export class NodeTable {
 
   isDead(nodeId: string): boolean {
     return this.#dead.has(nodeId);
+  }
+
+  /** The node takes no new work from now on, and will leave. @returns false when no live node has that id */
+  drain(nodeId: string): boolean {
+    const node = this.#alive.get(nodeId);
+    if (node === undefined) return false;
+    if (node.view.state === "DRAINING") return true;
+    node.view = { ...node.view, state: "DRAINING" };
+    void this.#options.records.put(node.view);
+    this.#options.events.viewChanged(node.view);
+    this.#spreadSoon(nodeId);
+    return true;
   }
 
   list(): NodeList {
@@ -169,11 +210,14 @@ export class NodeTable {
     });
   }
 
-  close(): void {
+  /** @param over why the cluster ends with this head; undefined: the next head is waited for */
+  async close(over?: string): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#scan);
     clearTimeout(this.#spreadTimer);
-    for (const node of this.#alive.values()) node.session?.end();
+    const last = over === undefined ? undefined : updateOf({ over });
+    for (const node of this.#alive.values()) node.session?.end(last);
+    await this.#options.records.close();
   }
 
   /** Undefined when the node is fenced. @throws InvalidOptionError when the first message does not register */
@@ -197,16 +241,18 @@ export class NodeTable {
     if (known === undefined && this.#alive.size >= NODES_ALIVE_MAX) {
       throw new InvalidOptionError(`the cluster has ${NODES_ALIVE_MAX} nodes, which is the most it takes`);
     }
-    const node = known ?? { view: info, session, heardAtMs: 0, pending: [] };
+    const node: Node = known ?? { view: info, session, heardAtMs: 0, pending: [], isProbed: false };
     const before = node.session;
     node.session = session;
-    node.view = { ...info, alive: true, deathReason: "", available: info.available ?? info.total };
+    const state = known?.view.state === "DRAINING" ? "DRAINING" : "ALIVE";
+    node.view = { ...info, alive: true, state, deathReason: "", available: info.available ?? info.total };
+    void this.#options.records.put(node.view);
     this.#alive.set(nodeId, node);
     if (before !== undefined && before !== session) before.end();
     this.#options.clients.add(nodeId, info.rayletAddress);
     this.#options.log(`node ${nodeId} ${known ? "is back" : "registered"} (${info.rayletAddress})`);
     session.send(this.#snapshot(nodeId));
-    this.#options.events.registered(node.view);
+    this.#options.events.registered({ node: node.view, actors: report.actors, jobIds: report.jobIds });
     this.#heard(node, session, report);
     this.#spreadSoon(nodeId);
     return node;
@@ -215,6 +261,7 @@ export class NodeTable {
   #heard(node: Node, session: NodeSession, report: NodeReport): void {
     if (node.session !== session) return;
     node.heardAtMs = performance.now();
+    if (report.beat > 0) session.send(updateOf({ heardBeat: report.beat }));
     node.pending = report.pending.slice(0, PENDING_SHAPES_PER_NODE_MAX);
     const { events } = this.#options;
     const { total = node.view.total, available = node.view.available } = report;
@@ -226,16 +273,19 @@ export class NodeTable {
       this.#spreadSoon(node.view.nodeId);
     }
     if (report.logs.length > 0) events.logs(report.logs);
+    if (report.leaving !== "") this.#left(node, report.leaving);
   }
 
   /** All that a node has to know, apart from itself: it replaces what the node knew. */
   #snapshot(nodeId: string): ClusterUpdate {
-    const { healthCheck, runningJobs } = this.#options;
+    const { healthCheck, runningJobs, cluster } = this.#options;
     return updateOf({
       registered: true,
       nodes: this.alive().filter((view) => view.nodeId !== nodeId),
       jobs: runningJobs(),
       healthCheck: { ...healthCheck },
+      clusterId: cluster.clusterId,
+      epoch: cluster.epoch,
     });
   }
 
@@ -243,32 +293,52 @@ export class NodeTable {
     if (node.session !== session || this.#isClosed) return;
     node.session = undefined;
     session.end();
-    const { nodeId } = node.view;
-    void this.#options.clients.ping(nodeId, this.#options.healthCheck.timeoutMs).then((answers) => {
-      const isGone = !answers && node.session === undefined && this.#alive.get(nodeId) === node;
-      if (isGone && !this.#isClosed)
-        this.#declareDead(node, "its connection broke, and it did not answer a probe");
+    this.#probe(node);
+  }
+
+  /** A raylet listens until its end: where nobody does, it is dead. No answer at all proves nothing; time will tell. */
+  #probe(node: Node): void {
+    if (node.isProbed) return;
+    node.isProbed = true;
+    const { nodeId, rayletAddress } = node.view;
+    void probe(rayletAddress, this.#options.healthCheck.timeoutMs).then((answer) => {
+      node.isProbed = false;
+      const isAway = node.session === undefined && this.#alive.get(nodeId) === node;
+      if (answer === "refused" && isAway && !this.#isClosed)
+        this.#declareDead(node, "its connection broke, and its process does not listen any more");
     });
   }
 
-  #findSilent(): void {
+  #lookAfter(): void {
     const nowMs = performance.now();
     // When this process itself stood still, the nodes are not to blame for it.
     const stalledMs = nowMs - this.#scannedAtMs - this.#scanEveryMs;
     this.#scannedAtMs = nowMs;
-    const isStalled = stalledMs > this.#scanEveryMs;
-    for (const node of [...this.#alive.values()]) {
-      if (isStalled) node.heardAtMs += stalledMs;
-      const silentMs = nowMs - node.heardAtMs;
-      if (silentMs > this.silenceMsMax)
-        this.#declareDead(node, `it was silent for ${Math.round(silentMs)} ms`);
+    if (stalledMs > this.#scanEveryMs) for (const node of this.#alive.values()) node.heardAtMs += stalledMs;
+    for (const node of this.#alive.values()) if (node.session === undefined) this.#probe(node);
+    const silences = [...this.#alive].map(([nodeId, { heardAtMs }]) => ({
+      nodeId,
+      silentMs: nowMs - heardAtMs,
+    }));
+    for (const nodeId of judgeSilence(silences, nowMs - this.#startedAtMs, this.#times)) {
+      const node = this.#alive.get(nodeId);
+      if (node !== undefined)
+        this.#declareDead(node, `it was silent for ${Math.round(nowMs - node.heardAtMs)} ms`);
     }
   }
 
+  /** The node has gone of its own will. */
+  #left(node: Node, why: string): void {
+    this.#end(node, "DRAINED", `node ${node.view.nodeId} has left: ${why}`);
+  }
+
   #declareDead(node: Node, why: string): void {
+    this.#end(node, "DEAD", `node ${node.view.nodeId} is dead: ${why}`);
+  }
+
+  #end(node: Node, state: "DEAD" | "DRAINED", deathReason: string): void {
     const { nodeId } = node.view;
-    const deathReason = `node ${nodeId} is dead: ${why}`;
-    const view: NodeInfo = { ...node.view, alive: false, deathReason, available: undefined };
+    const view: NodeInfo = { ...node.view, alive: false, state, deathReason, available: undefined };
     this.#alive.delete(nodeId);
     this.#changed.delete(nodeId);
     this.#dead.set(nodeId, view);
@@ -276,9 +346,13 @@ export class NodeTable {
     node.session?.end(updateOf({ fenced: true }));
     node.session = undefined;
     this.#options.clients.drop(nodeId);
-    this.#diedUntold.push(view);
-    this.#spreadIn(0);
-    this.#options.events.died(view);
+    // A later head must not take it for alive once others have been given what it had.
+    void this.#options.records.put(view).then(() => {
+      if (this.#isClosed) return;
+      this.#diedUntold.push(view);
+      this.#spreadIn(0);
+      this.#options.events.died(view);
+    });
   }
 
   #spreadSoon(nodeId: string): void {

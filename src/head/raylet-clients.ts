@@ -1,15 +1,12 @@
 /**
- * The head's calls to raylets: one gRPC client per live node, and a bound on the calls that wait for each.
+ * The head's calls to raylets: one gRPC client per live node, and a bound on the calls that wait for each. Every call
+ * carries the epoch of this head, so that a raylet which has heard of a later one refuses it.
  */
-import { createClient, unary } from "../core/rpc/grpc.ts";
+import { createClient, EPOCH_KEY } from "../core/rpc/grpc.ts";
 import { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
 
 /** Calls under way to one raylet; further ones wait their turn here, where no deadline runs. */
 const CALLS_IN_FLIGHT_PER_NODE_MAX = 64;
-
-/** A node that answers none of these is gone. */
-const PROBES_MAX = 3;
-const PROBE_PAUSE_MS = 50;
 
 interface Node {
   readonly address: string;
@@ -21,15 +18,19 @@ interface Node {
 export class RayletClients {
   readonly #nodes = new Map<string, Node>();
   readonly #token: string;
+  readonly #epoch: number;
 
-  constructor(token: string) {
+  constructor(token: string, epoch: number) {
     this.#token = token;
+    this.#epoch = epoch;
   }
 
   add(nodeId: string, address: string): void {
     if (this.#nodes.get(nodeId)?.address === address) return;
     this.drop(nodeId);
-    const client = createClient(RayletServiceClient, address, this.#token);
+    const client = createClient(RayletServiceClient, address, this.#token, {
+      [EPOCH_KEY]: String(this.#epoch),
+    });
     this.#nodes.set(nodeId, { address, client, inFlight: 0, queue: [] });
   }
 
@@ -50,20 +51,6 @@ export class RayletClients {
   /** Makes a call that does not wait for others: for short questions with a short deadline. */
   async callNow<R>(nodeId: string, send: (client: RayletServiceClient) => Promise<R>): Promise<R> {
     return send(this.#node(nodeId).client);
-  }
-
-  /** Whether the raylet of that node answers, and is the one that is meant. */
-  async ping(nodeId: string, timeoutMs: number): Promise<boolean> {
-    for (let probe = 1; probe <= PROBES_MAX; probe++) {
-      try {
-        const reply = await this.callNow(nodeId, (client) => unary(client, client.ping, {}, timeoutMs));
-        return reply.nodeId === nodeId;
-      } catch {
-        // One lost message must not cost a node its life.
-        if (probe < PROBES_MAX) await new Promise((resolve) => setTimeout(resolve, PROBE_PAUSE_MS));
-      }
-    }
-    return false;
   }
 
   drop(nodeId: string): void {

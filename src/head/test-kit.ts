@@ -22,12 +22,14 @@ import {
   type ClusterUpdate,
   type CreateActorReply,
   HeadServiceClient,
+  type HostedActor,
   type JobEvent,
   JobMessage,
   NodeReport,
   TaskInfo,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import {
+  type DrainRequest,
   type RayletServiceServer,
   RayletServiceService,
   type StartActorReply,
@@ -88,7 +90,7 @@ export class TestCluster {
       bind: `unix:${this.directory}/head-${this.#heads}`,
       token: TOKEN,
       store: new MemoryStateStore(),
-      healthCheck: { periodMs: 10_000, timeoutMs: 2000, failureThreshold: 3 },
+      healthCheck: { periodMs: 10_000, timeoutMs: 2000, failureThreshold: 3, outageGraceMs: 0 },
       version: "0.0.0-test",
       packagesDir: join(this.directory, "packages"),
       log: (line) => this.lines.push(line),
@@ -110,8 +112,8 @@ export class TestCluster {
     return raylet;
   }
 
-  driver(job: Partial<JobConfig> & { jobId: string }): Driver {
-    return new Driver(this, job);
+  driver(job: Partial<JobConfig> & { jobId: string }, nodeId = ""): Driver {
+    return new Driver(this, job, nodeId);
   }
 
   create(spec: Partial<ActorSpec> & { actorId: string }): Promise<CreateActorReply> {
@@ -170,6 +172,7 @@ export class FakeRaylet {
   readonly updates = new Inbox<ClusterUpdate>();
   readonly starts = new Inbox<StartActorRequest>();
   readonly stops = new Inbox<StopActorRequest>();
+  readonly drains = new Inbox<DrainRequest>();
   readonly ends = new Inbox<"end">();
   readonly cpus: number;
   stream!: ClientDuplexStream<NodeReport, ClusterUpdate>;
@@ -215,6 +218,12 @@ export class FakeRaylet {
       listWorkers: handleUnary(() =>
         this.isStuck ? new Promise<never>(() => {}) : { workers: [], unreachable: [] },
       ),
+      hearsHead: handleUnary(() => ({ nodeId, hears: true })),
+      drain: handleUnary((request) => {
+        this.drains.push(request);
+        return {};
+      }),
+      takeObject: handleUnary(() => ({ error: "", hadCopy: false, endpoint: undefined })),
       ping: handleUnary(() => ({ nodeId, uptimeMs: 1 })),
       shutdown: handleUnary(() => ({})),
     };
@@ -226,7 +235,7 @@ export class FakeRaylet {
   }
 
   /** Opens a session and waits for the head's answer. */
-  register(): Promise<ClusterUpdate> {
+  register(word: { actors?: HostedActor[]; jobIds?: string[] } = {}): Promise<ClusterUpdate> {
     this.#client.close();
     this.#client = createClient(HeadServiceClient, this.#cluster.head.address, TOKEN);
     this.stream = this.#client.nodeSession();
@@ -242,7 +251,7 @@ export class FakeRaylet {
       startedAtMs: 1,
     };
     const seenBefore = this.updates.all.length;
-    this.stream.write(NodeReport.fromPartial({ register: NodeInfo.fromPartial(info) }));
+    this.stream.write(NodeReport.fromPartial({ register: NodeInfo.fromPartial(info), ...word }));
     return this.updates.until((u) => this.updates.all.indexOf(u) >= seenBefore && (u.registered || u.fenced));
   }
 
@@ -287,7 +296,7 @@ export class Driver {
   readonly stream: ClientDuplexStream<JobMessage, JobEvent>;
   readonly #client: HeadServiceClient;
 
-  constructor(cluster: TestCluster, job: Partial<JobConfig> & { jobId: string }) {
+  constructor(cluster: TestCluster, job: Partial<JobConfig> & { jobId: string }, nodeId: string) {
     this.#client = createClient(HeadServiceClient, cluster.head.address, TOKEN);
     this.stream = this.#client.jobSession();
     this.stream.on("data", (event: JobEvent) => this.events.push(event));
@@ -295,11 +304,17 @@ export class Driver {
       this.stream.on("error", (error) => resolve(error.message));
       this.stream.on("end", () => resolve("ended"));
     });
-    this.stream.write(JobMessage.fromPartial({ start: job }));
+    this.stream.write(JobMessage.fromPartial({ start: job, nodeId }));
   }
 
   accepted(): Promise<JobEvent> {
     return this.events.until((event) => event.accepted);
+  }
+
+  /** As its raylet tells that it has left. */
+  sayEnded(): void {
+    this.stream.write(JobMessage.fromPartial({ ended: true }));
+    this.stream.end();
   }
 
   leave(): void {

@@ -19,7 +19,7 @@ const ENDED_KEPT_MAX = 10_000;
 export interface ActorNews {
   readonly actorId: string;
   readonly incarnation: number;
-  readonly state: "ALIVE" | "INIT_FAILED" | "EXITED" | "CRASHED";
+  readonly state: "ALIVE" | "INIT_FAILED" | "EXITED" | "CRASHED" | "MOVED";
   readonly endpoint: Endpoint | undefined;
   readonly reason: string;
   readonly error: Uint8Array;
@@ -32,8 +32,10 @@ interface HostedActor {
   readonly gpuIds: readonly string[];
   worker: PooledWorker | undefined;
   /** What the worker said before it ended: a planned exit, or a failed constructor. */
-  farewell: { state: "INIT_FAILED" | "EXITED"; reason: string; error: Uint8Array } | undefined;
+  farewell: { state: "INIT_FAILED" | "EXITED" | "MOVED"; reason: string; error: Uint8Array } | undefined;
   stopping: string | undefined;
+  /** The node is drained: this life ends, and another may begin elsewhere. */
+  leaving: string | undefined;
 }
 
 export interface ActorsParts {
@@ -50,6 +52,7 @@ export class Actors {
   readonly #parts: ActorsParts;
   readonly #hosted = new Map<string, HostedActor>();
   /** The last life of each actor that ended here, and whether it was stopped. */
+  #draining: string | undefined;
   readonly #ended = new Map<string, { readonly incarnation: number; readonly stopped: boolean }>();
 
   constructor(parts: ActorsParts) {
@@ -58,6 +61,7 @@ export class Actors {
 
   /** A later life replaces an earlier one; a repeat gets the first answer. @returns undefined when it is accepted, or why not */
   async start(spec: ActorSpec, incarnation: number): Promise<string | undefined> {
+    if (this.#draining !== undefined) return this.#draining;
     for (;;) {
       const known = this.#hosted.get(spec.actorId);
       if (known === undefined) break;
@@ -87,6 +91,7 @@ export class Actors {
       worker: undefined,
       farewell: undefined,
       stopping: undefined,
+      leaving: undefined,
     };
     this.#hosted.set(spec.actorId, actor);
     const prepared = this.#parts.prepare(job, spec.environment);
@@ -94,6 +99,11 @@ export class Actors {
     else this.#startIn(actor, job, prepared);
     this.#parts.onResources();
     return undefined;
+  }
+
+  /** What the head is told at registration. */
+  list(): { actorId: string; incarnation: number }[] {
+    return [...this.#hosted].map(([actorId, { incarnation }]) => ({ actorId, incarnation }));
   }
 
   /** Its files and packages come first; that they cannot be had is the end of it. */
@@ -153,7 +163,7 @@ export class Actors {
     const actor = this.#hosted.get(actorId);
     if (actor === undefined || actor.worker !== worker) return;
     if (state === "ALIVE") this.#report(actor, "ALIVE", reason, new Uint8Array());
-    else if (state === "INIT_FAILED" || state === "EXITED") {
+    else if (state === "INIT_FAILED" || state === "EXITED" || state === "MOVED") {
       actor.farewell = { state, reason, error: error ?? new Uint8Array() };
       worker.process.kill();
     }
@@ -191,11 +201,38 @@ export class Actors {
     return actor !== undefined && (actor.spec.maxRestarts < 0 || actor.incarnation < actor.spec.maxRestarts);
   }
 
+  get count(): number {
+    return this.#hosted.size;
+  }
+
+  /** Takes no actor any more; those that may be restarted finish what they run, and leave for another node. */
+  drain(reason: string): void {
+    this.#draining = reason;
+    for (const actor of this.#hosted.values()) {
+      if (actor.spec.maxRestarts === 0) continue;
+      actor.leaving = reason;
+      if (actor.worker?.ready === true) actor.worker.link?.send([Local.moveActor]);
+      else actor.worker?.process.kill();
+    }
+  }
+
+  /** The time is up for those that are still here. */
+  endAll(reason: string): void {
+    for (const actor of this.#hosted.values()) {
+      actor.leaving = reason;
+      actor.worker?.process.kill();
+    }
+  }
+
   onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
     const actor = this.#hosted.get(worker.actorId ?? "");
     if (actor === undefined || actor.worker !== worker) return;
     if (actor.farewell !== undefined) {
       this.#end(actor, actor.farewell.state, actor.farewell.reason, actor.farewell.error);
+      return;
+    }
+    if (actor.leaving !== undefined && actor.stopping === undefined) {
+      this.#end(actor, actor.spec.maxRestarts === 0 ? "CRASHED" : "MOVED", actor.leaving);
       return;
     }
     this.#end(actor, "CRASHED", actor.stopping ?? `its process ${worker.process.pid} ${describeEnd(end)}`);
@@ -210,6 +247,7 @@ export class Actors {
       name: spec.name,
       namespace: spec.namespace,
       creation: spec.creation,
+      detached: spec.detached,
       gpuIds: actor.gpuIds,
       resources: actor.held,
     };
@@ -230,7 +268,7 @@ export class Actors {
 
   #end(
     actor: HostedActor,
-    state: "INIT_FAILED" | "EXITED" | "CRASHED",
+    state: "INIT_FAILED" | "EXITED" | "CRASHED" | "MOVED",
     reason: string,
     error: Uint8Array = new Uint8Array(),
   ): void {

@@ -1,5 +1,6 @@
 /** Drivers and workers connected to this raylet, and what is asked of all of them. */
 import type { Channel } from "../core/rpc/channel.ts";
+import type { Message } from "../core/rpc/frames.ts";
 import { type JobConfigRecord, type JobNotice, Local, type ObjectListing } from "../core/rpc/messages.ts";
 import type { TaskInfo } from "../core/wire/gen/tsray/v1/head.ts";
 
@@ -55,6 +56,11 @@ export class Clients {
     return undefined;
   }
 
+  /** Jobs whose drivers are connected here. */
+  drivenJobs(): string[] {
+    return [...this.#clients.values()].flatMap(({ isDriver, job }) => (isDriver ? [job.jobId] : []));
+  }
+
   broadcast(message: Parameters<Channel["send"]>[0]): void {
     for (const { link } of this.#clients.values()) link.send(message);
   }
@@ -77,6 +83,13 @@ export class Clients {
     if (lines !== undefined && lines.length > 0) {
       this.driverOf(jobId)?.link.send([Local.notice, { lines } satisfies JobNotice]);
     }
+  }
+
+  /** A client's answer to one of the questions below. */
+  onAnswer(link: Channel, message: Message): void {
+    const [kind, requestId, answer] = message as unknown as [number, number, unknown];
+    if (kind === Local.tasks) this.onTasks(link, requestId, answer as Record<string, unknown>[]);
+    else if (kind === Local.objects) this.onObjects(link, requestId, answer as ObjectListing);
   }
 
   /** Asks every client for its tasks. Those that do not answer in time (busy in a loop) are left out. */

@@ -1,14 +1,15 @@
 /**
  * This node's standing with the head: registration, reports, and what the head tells all nodes. The stream is opened
- * again when it breaks; a head that has declared this node dead says so, and the node must end.
+ * again when it breaks, also to the next head, which is told what runs here. What a silent head means is decided in
+ * head-watch.ts; a head that has declared this node dead says so, and the node must end.
  */
-import type { ClientDuplexStream } from "@grpc/grpc-js";
+import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 import { TsrayError } from "../core/base/errors.ts";
 import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
+import { type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { rpcFaults } from "../core/rpc/faults.ts";
-import { createClient, unary } from "../core/rpc/grpc.ts";
+import { createClient, fromServiceError, unary } from "../core/rpc/grpc.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
-import { retrying } from "../core/rpc/retry.ts";
 import {
   type ClusterUpdate,
   HeadServiceClient,
@@ -18,11 +19,16 @@ import {
   type NodeReport,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import type { ActorNews } from "./actors.ts";
+import { askOthers } from "./ask-others.ts";
+import type { HeadEpoch } from "./head-epoch.ts";
 import type { RayletForHead, RayletHeadLink, StartedHeadLink } from "./head-link.ts";
+import { HeadWatch } from "./head-watch.ts";
 import { jobToWire } from "./wire.ts";
 
 const RECONNECT_MS = 200;
 
+/** The head has so long to take note that this node leaves. */
+const FAREWELL_MS_MAX = 1000;
 const REPORT_COALESCE_MS = 20;
 const REPORT_TIMEOUT_MS = 5000;
 const PACKAGE_TIMEOUT_MS = 60_000;
@@ -30,13 +36,25 @@ const JOB_FILES_WAIT_MS = 10_000;
 /** Ended processes that are told again after the stream broke: the last reports may be lost. */
 const ENDED_REPEATED_MAX = 1000;
 
+/** How the head is found, and whether it can be lost. */
+export interface HeadLinkOptions {
+  readonly headAddress: string;
+  readonly token: string;
+  /** The latest head that this node has heard of. */
+  readonly epoch: HeadEpoch;
+  /** The head is in this process: it cannot be lost alone. */
+  readonly isWithin: boolean;
+  readonly log: (line: string) => void;
+}
+
 /** The head at an address, as {@link RayletHeadLink}. */
-export function headLink(headAddress: string, token: string, log: (line: string) => void): StartedHeadLink {
-  return (raylet) => new HeadSession(headAddress, token, raylet, log);
+export function headLink(options: HeadLinkOptions): StartedHeadLink {
+  return (raylet) => new HeadSession(options, raylet);
 }
 
 class HeadSession implements RayletHeadLink {
   readonly headAddress: string;
+  readonly #options: HeadLinkOptions;
   readonly #client: HeadServiceClient;
   readonly #raylet: RayletForHead;
   readonly #log: (line: string) => void;
@@ -48,24 +66,30 @@ class HeadSession implements RayletHeadLink {
   #logs: LogBatch[] = [];
   #endedProcesses: string[] = [];
   #endedRecently: string[] = [];
-  /** When the head was last known to hear this node; 0 = it has not registered yet. */
-  #heardAtMs = 0;
-  #silenceMsMax = Number.POSITIVE_INFINITY;
-  #checkedAtMs = 0;
-  #probing = false;
+  /** Undefined until the first registration. */
+  #watch: HeadWatch | undefined;
+  #times: HealthTimes = healthTimes(HEALTH_CHECK_DEFAULT);
+  #beat = 0;
+  #registerSentMs = 0;
+  #isAsking = false;
   #closed = false;
   /** Resolves at the first registration. */
   readonly registered: Promise<void>;
 
-  constructor(headAddress: string, token: string, raylet: RayletForHead, log: (line: string) => void) {
-    this.headAddress = headAddress;
+  constructor(options: HeadLinkOptions, raylet: RayletForHead) {
+    this.#options = options;
+    this.headAddress = options.headAddress;
     this.#raylet = raylet;
-    this.#log = log;
-    this.#client = createClient(HeadServiceClient, headAddress, token);
+    this.#log = options.log;
+    this.#client = createClient(HeadServiceClient, options.headAddress, options.token);
     this.registered = new Promise((resolve) => {
       this.#registered = resolve;
     });
     this.#connect();
+  }
+
+  hears(): boolean {
+    return this.#watch?.hears(performance.now()) ?? false;
   }
 
   /** Resources or demand changed: reported soon, together with other changes. */
@@ -134,28 +158,48 @@ class HeadSession implements RayletHeadLink {
       if (event.filesWanted) this.#raylet.onJobFilesWanted(job.jobId);
       if (event.warning !== "") this.#raylet.onJobWarning(job.jobId, event.warning);
     });
-    const again = () => {
+    // The job runs as long as its driver is here, whatever becomes of the stream or of the head.
+    const again = (error?: ServiceError) => {
       if (this.#jobs.get(job.jobId) !== stream) return;
-      this.#jobs.delete(job.jobId);
-      setTimeout(() => this.startJob(job), RECONNECT_MS);
+      const refused = error === undefined ? undefined : fromServiceError(error, this.#client);
+      if (refused !== undefined && !refused.retryable) {
+        this.#raylet.onJobWarning(job.jobId, `the head has refused this job: ${refused.message}`);
+        return;
+      }
+      setTimeout(() => {
+        if (this.#jobs.get(job.jobId) !== stream) return;
+        this.#jobs.delete(job.jobId);
+        this.startJob(job);
+      }, RECONNECT_MS);
     };
     stream.on("error", again);
-    stream.on("end", again);
-    stream.write({ start: jobToWire(job) });
+    stream.on("end", () => again());
+    stream.write({ start: jobToWire(job), nodeId: this.#raylet.describe().nodeId, ended: false });
   }
 
   endJob(jobId: string): void {
     const stream = this.#jobs.get(jobId);
     this.#jobs.delete(jobId);
+    stream?.write({ start: undefined, nodeId: "", ended: true });
     stream?.end();
   }
 
-  close(): void {
+  async close(leaving?: string): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
     clearTimeout(this.#soon);
     for (const jobId of [...this.#jobs.keys()]) this.endJob(jobId);
-    this.#stream?.end();
+    const stream = this.#stream;
+    if (leaving !== undefined && stream !== undefined) {
+      // The head ends the stream when it has struck the node off.
+      const struckOff = new Promise<void>((resolve) => {
+        for (const event of ["end", "error"]) stream.once(event, () => resolve());
+        setTimeout(resolve, FAREWELL_MS_MAX);
+      });
+      stream.write(this.#message({ leaving }));
+      await struckOff;
+    }
+    stream?.end();
     this.#client.close();
   }
 
@@ -163,11 +207,6 @@ class HeadSession implements RayletHeadLink {
     if (this.#closed) return;
     const stream = this.#client.nodeSession();
     this.#stream = stream;
-    stream.on("data", (update: ClusterUpdate) => {
-      if (this.#heardAtMs !== 0) this.#heardAtMs = performance.now();
-      if (update.registered) this.#onRegistered(update);
-      this.#raylet.onUpdate(update);
-    });
     let broken = false;
     const retry = (reason: string) => {
       if (broken || this.#closed) return;
@@ -176,61 +215,76 @@ class HeadSession implements RayletHeadLink {
       this.#log(`connection to the head broke (${reason}); trying again`);
       setTimeout(() => this.#connect(), RECONNECT_MS);
     };
+    stream.on("data", (update: ClusterUpdate) => {
+      if (broken || this.#closed || !this.#raylet.mayAct()) return;
+      if (update.registered) {
+        const { epoch } = this.#options;
+        if (epoch.isForeign(update.clusterId)) {
+          this.#raylet.onHeadLost(`the head at ${this.headAddress} has lost the cluster's tables`);
+          return;
+        }
+        const refused = epoch.registered(update.clusterId, update.epoch);
+        if (refused !== undefined) {
+          stream.cancel();
+          retry(refused);
+          return;
+        }
+        this.#onRegistered(update);
+      }
+      if (update.heardBeat > 0) this.#watch?.answered(update.heardBeat);
+      this.#raylet.onUpdate(update);
+    });
     stream.on("error", (error) => retry(error.message));
     stream.on("end", () => retry("the head ended the stream"));
-    stream.write(this.#message({ register: this.#raylet.describe() }));
+    const { actors, jobIds } = this.#raylet.hosted();
+    this.#registerSentMs = performance.now();
+    stream.write(this.#message({ register: this.#raylet.describe(), actors, jobIds }));
   }
 
-  #onRegistered({ healthCheck }: ClusterUpdate): void {
+  #onRegistered({ healthCheck = HEALTH_CHECK_DEFAULT }: ClusterUpdate): void {
     this.#registered?.();
-    const { periodMs, timeoutMs, failureThreshold } = healthCheck ?? HEALTH_CHECK_DEFAULT;
-    this.#silenceMsMax = periodMs * failureThreshold + timeoutMs;
-    this.#heardAtMs = performance.now();
-    this.#checkedAtMs = this.#heardAtMs;
+    if (this.#watch === undefined) {
+      this.#times = healthTimes(healthCheck);
+      this.#watch = new HeadWatch(this.#times, this.#registerSentMs);
+      this.#raylet.onTimes(this.#times);
+    }
     this.#endedProcesses = [...this.#endedRecently];
     clearInterval(this.#timer);
     this.#timer = setInterval(() => {
-      this.#report();
-      this.#checkReach(periodMs);
-    }, periodMs);
-    this.#report();
+      this.#report(true);
+      if (!this.#options.isWithin) this.#look(healthCheck.periodMs);
+    }, healthCheck.periodMs);
+    this.#report(true);
   }
 
-  /** A node that the head cannot hear is dead to the cluster, and must not run what others were given meanwhile. */
-  #checkReach(periodMs: number): void {
-    const nowMs = performance.now();
-    // When this process stood still, the head is not to blame.
-    const stalledMs = nowMs - this.#checkedAtMs - periodMs;
-    this.#checkedAtMs = nowMs;
-    if (stalledMs > periodMs) this.#heardAtMs += stalledMs;
-    const silentMs = nowMs - this.#heardAtMs;
-    if (silentMs > this.#silenceMsMax) {
-      this.#raylet.onHeadLost(`the head could not be reached for ${Math.round(silentMs)} ms`);
-    } else if (!this.#probing) {
-      this.#probing = true;
-      // One lost message is no silence.
-      retrying(periodMs, () => unary(this.#client, this.#client.clusterInfo, {}, this.#silenceMsMax))
-        .then(
-          () => {
-            this.#heardAtMs = Math.max(this.#heardAtMs, nowMs);
-          },
-          () => {},
-        )
-        .finally(() => {
-          this.#probing = false;
-        });
-    }
+  /** A node that the head cannot hear is dead to the cluster, and must not run what others are given. */
+  #look(periodMs: number): void {
+    const watch = this.#watch as HeadWatch;
+    const verdict = watch.look(performance.now());
+    if (verdict.kind === "fence") this.#raylet.onHeadLost(verdict.reason);
+    if (verdict.kind !== "ask" || this.#isAsking) return;
+    this.#isAsking = true;
+    const timeoutMs = Math.max(periodMs, this.#times.trustMs / 2);
+    const told: Parameters<typeof askOthers>[4] = (what, askedMs) => watch.told(what, askedMs);
+    void askOthers(this.headAddress, this.#raylet.others(), this.#options.token, timeoutMs, told).finally(
+      () => {
+        this.#isAsking = false;
+      },
+    );
   }
 
-  #report(): void {
+  /** @param isBeat the head is to answer */
+  #report(isBeat = false): void {
     if (this.#stream === undefined) return;
     const logs = this.#logs;
     this.#logs = [];
     const endedProcessIds = this.#endedProcesses;
     this.#endedProcesses = [];
     const { available, total, store, transfers } = this.#raylet.describe();
+    if (isBeat) this.#watch?.sent(++this.#beat, performance.now());
     this.#stream.write(
       this.#message({
+        beat: isBeat ? this.#beat : 0,
         available,
         total,
         store,
@@ -253,6 +307,10 @@ class HeadSession implements RayletHeadLink {
       transfers: undefined,
       logs: [],
       endedProcessIds: [],
+      beat: 0,
+      actors: [],
+      jobIds: [],
+      leaving: "",
       ...part,
     };
   }

@@ -19,7 +19,7 @@ export async function serveRaylet(
   options: RayletServiceOptions,
 ): Promise<{ address: string; close(): void }> {
   const { raylet, nodeId, onShutdown } = options;
-  const server = createServer(options.token);
+  const server = createServer(options.token, (epoch) => raylet.refusal(epoch));
   const service: RayletServiceServer = {
     leaseSession: (stream) => raylet.leases.serve(stream),
     startActor: handleUnary(async ({ spec, incarnation }) => {
@@ -45,6 +45,12 @@ export async function serveRaylet(
       workers: [...raylet.pool.all()].map((worker) => describeWorker(worker, nodeId, raylet)),
       unreachable: [],
     })),
+    hearsHead: handleUnary(() => ({ nodeId, hears: raylet.hearsHead })),
+    drain: handleUnary(({ graceMs, reason }) => {
+      raylet.drain({ graceMs, reason, handsOn: true });
+      return {};
+    }),
+    takeObject: handleUnary(({ key, from }) => raylet.takeObject(key, from)),
     ping: handleUnary(() => ({ nodeId, uptimeMs: raylet.uptimeMs })),
     shutdown: handleUnary(({ reason }) => {
       // The answer must be out first.

@@ -8,34 +8,41 @@ import { join } from "node:path";
 import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
 import { ClusterUnreachableError, toErrorRecord } from "../core/base/errors.ts";
 import { type Resources, UNITS } from "../core/base/resources.ts";
-import {
-  hostId,
-  type NodeRecord,
-  processStart,
-  removeNodeRecord,
-  writeNodeRecord,
-} from "../core/launch/session.ts";
+import { hostId, type NodeRecord, removeNodeRecord } from "../core/launch/session.ts";
 import type { Channel, Identity } from "../core/rpc/channel.ts";
 import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
 import type { Message } from "../core/rpc/frames.ts";
-import { type JobConfigRecord, Local, type ObjectListing, type Welcome } from "../core/rpc/messages.ts";
+import { type JobConfigRecord, Local, type Welcome } from "../core/rpc/messages.ts";
 import { Peers } from "../core/rpc/peers.ts";
 import { createStore, type OwnedObjectStore } from "../core/store/open-store.ts";
-import type { NodeInfo, StoreStats } from "../core/wire/gen/tsray/v1/common.ts";
+import type {
+  JobConfig,
+  NodeInfo,
+  StoreStats,
+  Endpoint as WireEndpoint,
+} from "../core/wire/gen/tsray/v1/common.ts";
 import type { ClusterUpdate } from "../core/wire/gen/tsray/v1/head.ts";
+import type { TakeObjectReply } from "../core/wire/gen/tsray/v1/raylet.ts";
 import { Actors } from "./actors.ts";
 import { Clients } from "./clients.ts";
+import { Drain, type DrainOrder } from "./drain.ts";
 import { Environments } from "./environments/environments.ts";
 import { jobFilesOf } from "./environments/job-files.ts";
+import type { HeadEpoch } from "./head-epoch.ts";
 import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { LeaseMachine } from "./lease/lease-machine.ts";
 import { LeaseService } from "./lease/lease-service.ts";
 import type { MemoryMonitor } from "./memory/monitor.ts";
 import { watchMemory } from "./memory/watch-workers.ts";
+import { writeRecordOf } from "./node-record.ts";
+import { OtherNodes } from "./other-nodes.ts";
+import { Standing } from "./standing.ts";
 import { StoreKeeper } from "./store-keeper.ts";
 import { Transfers } from "./transfer/transfers.ts";
 import { jobFromWire } from "./wire.ts";
+import { Escapees } from "./workers/escapees.ts";
 import type { OutputLine } from "./workers/output.ts";
+import { passOn } from "./workers/pass-on.ts";
 import { type PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
 import type { WorkerEnd } from "./workers/worker-process.ts";
 import { WorkerStarts } from "./workers/worker-starts.ts";
@@ -43,9 +50,6 @@ import { WorkerStarts } from "./workers/worker-starts.ts";
 const IDLE_CHECK_MS = 1000;
 /** Task workers of one job, where tasks ask for little or no CPU. */
 const WORKERS_PER_JOB_MAX = 64;
-/** A process whose pins cannot be dropped yet because it still runs is looked at again after this long. */
-const RECLAIM_RETRY_MS = 250;
-const RECLAIM_TRIES_MAX = 40;
 
 export interface RayletOptions {
   readonly nodeId: string;
@@ -54,6 +58,10 @@ export interface RayletOptions {
   /** Host for other nodes; undefined = this node is all there is (embedded). */
   readonly host: string | undefined;
   readonly isHead: boolean;
+  /** The head is in this process. */
+  readonly isHeadWithin: boolean;
+  /** The latest head that this process has heard of, also as an earlier node. */
+  readonly epoch: HeadEpoch;
   readonly total: Resources;
   readonly gpuIds: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
@@ -67,8 +75,8 @@ export interface RayletOptions {
   /** Job of the driver that this daemon is embedded in: its workers start at once, and the daemon goes with it. */
   readonly embeddedJob: JobConfigRecord | undefined;
   readonly log: (line: string) => void;
-  /** The node must end: fenced by the head, told to, or its embedding driver is gone. */
-  readonly onOver: (reason: string) => void;
+  /** The node must end: fenced, told to, or its embedding driver is gone. Fenced, the machine may come back as a new node. */
+  readonly onOver: (reason: string, isFenced: boolean) => void;
 }
 
 export class Raylet {
@@ -81,14 +89,18 @@ export class Raylet {
   readonly #store: OwnedObjectStore;
   readonly #keeper: StoreKeeper;
   readonly #memory: MemoryMonitor;
+  readonly #standing: Standing;
+  readonly #drain: Drain;
+  /** Why the node leaves of its own will. */
+  #leaving: string | undefined;
   readonly #transfers: Transfers;
   readonly #peers: Peers;
   readonly #environments: Environments;
   readonly #jobs = new Map<string, JobConfigRecord>();
   readonly #starts: WorkerStarts;
   readonly #endedJobs = new Set<string>();
-  /** Other nodes of the cluster, as the head last told. */
-  readonly #others = new Set<string>();
+  readonly #escapees = new Escapees();
+  readonly #others: OtherNodes;
   readonly #startedAtMs = Date.now();
   #server: ChannelServer | undefined;
   #head: RayletHeadLink | undefined;
@@ -133,6 +145,47 @@ export class Raylet {
         ),
       log: options.log,
     });
+    this.#others = new OtherNodes({
+      nodeId,
+      feedLeases: (event) => this.#leases.feed(event),
+      onGone: (gone, reason) => {
+        this.#transfers.onNodeGone(gone, reason);
+        this.#clients.broadcast([Local.nodeDied, gone, reason]);
+      },
+      onOwnerEnded: (processId) => this.#keeper.ownerEnded(processId),
+    });
+    this.#standing = new Standing({
+      epoch: options.epoch,
+      pulsePath: join(sessionDir, `pulse-${nodeId}`),
+      isHeadWithin: options.isHeadWithin,
+      onFenced: (reason) => {
+        this.#pool.close();
+        options.onOver(reason, true);
+      },
+    });
+    this.#drain = new Drain({
+      store: this.#store,
+      token,
+      log: options.log,
+      refuseWork: (reason) => {
+        this.#actors.drain(`its node ${nodeId} is drained: ${reason}`);
+        this.#leases.feed({ kind: "drain" });
+      },
+      busy: () => ({
+        leases: this.#machine.leaseCount,
+        actors: this.#actors.count,
+        drivers: this.#clients.drivenJobs().length,
+      }),
+      endActors: (reason) => this.#actors.endAll(`its node ${nodeId} was drained: ${reason}`),
+      others: () => this.#others.targets(),
+      ownerOf: (processId) => this.#others.ownerOf(processId),
+      channelTo: (process) => this.#peers.to(process),
+      self: () => (this.#server as ChannelServer).endpoint,
+      onDone: (reason) => {
+        this.#leaving = reason;
+        options.onOver(`it was drained: ${reason}`, false);
+      },
+    });
     const unixPath = join(sessionDir, "raylet.sock");
     this.#pool = new WorkerPool({
       nodeId,
@@ -141,6 +194,7 @@ export class Raylet {
       socketDir: sessionDir,
       logDir: join(sessionDir, "logs"),
       host: options.host,
+      pulse: () => this.#standing.pulse,
       onReady: (worker) => this.#onWorkerReady(worker),
       onEnd: (worker, end) => this.#onWorkerEnd(worker, end),
       onLine: (worker, line) => this.#onLine(worker, line),
@@ -252,6 +306,28 @@ export class Raylet {
     return this.#machine.leasesOf(workerId).length > 0;
   }
 
+  get hearsHead(): boolean {
+    return this.#head?.hears() ?? false;
+  }
+
+  /** Why a call that has arrived over gRPC is refused. */
+  refusal(epoch: number | undefined): string | undefined {
+    return this.#standing.refusal(epoch);
+  }
+
+  /** Leaves the cluster in order; then the node is over. */
+  drain(order: DrainOrder): void {
+    this.#drain.begin(order);
+  }
+
+  /** Keeps an object that a node which leaves had the primary copy of. */
+  async takeObject(key: Buffer, from: WireEndpoint | undefined): Promise<TakeObjectReply> {
+    const hadCopy = this.#store.contains(key);
+    const error =
+      from === undefined ? "no source" : await this.#transfers.pull(key, [endpointToTuple(from)], true);
+    return { error: error ?? "", hadCopy, endpoint: { ...(this.#server as ChannelServer).endpoint } };
+  }
+
   get uptimeMs(): number {
     return Date.now() - this.#startedAtMs;
   }
@@ -268,7 +344,11 @@ export class Raylet {
           reason,
         })),
       onUpdate: (update) => this.#onClusterUpdate(update),
-      onHeadLost: (reason) => this.#options.onOver(reason),
+      hosted: () => ({ actors: this.#actors.list(), jobIds: this.#clients.drivenJobs() }),
+      others: () => this.#others.targets(),
+      mayAct: () => this.#standing.mayAct(),
+      onTimes: (times) => this.#standing.begin(times),
+      onHeadLost: (reason) => this.#standing.fence(reason),
       onJobLines: (jobId, lines) => {
         for (const line of lines) this.#clients.tell(jobId, line);
       },
@@ -282,22 +362,7 @@ export class Raylet {
   }
 
   writeRecord(headAddress: string, kind: Pick<NodeRecord, "embedded" | "standing" | "tokenGiven">): void {
-    const { embedded, standing, tokenGiven } = kind;
-    const { nodeId, sessionDir, isHead, storePath, spillDir } = this.#options;
-    const record: NodeRecord = {
-      nodeId,
-      pid: process.pid,
-      pidStart: processStart(process.pid),
-      headAddress,
-      isHead,
-      embedded,
-      standing,
-      unixPath: join(sessionDir, "raylet.sock"),
-      storePath,
-      spillDir,
-      tokenGiven,
-    };
-    writeNodeRecord(sessionDir, record);
+    writeRecordOf(this.#options, headAddress, kind);
   }
 
   /** Ends the workers, frees the store and the sockets. */
@@ -308,13 +373,15 @@ export class Raylet {
 
   async #close(): Promise<void> {
     clearInterval(this.#idleTimer);
+    this.#standing.close();
     this.#keeper.close();
     this.#memory.close();
     this.#leases.close();
     const ends = [...this.#pool.all()].map((worker) => worker.process.over);
     this.#pool.close();
     await Promise.all(ends);
-    this.#head?.close();
+    this.#escapees.kill();
+    await this.#head?.close(this.#leaving);
     this.#transfers.close();
     this.#peers.closeAll();
     this.#server?.close();
@@ -328,6 +395,7 @@ export class Raylet {
 
   #onPeer(channel: Channel): void {
     channel.onMessage = (message) => {
+      if (!this.#standing.mayAct()) return;
       switch (message[0]) {
         case Local.registerWorker:
           this.#registerWorker(channel);
@@ -367,7 +435,7 @@ export class Raylet {
       this.#keeper.ownerEnded(channel.peer.processId);
       this.#endJob(job.jobId);
       this.#head?.endJob(job.jobId);
-      if (embeddedJob !== undefined) this.#options.onOver("its driver is gone");
+      if (embeddedJob !== undefined) this.#options.onOver("its driver is gone", false);
     });
     this.#whenJoined(() => {
       this.#head?.startJob(job);
@@ -380,7 +448,7 @@ export class Raylet {
     this.#clients.add({ link: channel, job, isDriver });
     channel.onClose(() => {
       this.#clients.remove(channel);
-      this.#reclaim(channel.peer.pid, 0);
+      this.#keeper.reclaim(channel.peer.pid);
     });
   }
 
@@ -418,25 +486,21 @@ export class Raylet {
           .then((error) => channel.send([Local.pulled, requestId, error]));
         break;
       }
+      case Local.knowsProcess:
+        this.#others.note(message[1]);
+        break;
       case Local.dropCopies: {
         const [, key, nodes] = message as unknown as [number, Buffer, unknown[]];
         this.#transfers.free(key, nodes);
         break;
       }
-      case Local.tasks: {
-        const [, requestId, rows] = message as unknown as [number, number, Record<string, unknown>[]];
-        this.#clients.onTasks(channel, requestId, rows);
-        break;
-      }
-      case Local.objects: {
-        const [, requestId, listing] = message as unknown as [number, number, ObjectListing];
-        this.#clients.onObjects(channel, requestId, listing);
-        break;
-      }
+      default:
+        this.#clients.onAnswer(channel, message);
     }
   }
 
   #onDriverMessage(channel: Channel, job: JobConfigRecord, message: Message): void {
+    if (!this.#standing.mayAct()) return;
     if (message[0] !== Local.goodbye) {
       this.#onClientMessage(channel, message);
       return;
@@ -458,6 +522,7 @@ export class Raylet {
   }
 
   #onWorkerMessage(worker: PooledWorker, channel: Channel, message: Message): void {
+    if (!this.#standing.mayAct()) return;
     switch (message[0]) {
       case Local.ready:
         this.#pool.markReady(worker);
@@ -541,7 +606,9 @@ export class Raylet {
   }
 
   #onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
-    this.#reclaim(worker.process.pid, 0);
+    const { jobId } = worker.job;
+    this.#escapees.workerEnded(worker.workerId, jobId, this.#endedJobs.has(jobId));
+    this.#keeper.reclaim(worker.process.pid);
     this.#keeper.ownerEnded(worker.workerId);
     this.#head?.processEnded(worker.workerId);
     if (worker.actorId !== undefined) this.#actors.onWorkerEnd(worker, end);
@@ -551,16 +618,8 @@ export class Raylet {
   }
 
   #onLine(worker: PooledWorker, line: OutputLine): void {
-    const { jobId, logToDriver } = worker.job;
-    if (line.name === "" || !logToDriver) return;
     const { nodeId } = this.#options;
-    const { pid } = worker.process;
-    if (this.#clients.tell(jobId, [line.name, pid, line.isStderr, line.text, nodeId])) return;
-    this.#head?.sendLogs({
-      jobId,
-      nodeId,
-      lines: [{ name: line.name, pid, isStderr: line.isStderr, text: line.text }],
-    });
+    passOn(worker, line, nodeId, this.#clients, (batch) => this.#head?.sendLogs(batch));
   }
 
   #endJob(jobId: string): void {
@@ -572,6 +631,7 @@ export class Raylet {
       // Workers of detached actors outlive their job; the head ends the others' actors.
       if (worker.job.jobId === jobId && worker.actorId === undefined) worker.process.kill();
     }
+    this.#escapees.jobEnded(jobId);
     this.#leases.feed({ kind: "jobEnded", jobId });
   }
 
@@ -580,54 +640,26 @@ export class Raylet {
     if (this.#machine.pending().length > 0) this.#leases.feed({ kind: "tick" });
   }
 
-  #reclaim(pid: number, tries: number): void {
-    if (this.#closing !== undefined || this.#store.reclaim(pid) || tries >= RECLAIM_TRIES_MAX) return;
-    setTimeout(() => this.#reclaim(pid, tries + 1), RECLAIM_RETRY_MS).unref();
-  }
-
   // --- the cluster ---
 
   #onClusterUpdate(update: ClusterUpdate): void {
+    if (update.over !== "") {
+      this.#options.onOver(`the cluster is over: ${update.over}`, false);
+      return;
+    }
     if (update.fenced) {
-      this.#options.onOver("the head has declared this node dead");
+      this.#standing.fence("the head has declared this node dead");
       return;
     }
     // The answer to a registration is all there is: what happened meanwhile was not told.
-    if (update.registered) this.#forgetMissing(update);
-    for (const node of update.nodes) {
-      if (node.nodeId === this.#options.nodeId) continue;
-      if (node.alive) {
-        this.#others.add(node.nodeId);
-        this.#leases.feed({
-          kind: "nodeView",
-          node: {
-            nodeId: node.nodeId,
-            address: node.rayletAddress,
-            total: node.total?.amounts ?? {},
-            available: node.available?.amounts ?? {},
-          },
-        });
-      } else {
-        this.#onNodeGone(node.nodeId, node.deathReason);
-      }
-    }
+    if (update.registered) this.#endMissingJobs(update.jobs);
+    this.#others.update(update.nodes, update.registered);
     for (const job of update.jobs) this.#knowJob(jobFromWire(job));
     for (const jobId of update.endedJobIds) this.#endJob(jobId);
-    for (const processId of update.endedProcessIds) this.#keeper.ownerEnded(processId);
+    for (const processId of update.endedProcessIds) this.#others.ownerEnded(processId);
   }
 
-  #onNodeGone(nodeId: string, reason: string): void {
-    this.#others.delete(nodeId);
-    this.#leases.feed({ kind: "nodeGone", nodeId });
-    this.#transfers.onNodeGone(nodeId, reason);
-    this.#clients.broadcast([Local.nodeDied, nodeId, reason]);
-  }
-
-  #forgetMissing({ nodes, jobs }: ClusterUpdate): void {
-    const alive = new Set(nodes.map((node) => node.nodeId));
-    for (const nodeId of [...this.#others]) {
-      if (!alive.has(nodeId)) this.#onNodeGone(nodeId, `node ${nodeId} is no longer part of the cluster`);
-    }
+  #endMissingJobs(jobs: readonly JobConfig[]): void {
     const running = new Set(jobs.map((job) => job.jobId));
     for (const jobId of [...this.#jobs.keys()]) {
       // The job of an embedded cluster is known before its driver connects, and ends with the cluster.
@@ -656,6 +688,7 @@ export class Raylet {
       sessionDir,
       isHead,
       alive: true,
+      state: "ALIVE",
       deathReason: "",
       pid: process.pid,
       storePath,

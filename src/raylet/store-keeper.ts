@@ -5,7 +5,8 @@
  * What a process owned goes with it.
  */
 import { ownerPrefix } from "../core/base/ids.ts";
-import type { ObjectStore, StoreStats } from "../core/store/object-store.ts";
+import type { StoreStats } from "../core/store/object-store.ts";
+import type { OwnedObjectStore } from "../core/store/open-store.ts";
 
 const LOOK_MS = 200;
 /** Above this share of the store, what cannot be evicted is spilled ... */
@@ -17,12 +18,15 @@ const COLLECT_MS = 200;
 const COLLECT_AGAIN_MS = 2000;
 /** Tasks that still run for an owner who is gone may store their results after his end. */
 const LATE_RESULTS_MS = [5000, 60_000];
+/** A process whose pins cannot be dropped yet because it still runs is looked at again after this long. */
+const RECLAIM_RETRY_MS = 250;
+const RECLAIM_TRIES_MAX = 40;
 const PROCESS_ID = /^[0-9a-f]{16}$/;
 /** Start-up belongs to the workers. */
 const WARM_AFTER_MS = 1500;
 
 export interface StoreKeeperParts {
-  readonly store: ObjectStore;
+  readonly store: OwnedObjectStore;
   /** Bytes kept ready beyond what is used; 0 = none. */
   readonly warmBytes: number;
   /** Asks the processes of the node to collect their garbage. */
@@ -39,6 +43,7 @@ export class StoreKeeper {
   #isWarming = false;
   #isSpilling = false;
   #said = "";
+  #isClosed = false;
   readonly #late = new Set<NodeJS.Timeout>();
 
   constructor(parts: StoreKeeperParts) {
@@ -51,6 +56,7 @@ export class StoreKeeper {
   }
 
   close(): void {
+    this.#isClosed = true;
     clearInterval(this.#timer);
     this.#timer = undefined;
     for (const timer of this.#late) clearTimeout(timer);
@@ -68,6 +74,12 @@ export class StoreKeeper {
       }, afterMs).unref();
       this.#late.add(timer);
     }
+  }
+
+  /** Drops what a process that has ended, or is about to, held on to. */
+  reclaim(pid: number, tries = 0): void {
+    if (this.#isClosed || this.#parts.store.reclaim(pid) || tries >= RECLAIM_TRIES_MAX) return;
+    setTimeout(() => this.reclaim(pid, tries + 1), RECLAIM_RETRY_MS).unref();
   }
 
   #look(): void {

@@ -26,6 +26,8 @@ const REGISTERED_POLL_MS = 5;
 export interface NodeView {
   readonly nodeId: string;
   readonly alive: boolean;
+  /** A node that is "DRAINING" is alive and takes no new work; one that is "DRAINED" has left in order. */
+  readonly state: "ALIVE" | "DRAINING" | "DRAINED" | "DEAD";
   readonly isHead: boolean;
   readonly address: string;
   readonly pid: number;
@@ -62,6 +64,7 @@ export async function nodes(): Promise<NodeView[]> {
   return found.map((node) => ({
     nodeId: node.nodeId,
     alive: node.alive,
+    state: node.state as NodeView["state"],
     isHead: node.isHead,
     address: node.rayletAddress,
     pid: node.pid,

@@ -220,6 +220,7 @@ async function startEmbedded(
     tokenGiven: given !== undefined,
     head: { port: undefined, state: "memory", healthCheck: HEALTH_CHECK_DEFAULT },
     headAddress: undefined,
+    isHead: true,
     host: undefined,
     numCpus: options.numCpus,
     numGpus: options.numGpus,

@@ -49,11 +49,10 @@ import { HeadClient } from "../core/submit/head-client.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { createCodec, type HandleBinding } from "./codec.ts";
+import { DETACHED_ARGUMENTS_BYTES_MAX, Outliving, valuesOf } from "./detached.ts";
 import { offerFiles, ownerEnvironments } from "./environments.ts";
 
 const CREATE_TIMEOUT_MS = 30_000;
-const CREATE_TRIES_MAX = 20;
-const CREATE_RETRY_MS = 250;
 const REGISTER_TIMEOUT_MS = 30_000;
 const LISTED_ROWS_MAX = 1000;
 
@@ -105,6 +104,7 @@ export class Runtime implements RuntimePort {
   readonly #outstanding = new Map<number, ActorCall>();
   readonly #killing = new Set<Promise<void>>();
   #offering: Promise<void> | undefined;
+  readonly #outliving = new Outliving();
   /** In an actor: itself. */
   #self: ActorClient | undefined;
   readonly #handleBinding: HandleBinding;
@@ -140,7 +140,14 @@ export class Runtime implements RuntimePort {
   }
 
   channelTo(endpoint: Endpoint): Channel {
-    return (this.#peers as Peers).to(endpoint);
+    const channel = (this.#peers as Peers).to(endpoint);
+    this.#outliving.tell(channel, this.self.processId);
+    return channel;
+  }
+
+  /** This process has become a detached actor. */
+  outliveDriver(): void {
+    this.#outliving.add(this.self.processId);
   }
 
   /** Listens, registers with the raylet of this node, attaches its store; then makes the calls that waited. */
@@ -156,11 +163,12 @@ export class Runtime implements RuntimePort {
     const peers = new Peers(
       identity,
       (channel, message) => this.#onMessage(channel, message, hooks),
-      (channel) => {
+      (channel, error) => {
         this.references.onPeerClosed(channel);
-        this.#connected?.objects.onPeerClosed(channel);
+        this.#connected?.objects.onPeerClosed(channel, error?.message.split("\n")[0]);
         hooks?.onPeerClosed(channel);
       },
+      (peer) => this.#onPeer(peer),
     );
     this.#peers = peers;
     const server = await listenForChannels({
@@ -189,6 +197,7 @@ export class Runtime implements RuntimePort {
       store,
       raylet: link,
       driverId: welcome.job.driverProcessId,
+      outlivesDriver: (processId) => this.#outliving.has(processId),
       rayletTuple: welcome.rayletEndpoint,
       channelTo: (owner) => this.channelTo(owner),
       reconstruct: (entry) => tasks.reconstruct(entry),
@@ -404,9 +413,15 @@ export class Runtime implements RuntimePort {
     try {
       const environment = environments.ready(runtimeEnv) ?? (await environments.prepare(runtimeEnv));
       const label = labelOf(record);
+      // A detached actor may begin again when this process is gone: its arguments are kept with it, as they are now.
+      const given = options.detached ? await valuesOf(args, objects) : args;
+      const kept = options.detached ? { inlineBytesMax: DETACHED_ARGUMENTS_BYTES_MAX } : {};
       const packed = isByValue(record)
-        ? packArguments([record.fn, ...args], `new ${label}`, objects, this.references, { subject: label })
-        : packArguments(args, `new ${label}`, objects, this.references, {});
+        ? packArguments([record.fn, ...given], `new ${label}`, objects, this.references, {
+            subject: label,
+            ...kept,
+          })
+        : packArguments(given, `new ${label}`, objects, this.references, kept);
       client.creationHeld = packed.held;
       const creation: ActorCreation = {
         descriptor: describeFunction(record),
@@ -435,20 +450,12 @@ export class Runtime implements RuntimePort {
         handleMeta: packPlain(client.meta),
         environment,
       };
-      for (let tries = 1; ; tries++) {
-        try {
-          const reply = await head.call((service, unary) =>
-            unary(service, service.createActor, { spec }, CREATE_TIMEOUT_MS),
-          );
-          if (reply.error !== "") throw new TsrayError("InvalidOptionError", reply.error);
-          if (reply.existed) this.#isAnother(client);
-          if (reply.actor !== undefined) client.created({ ...reply.actor, found: true });
-          return;
-        } catch (error) {
-          if (!(error instanceof TsrayError && error.retryable) || tries >= CREATE_TRIES_MAX) throw error;
-          await new Promise((resolve) => setTimeout(resolve, CREATE_RETRY_MS));
-        }
-      }
+      const reply = await head.call((service, unary) =>
+        unary(service, service.createActor, { spec }, CREATE_TIMEOUT_MS),
+      );
+      if (reply.error !== "") throw new TsrayError("InvalidOptionError", reply.error);
+      if (reply.existed) this.#isAnother(client);
+      if (reply.actor !== undefined) client.created({ ...reply.actor, found: true });
     } catch (error) {
       client.refused(error as Error);
     }
@@ -501,7 +508,9 @@ export class Runtime implements RuntimePort {
       requestId: "",
     };
     head
-      .call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS))
+      .call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS), {
+        isAwaited: false,
+      })
       .catch(() => {
         // The head ends it with the job at the latest.
       });
@@ -577,6 +586,9 @@ export class Runtime implements RuntimePort {
       case Peer.copyAt:
         this.references.onCopyAt(m[1], m[2] as unknown[]);
         break;
+      case Peer.outlivesDriver:
+        this.#outliving.add(channel.peer.processId);
+        break;
       case Peer.cancelObject: {
         const entry = this.references.lookup(m[1]);
         if (entry !== undefined) this.cancelEntry(entry, m[2] === true, m[3] === true);
@@ -599,10 +611,13 @@ export class Runtime implements RuntimePort {
       case Local.listObjects:
         connected?.link.channel.send([Local.objects, message[1], this.listObjects(message[2] as number)]);
         break;
-      case Local.nodeDied:
-        this.references.onNodeDied(message[1] as string);
-        connected?.tasks.onNodeDied(message[1] as string);
+      case Local.nodeDied: {
+        const [, nodeId, reason] = message as unknown as [number, string, string];
+        this.references.onNodeDied(nodeId);
+        connected?.tasks.onNodeDied(nodeId);
+        this.#peers?.nodeDied(nodeId, reason);
         break;
+      }
       case Local.notice:
       case Local.farewell:
       case Local.filesWanted:
@@ -611,6 +626,13 @@ export class Runtime implements RuntimePort {
       default:
         hooks?.onLocal(message);
     }
+  }
+
+  /** Objects of a process of another node may come to lie here: the raylet has to know whose they are. */
+  #onPeer(peer: Endpoint): void {
+    const { nodeId } = this.self;
+    if (peer.nodeId === "" || peer.nodeId === nodeId || peer.processId === peer.nodeId) return;
+    this.#connected?.link.channel.send([Local.knowsProcess, endpointToTuple(peer)]);
   }
 
   // --- objects ---

@@ -8,16 +8,22 @@ import {
   resolveNodeOptions,
 } from "../core/base/options.ts";
 import { checkToken } from "../core/base/token.ts";
-import type { HeadConfig } from "../core/launch/daemon-config.ts";
+import { DRAIN_GRACE_MS_DEFAULT, type HeadConfig } from "../core/launch/daemon-config.ts";
 
 /** How the head finds out that a node is dead. */
 export interface HealthCheckOptions {
   /** Milliseconds between a node's reports. Default 200. */
   readonly period?: number | undefined;
-  /** Milliseconds that a probe may take. Default 1000. */
+  /** Milliseconds that an answer may take. Default 5000. */
   readonly timeout?: number | undefined;
-  /** A node is dead when it was silent for this many periods and a timeout. Default 10. */
+  /**
+   * A node that has had no answer for this many periods and a timeout ends what runs on it, unless the head is gone for
+   * all. The head takes it for dead after 1.5 times as long (and 3 s). Default 50. A node whose process is killed is
+   * dead at once.
+   */
   readonly failureThreshold?: number | undefined;
+  /** Milliseconds for which nodes wait for a head that is gone. Default 60,000. */
+  readonly outageGrace?: number | undefined;
 }
 
 /** Options of `Cluster.start`. */
@@ -44,8 +50,9 @@ const NODE_CPUS_DEFAULT = 1;
 const STORE_BYTES_DEFAULT = 128 * 1024 * 1024;
 const HEALTH_CHECK_DEFAULT: HeadConfig["healthCheck"] = {
   periodMs: 200,
-  timeoutMs: 1000,
-  failureThreshold: 10,
+  timeoutMs: 5000,
+  failureThreshold: 50,
+  outageGraceMs: 60_000,
 };
 const HEALTH_MS_MIN = 10;
 const HEALTH_MS_MAX = 3_600_000;
@@ -71,12 +78,16 @@ const CLUSTER: OptionTable<ClusterOptions> = {
     },
   },
   token: { takes: "a string", ok: (value) => typeof value === "string" },
-  healthCheck: { takes: "an object of period, timeout and failureThreshold", ok: isObject },
+  healthCheck: { takes: "an object of period, timeout, failureThreshold and outageGrace", ok: isObject },
 };
 const HEALTH_CHECK: OptionTable<HealthCheckOptions> = {
   period: milliseconds,
   timeout: milliseconds,
   failureThreshold: { takes: "a whole number from 1 to 1000", ok: (value) => isWhole(value, 1, 1000) },
+  outageGrace: {
+    takes: `a whole number of milliseconds from 0 to ${HEALTH_MS_MAX}`,
+    ok: (value) => isWhole(value, 0, HEALTH_MS_MAX),
+  },
 };
 
 /** @throws InvalidOptionError for what the tables do not allow */
@@ -91,6 +102,7 @@ export function resolveClusterOptions(given: ClusterOptions | undefined): Resolv
       periodMs: health.period ?? HEALTH_CHECK_DEFAULT.periodMs,
       timeoutMs: health.timeout ?? HEALTH_CHECK_DEFAULT.timeoutMs,
       failureThreshold: health.failureThreshold ?? HEALTH_CHECK_DEFAULT.failureThreshold,
+      outageGraceMs: health.outageGrace ?? HEALTH_CHECK_DEFAULT.outageGraceMs,
     },
   };
 }
@@ -109,12 +121,24 @@ export function resolveClusterNode(
   };
 }
 
-/** @throws InvalidOptionError when `graceful` is no boolean, or another option is given */
-export function resolveGraceful(given: { readonly graceful?: boolean | undefined } | undefined): boolean {
+interface Removal {
+  readonly graceful?: boolean | undefined;
+  readonly gracePeriod?: number | undefined;
+}
+
+/** @throws InvalidOptionError for what is no option of `removeNode`, or none that goes with the others */
+export function resolveRemoval(given: Removal | undefined): { graceful: boolean; graceMs: number } {
   if (given !== undefined && !isObject(given))
     throw new InvalidOptionError("removeNode options must be an object");
-  const table: OptionTable<{ readonly graceful?: boolean | undefined }> = {
+  const table: OptionTable<Removal> = {
     graceful: { takes: "true or false", ok: (value) => typeof value === "boolean" },
+    gracePeriod: {
+      takes: `a whole number of milliseconds from 0 to ${HEALTH_MS_MAX}`,
+      ok: (value) => isWhole(value, 0, HEALTH_MS_MAX),
+    },
   };
-  return checkOptions("removeNode", table, given).graceful ?? false;
+  const { graceful = false, gracePeriod } = checkOptions("removeNode", table, given);
+  if (gracePeriod !== undefined && !graceful)
+    throw new InvalidOptionError("removeNode: gracePeriod is for a graceful removal");
+  return { graceful, graceMs: gracePeriod ?? DRAIN_GRACE_MS_DEFAULT };
 }

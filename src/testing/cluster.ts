@@ -1,28 +1,28 @@
 /**
- * A cluster of several nodes on this machine, each a daemon with workers, store and session of its own.
+ * A cluster of several nodes on this machine, each a daemon with workers, store and session of its own, and a head beside
+ * the first of them.
  *
  * Decides which daemons there are and what is removed after them. All go with this process, however it ends: each holds
  * the other end of a pipe from it. Nobody finds the cluster without its address, and `tsray stop` leaves it alone.
  */
-import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ClusterUnreachableError, InvalidOptionError } from "../core/base/errors.ts";
 import { newNodeId } from "../core/base/ids.ts";
 import type { NodeOptions, ResolvedNodeOptions } from "../core/base/options.ts";
 import { makeToken } from "../core/base/token.ts";
-import type { DaemonConfig } from "../core/launch/daemon-config.ts";
 import { endDaemon } from "../core/launch/end-daemon.ts";
 import {
   createSession,
   type NodeRecord,
   processStart,
   readNodeRecord,
-  removeNodeRecord,
   removeSession,
   sweepDeadSessions,
   tokenPath,
 } from "../core/launch/session.ts";
 import { type StartedDaemon, startDaemon } from "../core/launch/start-daemon.ts";
+import { type StartedHead, startHeadProcess } from "../core/launch/start-head.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
 import { retrying } from "../core/rpc/retry.ts";
 import { HeadServiceClient } from "../core/wire/gen/tsray/v1/head.ts";
@@ -32,7 +32,7 @@ import {
   type ResolvedClusterOptions,
   resolveClusterNode,
   resolveClusterOptions,
-  resolveGraceful,
+  resolveRemoval,
 } from "./cluster-options.ts";
 
 const HOST = "127.0.0.1";
@@ -52,8 +52,15 @@ export interface ClusterNode {
 
 /** Options of `removeNode`. */
 export interface RemoveNodeOptions {
-  /** true: it is asked to end (SIGTERM). false, the default: SIGKILL. */
+  /** true: it is drained, as by `tsray drain`. false, the default: SIGKILL. */
   readonly graceful?: boolean | undefined;
+  /** Milliseconds that a drained node gives to what runs there. Default 30,000. */
+  readonly gracePeriod?: number | undefined;
+}
+
+interface HeadProcess {
+  readonly process: StartedHead;
+  readonly pidStart: string;
 }
 
 interface Daemon {
@@ -72,8 +79,9 @@ export class Cluster implements AsyncDisposable {
   readonly #headSession: string;
   readonly #nodes = new Map<string, Daemon>();
   /** Daemons on their way: `shutdown` waits for what becomes of them. */
-  readonly #starting = new Set<Promise<Daemon>>();
-  #head: Daemon | undefined;
+  readonly #starting = new Set<Promise<unknown>>();
+  #head: HeadProcess | undefined;
+  #headNode: Daemon | undefined;
   #address = "";
   #client: HeadServiceClient | undefined;
   #ending: Promise<void> | undefined;
@@ -101,6 +109,7 @@ export class Cluster implements AsyncDisposable {
     const cluster = new Cluster(resolved);
     try {
       await cluster.startHead();
+      await cluster.#addHeadNode();
     } catch (error) {
       await cluster.shutdown();
       throw error;
@@ -115,7 +124,7 @@ export class Cluster implements AsyncDisposable {
 
   /** The nodes that run, that of the head first. */
   get nodes(): readonly ClusterNode[] {
-    const head = this.#head === undefined ? [] : [this.#head.node];
+    const head = this.#headNode === undefined ? [] : [this.#headNode.node];
     return [...head, ...[...this.#nodes.values()].map(({ node }) => node)];
   }
 
@@ -124,7 +133,7 @@ export class Cluster implements AsyncDisposable {
     const resources = resolveClusterNode(options);
     this.#checkRuns();
     const sessionDir = this.#makeSession();
-    const daemon = await this.#launch({ sessionDir, resources, head: undefined, headAddress: this.#address });
+    const daemon = await this.#launch(this.#startDaemon(sessionDir, resources, false));
     this.#nodes.set(daemon.node.nodeId, daemon);
     void daemon.process.ended.then(() => this.#nodes.delete(daemon.node.nodeId));
     return daemon.node;
@@ -135,57 +144,38 @@ export class Cluster implements AsyncDisposable {
    * @throws InvalidOptionError (rejection) when it is no node of this cluster, or that of the head
    */
   async removeNode(node: ClusterNode, options?: RemoveNodeOptions): Promise<void> {
-    const graceful = resolveGraceful(options);
+    const { graceful, graceMs } = resolveRemoval(options);
     const daemon = this.#nodes.get(node.nodeId);
     if (daemon === undefined) {
-      const isHead = this.#head?.node.nodeId === node.nodeId;
+      const isHead = this.#headNode?.node.nodeId === node.nodeId;
       throw new InvalidOptionError(
         isHead
-          ? "removeNode() does not take the head's node: killHead() does"
+          ? "removeNode() does not take the first node, which goes with the cluster; killHead() ends the head alone"
           : `node ${node.nodeId} does not run in this cluster`,
       );
     }
+    if (graceful && this.#head !== undefined) await this.#drain(node.nodeId, graceMs);
     this.#nodes.delete(node.nodeId);
     await this.#end(daemon, graceful);
     removeSession(daemon.sessionDir);
     if (this.#head !== undefined) await this.#untilDead(node.nodeId);
   }
 
-  /** Kills the head, and its node with it (SIGKILL). The other nodes run on and look for it at its address. */
+  /** Kills the head (SIGKILL). The nodes, the one beside it included, run on and look for it at its address. */
   async killHead(): Promise<void> {
     const head = this.#head;
     if (head === undefined) throw new InvalidOptionError("killHead(): the head does not run");
     this.#head = undefined;
     this.#client?.close();
     this.#client = undefined;
-    await this.#end(head, false);
-    // The next one starts in the same session.
-    removeNodeRecord(head.sessionDir, head.node.nodeId);
-    for (const file of readdirSync(head.sessionDir)) {
-      if (file.endsWith(".sock")) rmSync(join(head.sessionDir, file), { force: true });
-    }
+    await this.#endHead(head, 0);
   }
 
-  /** Starts the head again after `killHead`: same address, same state, and a new node beside it. */
+  /** Starts the head again after `killHead`: same address, same state. */
   async startHead(): Promise<void> {
     this.#checkRuns();
     if (this.#head !== undefined) throw new InvalidOptionError("startHead(): the head runs");
-    const { state, healthCheck, head: resources } = this.#options;
-    const sessionDir = this.#headSession;
-    const daemon = await this.#launch({
-      sessionDir,
-      resources,
-      head: {
-        port: this.#address === "" ? 0 : Number(this.#address.split(":")[1]),
-        state: state === "lmdb" ? `lmdb:${join(sessionDir, "state")}` : state,
-        healthCheck,
-      },
-      headAddress: undefined,
-    });
-    this.#head = daemon;
-    void daemon.process.ended.then(() => {
-      if (this.#head === daemon) this.#head = undefined;
-    });
+    await this.#launch(this.#startHead());
   }
 
   /** Ends every node; nothing is left of them. Safe to repeat. */
@@ -201,14 +191,16 @@ export class Cluster implements AsyncDisposable {
   async #shutdown(): Promise<void> {
     await Promise.allSettled(this.#starting);
     this.#client?.close();
-    const daemons = [...this.#nodes.values(), ...(this.#head === undefined ? [] : [this.#head])];
+    const daemons = [...this.#nodes.values(), ...(this.#headNode === undefined ? [] : [this.#headNode])];
     await Promise.all(
       daemons.map(async (daemon) => {
         await this.#end(daemon, true);
-        removeSession(daemon.sessionDir);
+        if (daemon !== this.#headNode) removeSession(daemon.sessionDir);
       }),
     );
     this.#nodes.clear();
+    this.#headNode = undefined;
+    if (this.#head !== undefined) await this.#endHead(this.#head, END_GRACE_MS);
     this.#head = undefined;
     removeSession(this.#headSession);
   }
@@ -225,15 +217,45 @@ export class Cluster implements AsyncDisposable {
     return sessionDir;
   }
 
-  #launch(spec: LaunchSpec): Promise<Daemon> {
-    const starting = this.#startDaemon(spec);
+  async #launch<T>(starting: Promise<T>): Promise<T> {
     this.#starting.add(starting);
-    const settled = () => this.#starting.delete(starting);
-    starting.then(settled, settled);
-    return starting;
+    try {
+      return await starting;
+    } finally {
+      this.#starting.delete(starting);
+    }
   }
 
-  async #startDaemon({ sessionDir, resources, head, headAddress }: LaunchSpec): Promise<Daemon> {
+  async #startHead(): Promise<void> {
+    const { state, healthCheck } = this.#options;
+    const sessionDir = this.#headSession;
+    const started = startHeadProcess({
+      bind: this.#address === "" ? `${HOST}:0` : this.#address,
+      token: this.#token,
+      sessionDir,
+      state: state === "lmdb" ? `lmdb:${join(sessionDir, "state")}` : state,
+      healthCheck,
+      packagesDir: join(sessionDir, "packages"),
+    });
+    const head = { process: started, pidStart: processStart(started.pid) };
+    try {
+      this.#address = await inTime(started.serving, "the head of the test cluster did not start");
+    } catch (error) {
+      await this.#endHead(head, END_GRACE_MS);
+      throw error;
+    }
+    started.unref();
+    this.#head = head;
+    void started.ended.then(() => {
+      if (this.#head === head) this.#head = undefined;
+    });
+  }
+
+  async #addHeadNode(): Promise<void> {
+    this.#headNode = await this.#launch(this.#startDaemon(this.#headSession, this.#options.head, true));
+  }
+
+  async #startDaemon(sessionDir: string, resources: ResolvedNodeOptions, isHead: boolean): Promise<Daemon> {
     const nodeId = newNodeId();
     const daemon = startDaemon({
       ...resources,
@@ -242,8 +264,9 @@ export class Cluster implements AsyncDisposable {
       token: this.#token,
       tokenGiven: this.#options.token !== undefined,
       host: HOST,
-      head,
-      headAddress,
+      head: undefined,
+      isHead,
+      headAddress: this.#address,
       embedded: false,
       lifeline: true,
       standing: false,
@@ -252,7 +275,6 @@ export class Cluster implements AsyncDisposable {
     const pidStart = processStart(daemon.pid);
     try {
       const joined = await inTime(daemon.joined, `node ${nodeId} did not join the test cluster`);
-      this.#address = joined.headAddress;
       const { storePath, spillDir } = readNodeRecord(sessionDir, nodeId) as NodeRecord;
       daemon.unref();
       const node = { nodeId, pid: joined.pid, address: joined.rayletAddress };
@@ -260,33 +282,43 @@ export class Cluster implements AsyncDisposable {
     } catch (error) {
       const { storePath = "", spillDir = "" } = readNodeRecord(sessionDir, nodeId) ?? {};
       await endDaemon({ pid: daemon.pid, pidStart, storePath, spillDir }, END_GRACE_MS);
-      if (head === undefined) removeSession(sessionDir);
+      if (!isHead) removeSession(sessionDir);
       throw error;
     }
   }
 
+  async #endHead({ process: { pid }, pidStart }: HeadProcess, graceMs: number): Promise<void> {
+    const { gone } = await endDaemon({ pid, pidStart, storePath: "", spillDir: "" }, graceMs, "SIGQUIT");
+    if (!gone) throw new ClusterUnreachableError(`the kernel has not let go of the head (pid ${pid})`);
+  }
+
   async #end({ node, pidStart, storePath, spillDir }: Daemon, graceful: boolean): Promise<void> {
     const daemon = { pid: node.pid, pidStart, storePath, spillDir };
-    const { gone } = await endDaemon(daemon, graceful ? END_GRACE_MS : 0);
+    const { gone } = await endDaemon(daemon, graceful ? END_GRACE_MS : 0, "SIGQUIT");
     if (!gone)
       throw new ClusterUnreachableError(`the kernel has not let go of the processes of node ${node.nodeId}`);
   }
 
-  async #untilDead(nodeId: string): Promise<void> {
+  #askHead(): HeadServiceClient {
     this.#client ??= createClient(HeadServiceClient, this.#address, this.#token);
-    const client = this.#client;
+    return this.#client;
+  }
+
+  async #drain(nodeId: string, graceMs: number): Promise<void> {
+    const head = this.#askHead();
+    const request = { nodeId, graceMs, reason: "removeNode()" };
+    await unary(head, head.drainNode, request, CALL_TIMEOUT_MS);
+    await this.#untilDead(nodeId);
+  }
+
+  async #untilDead(nodeId: string): Promise<void> {
+    const head = this.#askHead();
     const isAlive = async () => {
-      const { nodes } = await retrying(JOIN_MS_MAX, () =>
-        unary(client, client.listNodes, {}, CALL_TIMEOUT_MS),
-      );
+      const { nodes } = await retrying(JOIN_MS_MAX, () => unary(head, head.listNodes, {}, CALL_TIMEOUT_MS));
       return nodes.some((node) => node.nodeId === nodeId && node.alive);
     };
     while (await isAlive()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-}
-
-interface LaunchSpec extends Pick<DaemonConfig, "sessionDir" | "head" | "headAddress"> {
-  readonly resources: ResolvedNodeOptions;
 }
 
 async function inTime<T>(promise: Promise<T>, otherwise: string): Promise<T> {

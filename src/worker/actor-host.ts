@@ -73,6 +73,8 @@ export class ActorHost {
   /** Set when the actor leaves: no call begins any more. */
   #leaving: string | undefined;
   #onQuiet: (() => void) | undefined;
+  /** It is to begin again on another node. */
+  #isMoving = false;
 
   constructor(runtime: Runtime, functions: Functions, invoker: Invoker) {
     this.#runtime = runtime;
@@ -83,6 +85,7 @@ export class ActorHost {
   async start(start: ActorStart): Promise<void> {
     const { actorId, incarnation, className, name, resources, gpuIds } = start;
     this.identity = { actorId, className, incarnation, resources, gpuIds };
+    if (start.detached) this.#runtime.outliveDriver();
     process.title = `tsray:actor ${className}${name === "" ? "" : ` ${name}`}`;
     setAmbientName(name === "" ? className : `${className} ${name}`);
     if (gpuIds.length > 0) process.env.CUDA_VISIBLE_DEVICES = gpuIds.join(",");
@@ -131,6 +134,10 @@ export class ActorHost {
       extra?.ahead ?? 0,
     );
     job.name = extra?.name || `${className}.${method}`;
+    if (this.#isMoving) {
+      this.#invoker.giveBack(job);
+      return;
+    }
     if (this.#leaving !== undefined) {
       this.#invoker.refuse(job, this.#gone());
       return;
@@ -192,6 +199,22 @@ export class ActorHost {
       });
     }
     await this.#leave(reason);
+  }
+
+  /** Finishes what runs and gives back the rest, then leaves to begin again on another node. */
+  async move(): Promise<void> {
+    if (this.#isMoving || this.#leaving !== undefined) return;
+    this.#isMoving = true;
+    for (const group of this.#groups.values()) {
+      for (let call = group.queue.shift(); call !== undefined; call = group.queue.shift())
+        this.#invoker.giveBack(call.job);
+    }
+    if (this.#running.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onQuiet = resolve;
+      });
+    }
+    await this.#leave("its node is drained", "MOVED");
   }
 
   /** `exitActor()`: the running call is the last one. */
@@ -280,14 +303,14 @@ export class ActorHost {
     }
   }
 
-  async #leave(reason: string): Promise<void> {
+  async #leave(reason: string, state: "EXITED" | "MOVED" = "EXITED"): Promise<void> {
     this.#leaving = reason;
     try {
       await dispose(this.#instance);
     } catch (error) {
       console.error(`disposing actor ${this.identity?.className} failed:`, error);
     }
-    this.#tell("EXITED", reason, null);
+    this.#tell(state, reason, null);
   }
 
   #gone(): ActorDiedError {

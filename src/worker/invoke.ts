@@ -55,6 +55,12 @@ export class Invoker {
   }
 
   /** A call that never ran: it was cancelled, or what it names is not here. */
+  /** The caller is to make the call elsewhere: it has not begun. */
+  giveBack(job: CallJob): void {
+    job.finished = true;
+    job.channel.send([Peer.done, job.seq, 0, null, DoneFlag.notBegun]);
+  }
+
   refuse(job: CallJob, error: unknown): void {
     this.#fail(job, error, performance.now(), job.cancelled ? DoneFlag.cancelled : DoneFlag.systemError);
   }

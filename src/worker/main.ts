@@ -31,6 +31,7 @@ import { Functions } from "./functions.ts";
 import { Invoker } from "./invoke.ts";
 import { markOutput } from "./output-marks.ts";
 import { TaskExecutor } from "./task-executor.ts";
+import { watchPulse } from "./watch-pulse.ts";
 
 const BOOT_FD = 3;
 const SIGKILL = 9;
@@ -70,6 +71,7 @@ function dieWithRaylet(rayletPid: number): void {
 const boot = readBoot();
 placeFiles(boot);
 dieWithRaylet(boot.rayletPid);
+if (boot.pulse !== null) watchPulse(boot.pulse);
 process.title = "tsray:worker";
 process.umask(0o077);
 // The terminal's Ctrl-C is the driver's.
@@ -164,6 +166,9 @@ function onLocal(message: Message): void {
       break;
     case Local.stopActor:
       void actor.stop(String(message[2]));
+      break;
+    case Local.moveActor:
+      void actor.move();
       break;
     case Local.exit:
       // Objects that others borrow from here would be lost with this process.

@@ -8,8 +8,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ObjectStore } from "../../src/core/store/object-store.ts";
 import { attachStore } from "../../src/core/store/open-store.ts";
 import * as f from "../fixtures/functions.ts";
+import { isRunning } from "../fixtures/processes.ts";
 import { makeRuntimeDir, recordsIn } from "./processes.ts";
-import { rejection, Sandbox, until } from "./support.ts";
+import { Recorder, rejection, Sandbox, until } from "./support.ts";
 
 const MB = 1_000_000;
 const TOKEN = "0123456789abcdef0123456789abcdef";
@@ -75,4 +76,58 @@ test("borrowers of what a dead worker owned get OwnerDiedError, and its objects 
   await until(() => used().every((bytes) => bytes === 0), "the stores to be empty");
   const errors = await Promise.all(boxes.map(({ ref }) => rejection(get(ref as ObjectRef<unknown>))));
   expect(new Set(errors.map(({ name }) => name))).toEqual(new Set(["OwnerDiedError"]));
+});
+
+// Goal: a node that dies takes what its processes owned with it, on the nodes that live on. Method: an actor there owns
+// results that its tasks stored here.
+test("what the processes of a dead node owned is deleted on the others, and borrowers are told which died", async () => {
+  await init({ address: cluster.address, token: TOKEN, logToDriver: false });
+  const doomed = await cluster.addNode({ numCpus: 1, resources: { c: 1 } });
+  const keeper = f.TaskOwner.options({ resources: { c: 1 } }).remote();
+  const boxes = await keeper.makeElsewhere.remote(10, MB);
+  await until(() => Math.max(...used()) > 9 * MB, "the results to lie on a node that stays");
+  await cluster.removeNode(doomed);
+  await until(() => used().every((bytes) => bytes === 0), "the stores to be empty");
+  const errors = await Promise.all(boxes.map(({ ref }) => rejection(get(ref))));
+  expect(new Set(errors.map(({ name }) => name))).toEqual(new Set(["OwnerDiedError"]));
+  expect(errors[0]?.message).toContain(doomed.nodeId);
+});
+
+// R28, at a count that fits. Method: tasks start processes, one of each pair in a session of its own; the driver is
+// SIGKILLed while all of them run.
+test("a driver that is killed leaves no task, actor, process or object, but its detached actors", async () => {
+  const script = `
+    import { spawn } from "node:child_process";
+    import { appendFileSync } from "node:fs";
+    import { get, init, put, remote } from "tsray";
+    const hold = remote((file) => {
+      const pids = [false, true].map((detached) => spawn("sleep", ["1000"], { detached, stdio: "ignore" }).pid);
+      appendFileSync(file, [process.pid, ...pids].join(" ") + "\\n");
+      return new Promise(() => {});
+    }, { numCpus: 0.25 });
+    class Quiet { ping() { return process.pid; } }
+    const Actor = remote(Quiet);
+    const [, , address, file] = process.argv;
+    await init({ address, token: "${TOKEN}", namespace: "killed" });
+    const kept = Actor.options({ name: "kept", lifetime: "detached", numCpus: 0 }).remote();
+    const mine = Array.from({ length: 3 }, () => Actor.options({ numCpus: 0 }).remote());
+    const pids = await get([kept, ...mine].map((actor) => actor.ping.remote()));
+    const large = put(new Uint8Array(5_000_000));
+    const held = Array.from({ length: 500 }, () => hold.remote(file));
+    console.log("pids " + pids.join(" "));
+    await get(held);
+    void large;`;
+  await using sandbox = new Sandbox({ "driver.mjs": script });
+  const recorder = new Recorder(sandbox.dir, "pids");
+  const driver = sandbox.start(join(sandbox.dir, "driver.mjs"), cluster.address, recorder.path);
+  await driver.prints("pids ");
+  await until(() => recorder.lines.length >= 4, "tasks to run");
+  const [kept = 0, ...mine] = (/pids (.*)/.exec(driver.stdout)?.[1] ?? "").split(" ").map(Number);
+  driver.child.kill("SIGKILL");
+  await driver.ended;
+  const running = () =>
+    [...mine, ...recorder.lines.flatMap((line) => line.split(" ").map(Number))].filter(isRunning);
+  await until(() => running().length === 0, "its processes to end", 30_000);
+  await until(() => used().every((bytes) => bytes === 0), "the stores to be empty");
+  expect(isRunning(kept)).toBe(true);
 });

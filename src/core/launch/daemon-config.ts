@@ -1,5 +1,6 @@
 /** What a daemon is told on its standard input: one line of JSON, so that no secret stands in argv or environment. */
 import type { JobConfigRecord } from "../rpc/messages.ts";
+import type { HealthCheck } from "./health-rules.ts";
 
 export interface DaemonConfig {
   readonly nodeId: string;
@@ -7,8 +8,10 @@ export interface DaemonConfig {
   readonly token: string;
   /** Whether the user gave the token: then nobody may find it by himself. */
   readonly tokenGiven: boolean;
-  /** A head runs in this daemon; else `headAddress` says where it is. */
+  /** The head that goes with this node; else `headAddress` says where it is. */
   readonly head: HeadConfig | undefined;
+  /** The node beside the head, whoever started that. */
+  readonly isHead: boolean;
   readonly headAddress: string | undefined;
   /** Host to listen on for other processes than this node's; undefined = Unix sockets only (embedded). */
   readonly host: string | undefined;
@@ -33,19 +36,36 @@ export interface HeadConfig {
   readonly port: number | undefined;
   /** Where the head's tables are kept: "memory", or "lmdb:/directory". */
   readonly state: string;
-  readonly healthCheck: {
-    readonly periodMs: number;
-    readonly timeoutMs: number;
-    readonly failureThreshold: number;
-  };
+  readonly healthCheck: HealthCheck;
 }
 
 /** How a head looks after its nodes where nobody says otherwise. */
-export const HEALTH_CHECK_DEFAULT: HeadConfig["healthCheck"] = {
+export const HEALTH_CHECK_DEFAULT: HealthCheck = {
   periodMs: 1000,
   timeoutMs: 3000,
   failureThreshold: 5,
+  outageGraceMs: 60_000,
 };
+
+/** What runs on a node that is drained has so long to finish, where nobody says otherwise. */
+export const DRAIN_GRACE_MS_DEFAULT = 30_000;
+
+/** What the program of a head is told, in the same way. It goes with whoever holds its standard input. */
+export interface HeadProcessConfig {
+  /** "host:port" (0 = any port). */
+  readonly bind: string;
+  readonly token: string;
+  readonly sessionDir: string;
+  readonly state: string;
+  readonly healthCheck: HealthCheck;
+  /** Where it keeps packages of users' files. */
+  readonly packagesDir: string;
+}
+
+/** Its answer. */
+export type HeadNews =
+  | { readonly kind: "serving"; readonly address: string; readonly pid: number }
+  | { readonly kind: "failed"; readonly error: { readonly name: string; readonly message: string } };
 
 /** The daemon's answer: lines of JSON on its standard output. */
 export type DaemonNews =

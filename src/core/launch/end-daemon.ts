@@ -20,16 +20,17 @@ export interface DaemonEnd {
 }
 
 /**
- * Asks the daemon to end, and kills it when it has not after `graceMs` (0 = at once). Resolves when it, and the workers
+ * Asks the daemon to end (SIGTERM: tasks may finish; SIGQUIT: at once), and kills it when it has not after `graceMs` (0 = at once). Resolves when it, and the workers
  * it had, are gone and its shared memory and spilled objects are removed. The session's directory is left to the caller.
  */
 export async function endDaemon(
   daemon: RunningProcess & Pick<NodeRecord, "storePath" | "spillDir">,
   graceMs: number,
+  request: "SIGTERM" | "SIGQUIT" = "SIGTERM",
 ): Promise<DaemonEnd> {
   let killed = false;
   if (graceMs > 0) {
-    signal(daemon, "SIGTERM");
+    signal(daemon, request);
     await untilGone([daemon], graceMs);
   }
   // Its workers die with it; those that are being started this moment are not seen here, but die all the same.

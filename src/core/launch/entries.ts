@@ -12,8 +12,10 @@ function entry(name: string): URL {
 
 /** Program of a worker process. */
 export const WORKER_ENTRY: URL = entry("worker");
-/** Program of the daemon: a raylet, with or without a head. */
+/** Program of the daemon: a raylet, and on the head node what keeps the head running. */
 export const DAEMON_ENTRY: URL = entry("daemon");
+/** Program of a head that is a process of its own. */
+export const HEAD_ENTRY: URL = entry("head");
 /** The command line. */
 export const CLI_ENTRY: URL = entry("cli");
 /** The driver script behind `tsray microbenchmark`. */

@@ -18,6 +18,8 @@ export interface WorkerBoot {
   readonly trees: readonly { readonly root: string; readonly here: string }[];
   /** Directory of the bundle that stands for the driver's entry; "" = none. */
   readonly bundleDir: string;
+  /** The raylet's sign of life, and how long it may stand still; null where the head stands still with it. */
+  readonly pulse: { readonly path: string; readonly msMax: number } | null;
 }
 
 /** In a worker's output, this, a name and {@link MARK_END} say which task or actor prints from there on. */

@@ -4,7 +4,13 @@
  */
 
 import type { Endpoint } from "../base/endpoint.ts";
-import { ObjectLostError, ObjectStoreFullError, OwnerDiedError, SerializationError } from "../base/errors.ts";
+import {
+  InvalidOptionError,
+  ObjectLostError,
+  ObjectStoreFullError,
+  OwnerDiedError,
+  SerializationError,
+} from "../base/errors.ts";
 import { objectIdOf, objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { Local, type Payload, PayloadKind, Peer, type RefList, type Slice } from "../rpc/messages.ts";
@@ -39,8 +45,11 @@ export interface Outgoing {
   readonly definitions?: ReadonlyMap<string, unknown> | undefined;
 }
 
-/** How the functions in a value travel. */
-export type PackOptions = EncodeOptions;
+/** How a value travels. */
+export interface PackOptions extends EncodeOptions {
+  /** It goes with the message whatever its size, up to this; larger ones are refused. */
+  readonly inlineBytesMax?: number;
+}
 
 export interface ObjectAccessParts {
   readonly references: ReferenceTable;
@@ -52,6 +61,8 @@ export interface ObjectAccessParts {
   readonly channelTo: (owner: ObjectEntry["owner"]) => Channel;
   /** Process id of the job's driver: what it owns lives as long as the job. */
   readonly driverId: string;
+  /** Whether that process, a detached actor, may live on after the driver. */
+  readonly outlivesDriver: (processId: string) => boolean;
   /** Starts making a lost object of this process again. @returns why it cannot be, else undefined */
   readonly reconstruct: (entry: ObjectEntry) => string | undefined;
 }
@@ -91,7 +102,12 @@ export class ObjectAccess {
     const encoded = references.encodeWith(inside, () => codec.encode(value, where, options));
     const isApart = options.definitionsApart === true && encoded.definitions.size > 0;
     const definitions = isApart ? encoded.definitions : undefined;
-    const isInline = encoded.byteLength <= INLINE_BYTES_MAX;
+    const { inlineBytesMax } = options;
+    if (inlineBytesMax !== undefined && encoded.byteLength > inlineBytesMax)
+      throw new InvalidOptionError(
+        `${where} take ${encoded.byteLength} bytes, and at most ${inlineBytesMax} may be kept with a detached actor: give it the data in a call instead`,
+      );
+    const isInline = encoded.byteLength <= (inlineBytesMax ?? INLINE_BYTES_MAX);
     const { slices, buffers } = isInline
       ? { slices: undefined, buffers: encoded.buffers }
       : this.#slicesOf(encoded.buffers, inside, ownerId);
@@ -143,7 +159,9 @@ export class ObjectAccess {
 
   /** Whether an object of that owner may depend on this one: it was not freed, and it does not end before that owner does. */
   #mayName({ owner, payload }: ObjectEntry, ownerId: string): boolean {
-    const endsNotBefore = owner.processId === ownerId || owner.processId === this.#parts.driverId;
+    const { driverId, outlivesDriver } = this.#parts;
+    const isDrivers = owner.processId === driverId && !outlivesDriver(ownerId);
+    const endsNotBefore = owner.processId === ownerId || isDrivers;
     return endsNotBefore && payload?.[0] === PayloadKind.stored;
   }
 
@@ -378,18 +396,19 @@ export class ObjectAccess {
     if (typeof found === "string" && entry.payload === payload) this.#recover(entry, payload, found);
   }
 
-  onPeerClosed(channel: Channel): void {
+  /** @param why the channel is closed, where that is known */
+  onPeerClosed(channel: Channel, why: string | undefined): void {
     for (const [requestId, asked] of this.#asked) {
       if (asked.channel !== channel) continue;
       this.#asked.delete(requestId);
-      this.#ownerDied(asked.entry);
+      this.#ownerDied(asked.entry, why);
     }
   }
 
-  #ownerDied(entry: ObjectEntry): void {
+  #ownerDied(entry: ObjectEntry, why?: string): void {
     const objectId = objectIdOf(entry.owner.processId, entry.seq);
     const error = new OwnerDiedError(
-      `object ${objectId} cannot be had: its owner (process ${entry.owner.pid} on node ${entry.owner.nodeId}) is gone`,
+      `object ${objectId} cannot be had: its owner (process ${entry.owner.pid} on node ${entry.owner.nodeId}) is gone${why === undefined ? "" : `: ${why}`}`,
       { objectId },
     );
     if (entry.payload === undefined) entry.settle(this.errorPayload(error));

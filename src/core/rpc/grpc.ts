@@ -32,6 +32,8 @@ import { rpcFaults } from "./faults.ts";
 
 const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 const ERROR_KEY = "tsray-error-bin";
+/** Metadata of the head's commands: which start of the head they come from. */
+export const EPOCH_KEY = "tsray-epoch";
 
 const LIMITS: ChannelOptions = {
   "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
@@ -40,8 +42,14 @@ const LIMITS: ChannelOptions = {
   "grpc.enable_http_proxy": 0,
 };
 
-/** A gRPC server that refuses calls without the cluster token. Not yet bound. */
-export function createServer(token: string): Server {
+/**
+ * A gRPC server that refuses calls without the cluster token. Not yet bound.
+ * @param admit asked for every call, with the epoch that it carries; says why it is refused
+ */
+export function createServer(
+  token: string,
+  admit: (epoch: number | undefined) => string | undefined = () => undefined,
+): Server {
   const authenticate: ServerInterceptor = (_descriptor, call) =>
     new ServerInterceptingCall(call, {
       start(next) {
@@ -49,12 +57,17 @@ export function createServer(token: string): Server {
           onReceiveMetadata(metadata, proceed) {
             const given = metadata.get("authorization")[0];
             const bearer = typeof given === "string" && given.startsWith("Bearer ") ? given.slice(7) : "";
-            if (tokensEqual(bearer, token)) proceed(metadata);
-            else
+            if (!tokensEqual(bearer, token)) {
               call.sendStatus({
                 code: status.UNAUTHENTICATED,
                 details: "the cluster token is missing or wrong",
               });
+              return;
+            }
+            const [epoch] = metadata.get(EPOCH_KEY);
+            const refused = admit(typeof epoch === "string" ? Number(epoch) : undefined);
+            if (refused === undefined) proceed(metadata);
+            else call.sendStatus({ code: status.ABORTED, details: refused });
           },
         });
       },
@@ -89,12 +102,18 @@ type ClientClass<C extends Client> = new (
   options?: ChannelOptions & { interceptors?: Interceptor[] },
 ) => C;
 
-/** A client of one of our services at `target`, with the token on every call. Connects at the first call. */
-export function createClient<C extends Client>(Service: ClientClass<C>, target: string, token: string): C {
+/** A client of one of our services at `target`, with the token (and `extra`) on every call. Connects at the first call. */
+export function createClient<C extends Client>(
+  Service: ClientClass<C>,
+  target: string,
+  token: string,
+  extra: Readonly<Record<string, string>> = {},
+): C {
   const addToken: Interceptor = (options, nextCall) =>
     new InterceptingCall(nextCall(options), {
       start(metadata, listener, next) {
         metadata.set("authorization", `Bearer ${token}`);
+        for (const [key, value] of Object.entries(extra)) metadata.set(key, value);
         next(metadata, listener);
       },
     });

@@ -53,6 +53,10 @@ export const Local = {
   setupFailed: 64,
   /** raylet -> every client: [kind]. The store is nearly full: let go of what is no longer needed. */
   collectGarbage: 60,
+  /** raylet -> worker: [kind]. The actor is to begin again on another node: finish what runs, give back what has not begun. */
+  moveActor: 70,
+  /** client -> raylet: [kind, EndpointTuple]. It has to do with that process of another node. */
+  knowsProcess: 71,
   /** raylet -> client: [kind, requestId, rows at most]. Answer: objects. */
   listObjects: 61,
   /** client -> raylet: [kind, requestId, ObjectListing]. */
@@ -123,6 +127,8 @@ export const Peer = {
   copyAt: 56,
   /** caller -> worker or actor: [kind, definition]. Code of a function among the arguments of calls to come, once per channel. */
   code: 58,
+  /** detached actor -> worker: [kind]. What it owns must not depend on what the job's driver owns: it goes on without it. */
+  outlivesDriver: 72,
   /** anyone -> owner: [kind, seq, force, recursive]. Cancel the task behind this object. */
   cancelObject: 57,
 } as const;
@@ -252,6 +258,7 @@ export interface ActorStart {
   readonly name: string;
   readonly namespace: string;
   readonly creation: Uint8Array;
+  readonly detached: boolean;
   readonly gpuIds: readonly string[];
   readonly resources: Readonly<Record<string, number>>;
 }

@@ -1,23 +1,28 @@
 /** The channels of this process to other processes, one per peer, whoever opened it. */
 import type { Endpoint } from "../base/endpoint.ts";
-import type { TsrayError } from "../base/errors.ts";
+import { ClusterUnreachableError, type TsrayError } from "../base/errors.ts";
 import { type Channel, type Identity, openChannel } from "./channel.ts";
 import type { Message } from "./frames.ts";
 
 export class Peers {
   readonly #channels = new Map<string, Channel>();
+  readonly #all = new Set<Channel>();
   readonly #identity: Identity;
   readonly #onMessage: (channel: Channel, message: Message) => void;
   readonly #onClose: (channel: Channel, error: TsrayError | undefined) => void;
+  readonly #onPeer: (peer: Endpoint) => void;
 
+  /** @param onPeer called when a channel to a process begins, whoever opened it */
   constructor(
     identity: Identity,
     onMessage: (channel: Channel, message: Message) => void,
     onClose: (channel: Channel, error: TsrayError | undefined) => void,
+    onPeer: (peer: Endpoint) => void = () => {},
   ) {
     this.#identity = identity;
     this.#onMessage = onMessage;
     this.#onClose = onClose;
+    this.#onPeer = onPeer;
   }
 
   /** The channel to a process; opened on first use. A dead process shows as a channel that closes. */
@@ -39,6 +44,13 @@ export class Peers {
     else this.#attach(id, channel);
   }
 
+  /** A node has died: what is connected to its processes may never notice. */
+  nodeDied(nodeId: string, reason: string): void {
+    for (const channel of this.#all) {
+      if (channel.peer.nodeId === nodeId) channel.destroy(new ClusterUnreachableError(reason));
+    }
+  }
+
   closeAll(): void {
     for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
@@ -50,8 +62,11 @@ export class Peers {
   }
 
   #attach(id: string, channel: Channel): void {
+    this.#all.add(channel);
+    this.#onPeer(channel.peer);
     channel.onMessage = (message) => this.#onMessage(channel, message);
     channel.onClose((error) => {
+      this.#all.delete(channel);
       if (this.#channels.get(id) === channel) this.#channels.delete(id);
       this.#onClose(channel, error);
     });

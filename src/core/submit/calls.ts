@@ -15,7 +15,7 @@ import type { CallParts, CallRecord } from "./call-record.ts";
 import { GeneratorState } from "./generator-state.ts";
 
 /** Bits of the last field of a done message. */
-export const DoneFlag = { userError: 1, cancelled: 2, exitWorker: 4, systemError: 8 } as const;
+export const DoneFlag = { userError: 1, cancelled: 2, exitWorker: 4, systemError: 8, notBegun: 16 } as const;
 
 export interface CallsParts {
   readonly objects: ObjectAccess;

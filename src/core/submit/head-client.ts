@@ -1,15 +1,21 @@
-/** Calls of the head from a driver or worker. gRPC is loaded at the first one. */
-import { retrying } from "../rpc/retry.ts";
+/**
+ * Calls of the head from a driver or worker. gRPC is loaded at the first one. A head that is gone is waited for: it will
+ * be started again, and every call of its service may be repeated.
+ */
+import { NotInitializedError, TsrayError } from "../base/errors.ts";
 import type { HeadServiceClient } from "../wire/gen/tsray/v1/head.ts";
 
-/** A head that does not answer at all for this long is taken to be gone. */
-const RETRY_MS = 10_000;
-
 type Unary = typeof import("../rpc/grpc.ts").unary;
+
+/** How long a head that does not answer is waited for. */
+const OUTAGE_MS_MAX = 60_000;
+const RETRY_MS_MIN = 50;
+const RETRY_MS_MAX = 1000;
 
 export class HeadClient {
   readonly #address: string;
   readonly #token: string;
+  #isClosed = false;
   #client: Promise<{ client: HeadServiceClient; unary: Unary }> | undefined;
 
   constructor(address: string, token: string) {
@@ -23,16 +29,38 @@ export class HeadClient {
   }
 
   /**
-   * `call((head, unary) => unary(head, head.listNodes, {}, 5000))`. Made again for a while where it was not answered: the
-   * head's handlers take repeats.
+   * `call((head, unary) => unary(head, head.listNodes, {}, 5000))`. Made again until the head answers, for a minute.
+   * @param isAwaited false: the process need not stay for the answer
    * @throws what the head threw, ClusterUnreachableError, AuthenticationError
    */
-  async call<R>(make: (head: HeadServiceClient, unary: Unary) => Promise<R>, retryMs = RETRY_MS): Promise<R> {
+  async call<R>(
+    make: (head: HeadServiceClient, unary: Unary) => Promise<R>,
+    { isAwaited = true }: { isAwaited?: boolean } = {},
+  ): Promise<R> {
+    const untilMs = performance.now() + OUTAGE_MS_MAX;
+    for (let waitMs = RETRY_MS_MIN; ; waitMs = Math.min(2 * waitMs, RETRY_MS_MAX)) {
+      try {
+        return await this.callOnce(make);
+      } catch (error) {
+        const isLost = error instanceof TsrayError && error.name === "ClusterUnreachableError";
+        if (!isLost || this.#isClosed || performance.now() > untilMs) throw error;
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, waitMs * (0.5 + Math.random()));
+        if (!isAwaited) timer.unref();
+      });
+    }
+  }
+
+  /** @throws also when the head does not answer now */
+  async callOnce<R>(make: (head: HeadServiceClient, unary: Unary) => Promise<R>): Promise<R> {
+    if (this.#isClosed) throw new NotInitializedError("tsray was shut down");
     const { client, unary } = await this.#open();
-    return retrying(retryMs, () => make(client, unary));
+    return make(client, unary);
   }
 
   close(): void {
+    this.#isClosed = true;
     void this.#client?.then(({ client }) => client.close());
     this.#client = undefined;
   }

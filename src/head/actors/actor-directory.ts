@@ -15,6 +15,7 @@ import {
   type ActorSpec,
   CreateActorReply,
   type FindActorReply,
+  type HostedActor,
   type KillActorRequest,
   type WatchActorRequest,
 } from "../../core/wire/gen/tsray/v1/head.ts";
@@ -99,8 +100,6 @@ export class ActorDirectory {
   readonly #byOwnerNode = new ActorIndex();
   readonly #endedProcesses = new BoundedMap<string, true>(ENDED_PROCESSES_MAX);
   readonly #killRequests = new BoundedMap<string, true>(KILL_REQUESTS_MAX);
-  /** After a restart of the head: actors that may still run, by the node they ran on. */
-  readonly #stale = new Map<string, ActorRecord[]>();
   readonly #rooms = new NodeRooms();
   readonly #writes = new Set<Promise<unknown>>();
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -116,23 +115,28 @@ export class ActorDirectory {
   }
 
   /**
-   * Reads the directory back. Names stand again; an actor that ran is ended on its old node when that registers, or
-   * counts as gone with that node after `silenceMsMax`, and only then is placed again.
+   * Reads the directory back: names stand again, and what runs goes on where its node may come back. Nodes must have been
+   * read before.
    */
-  async load(epoch: number, silenceMsMax: number): Promise<void> {
+  async load(epoch: number): Promise<void> {
+    const { isAlive } = this.#options.nodes;
     for (const { spec, state } of await this.#tables.load()) {
       const loaded = { ...state, version: Math.max(state.version, epoch * VERSIONS_PER_EPOCH) };
       const record = newRecord(spec, loaded);
-      if (state.phase === "DEAD") {
-        this.#dead.set(spec.actorId, record);
-        continue;
-      }
-      this.#enter(record);
-      const ranOn = state.nodeId ?? state.stoppingOn;
-      this.#apply(record, { kind: "headRestarted" });
-      if (ranOn !== undefined) this.#stale.set(ranOn, [...(this.#stale.get(ranOn) ?? []), record]);
+      if (state.phase === "DEAD") this.#dead.set(spec.actorId, record);
+      else this.#enter(record);
     }
-    if (this.#stale.size > 0) this.#after(silenceMsMax, () => this.#giveUpStale());
+    for (const record of [...this.#live.values()]) {
+      this.#apply(record, { kind: "headRestarted" });
+      for (const nodeId of [record.state.nodeId, record.state.stoppingOn]) {
+        if (nodeId === undefined || isAlive(nodeId)) continue;
+        this.#apply(record, { kind: "nodeDied", nodeId, reason: `its node ${nodeId} has died` });
+      }
+      const { owner, detached, jobId } = record.spec;
+      const isOrphan = !detached && owner !== undefined && owner.nodeId !== "" && !isAlive(owner.nodeId);
+      if (isOrphan && !this.#options.jobs.isRunningDriver(jobId, owner.processId))
+        this.#apply(record, { kind: "ownerDied", reason: `its owner's node ${owner.nodeId} has died` });
+    }
   }
 
   /** @throws InvalidOptionError when the spec names no actor; ClusterUnreachableError when it cannot be stored */
@@ -167,18 +171,23 @@ export class ActorDirectory {
   }
 
   /** Answers when the version is above the known one, at once for the dead and the unknown, else after `waitMs`. */
-  watch({ actorId, knownVersion, waitMs }: WatchActorRequest): Promise<ActorInfo> | ActorInfo {
+  async watch({ actorId, knownVersion, waitMs }: WatchActorRequest): Promise<ActorInfo> {
     const record = this.#find(actorId);
     if (record === undefined) return ActorInfo.fromPartial({ actorId, found: false });
+    await this.#changed(record, knownVersion, waitMs);
+    return storedInfo(record);
+  }
+
+  #changed(record: ActorRecord, knownVersion: number, waitMs: number): Promise<void> | undefined {
     const { state } = record;
     const mustWait = state.version <= knownVersion && state.phase !== "DEAD" && waitMs > 0;
-    if (!mustWait || this.#isClosed || this.#watcherCount >= WATCHERS_MAX) return infoOf(record);
+    if (!mustWait || this.#isClosed || this.#watcherCount >= WATCHERS_MAX) return undefined;
     return new Promise((resolve) => {
       const wake = () => {
         clearTimeout(timer);
         this.#timers.delete(timer);
         if (record.watchers.delete(wake)) this.#watcherCount -= 1;
-        resolve(infoOf(record));
+        resolve();
       };
       const timer = this.#after(Math.min(waitMs, WATCH_MS_MAX), wake);
       record.watchers.add(wake);
@@ -186,9 +195,9 @@ export class ActorDirectory {
     });
   }
 
-  find(namespace: string, name: string): FindActorReply {
+  async find(namespace: string, name: string): Promise<FindActorReply> {
     const record = this.#named(namespace, name);
-    return { found: record !== undefined, actor: record && infoOf(record) };
+    return { found: record !== undefined, actor: record && (await storedInfo(record)) };
   }
 
   async kill({ actorId, noRestart, graceful, reason, requestId }: KillActorRequest): Promise<void> {
@@ -208,15 +217,13 @@ export class ActorDirectory {
       this.#apply(record, { kind: "reported", report: word });
       await record.stored;
     } else if (word.state === "ALIVE" && this.#options.nodes.isAlive(report.nodeId)) {
-      this.#options.log(`actor ${report.actorId} on node ${report.nodeId} is not known: it is ended`);
-      void this.#callStop(
-        report.nodeId,
-        report.actorId,
-        -1,
-        false,
-        "the head does not know this actor",
-      ).catch(() => {});
+      void this.#endUnknown(report.nodeId, report.actorId);
     }
+  }
+
+  async #endUnknown(nodeId: string, actorId: string): Promise<void> {
+    this.#options.log(`actor ${actorId} on node ${nodeId} is not known: it is ended`);
+    await this.#callStop(nodeId, actorId, -1, false, "the head does not know this actor").catch(() => {});
   }
 
   list(): ActorList {
@@ -224,17 +231,29 @@ export class ActorDirectory {
     return { actors: records.map((r) => ({ ...infoOf(r), handleMeta: NO_BYTES, deathError: NO_BYTES })) };
   }
 
-  nodeRegistered(node: NodeInfo): void {
-    this.#rooms.report(node, this.#byNode.count(node.nodeId));
-    for (const record of this.#stale.get(node.nodeId) ?? [])
-      this.#stop(record, node.nodeId, false, "the head restarted");
-    this.#stale.delete(node.nodeId);
+  /** @param hosted what runs there */
+  nodeRegistered(node: NodeInfo, hosted: readonly HostedActor[]): void {
+    const { nodeId } = node;
+    this.#reportRoom(node);
+    const running = new Map(hosted.map(({ actorId, incarnation }) => [actorId, incarnation]));
+    for (const actorId of new Set([...this.#byNode.get(nodeId), ...running.keys()])) {
+      const record = this.#find(actorId);
+      if (record !== undefined)
+        this.#apply(record, { kind: "nodeRegistered", nodeId, running: running.get(actorId) });
+      else void this.#endUnknown(nodeId, actorId);
+    }
     this.#placeAgainSoon(PLACE_AGAIN_MS);
   }
 
   nodeChanged(node: NodeInfo): void {
-    this.#rooms.report(node, this.#byNode.count(node.nodeId));
+    this.#reportRoom(node);
     this.#placeAgainSoon(PLACE_AGAIN_MS);
+  }
+
+  /** A node that is being drained has no room. */
+  #reportRoom(node: NodeInfo): void {
+    if (node.state === "DRAINING") this.#rooms.remove(node.nodeId);
+    else this.#rooms.report(node, this.#byNode.count(node.nodeId));
   }
 
   nodeDied(nodeId: string, reason: string): void {
@@ -489,15 +508,6 @@ export class ActorDirectory {
 
   // ---- small parts
 
-  /** The old nodes did not come back in time: by now their raylets have ended what ran there. */
-  #giveUpStale(): void {
-    for (const [nodeId, records] of this.#stale) {
-      const reason = `node ${nodeId} did not come back after the head restarted`;
-      for (const record of records) this.#apply(record, { kind: "nodeDied", nodeId, reason });
-    }
-    // The list stays: should such a node register after all, what it still runs is ended first.
-  }
-
   #whyOwnerIsGone(spec: ActorSpec): string | undefined {
     if (spec.detached) return undefined;
     const { processId = "", nodeId = "" } = spec.owner ?? {};
@@ -593,8 +603,18 @@ function demandOf(spec: ActorSpec): PlacementDemand {
 
 /** @throws InvalidOptionError */
 function wordOf(state: string): ActorWordFromRaylet["state"] {
-  if (state === "ALIVE" || state === "INIT_FAILED" || state === "EXITED" || state === "CRASHED") return state;
+  const known = (["ALIVE", "INIT_FAILED", "EXITED", "CRASHED", "MOVED"] as const).find(
+    (each) => each === state,
+  );
+  if (known !== undefined) return known;
   throw new InvalidOptionError(`"${state}" is no state that a raylet reports of an actor`);
+}
+
+/** What is told of an actor must not be forgotten by the next head. */
+async function storedInfo(record: ActorRecord): Promise<ActorInfo> {
+  const info = infoOf(record);
+  await record.stored;
+  return info;
 }
 
 function infoOf({ spec, state }: ActorRecord): ActorInfo {

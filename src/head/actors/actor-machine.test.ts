@@ -27,6 +27,8 @@ function parse(line: string): ActorEvent {
     case "waits":
     case "unschedulable":
       return { kind: word, reason: a };
+    case "nodeRegistered":
+      return { kind: word, nodeId: a, running: b === "" || b === "none" ? undefined : Number(b) };
     case "nodeDied":
       return { kind: word, nodeId: a, reason: `node ${a} died` };
     case "kill":
@@ -225,25 +227,31 @@ test("goes with its owner and its job, unless it is detached", () => {
   }
 });
 
-test("a new head: a started detached actor loses a life, a waiting one goes on, others are dead", () => {
-  expect(last(play({ detached: true }, ["created", "headRestarted"]))).toContain(
-    "PENDING i0 - [save, place]",
-  );
-  expect(last(play({ detached: true }, [...UP, "headRestarted"]))).toContain("DEAD");
-  const started = play({ detached: true, maxRestarts: 1 }, [
-    ...UP,
-    "headRestarted",
-    "placed n2",
-    "headRestarted",
-    "stopped n1",
-  ]);
-  expect(started.told.slice(4)).toEqual([
-    "headRestarted => RESTARTING i1 - [save]",
-    "placed n2 => RESTARTING i1 - []",
-    "headRestarted => RESTARTING i1 - [save]",
+test("a new head: what runs goes on, what waited is placed", () => {
+  for (const options of [{}, { detached: true }]) {
+    expect(last(play(options, ["created", "headRestarted"]))).toContain("PENDING i0 - [place]");
+    expect(last(play(options, [...UP, "headRestarted"]))).toBe("headRestarted => ALIVE i0 n1 []");
+    expect(last(play(options, [...UP, "headRestarted", "nodeRegistered n1 0"]))).toContain("ALIVE i0 n1 []");
+    expect(last(play(options, [...UP, "headRestarted", "nodeDied n1"]))).toContain("DEAD");
+  }
+});
+
+test("a node that registers is given again what it may not have heard", () => {
+  const started = ["created", "placed n1"];
+  expect(last(play({}, [...started, "nodeRegistered n1 none"]))).toContain("STARTING i0 n1 [start n1 i0]");
+  expect(last(play({}, [...started, "nodeRegistered n1 0"]))).toContain("STARTING i0 n1 []");
+  // Its end is on the way, from the raylet itself.
+  expect(last(play({}, [...UP, "nodeRegistered n1 none"]))).toContain("ALIVE i0 n1 []");
+  const replaced = [...UP, "kill restart", "headRestarted", "nodeRegistered n1 0"];
+  expect(play({ maxRestarts: 1 }, [...replaced, "stopped n1"]).told.slice(-2)).toEqual([
+    "nodeRegistered n1 0 => RESTARTING i1 - [stop n1]",
     "stopped n1 => RESTARTING i1 - [save, place]",
   ]);
-  expect(last(play({ maxRestarts: 1 }, [...UP, "headRestarted"]))).toContain("DEAD");
+});
+
+test("what runs where it should not is ended", () => {
+  expect(last(play({}, [...UP, "nodeRegistered n2 0"]))).toContain("ALIVE i0 n1 [stop n2]");
+  expect(last(play({}, [...UP, "kill", "nodeRegistered n1 0"]))).toContain("DEAD i0 - [stop n1]");
 });
 
 // Method: 300 seeded runs of random events in random order, stale and repeated ones among them.
@@ -273,6 +281,8 @@ test("keeps its invariants whatever comes", () => {
     "INIT_FAILED",
     "ownerDied",
     "headRestarted",
+    "nodeRegistered",
+    "nodeRegistered",
     "placed",
     "placed",
   ];

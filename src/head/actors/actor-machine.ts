@@ -8,11 +8,11 @@
  *   any of them --exit, failed constructor, last crash, kill, death of the owner, end of the job--> DEAD
  *
  * RESTARTING covers the wait for a node and the start there of every life but the first. `incarnation` is the number
- * of restarts used.
+ * of the life; lives that began because a node was drained (`moves`) use up no restart.
  *
  * Holds after every event (checkInvariants):
  *  1. At most one incarnation lives: none is placed while its predecessor may still run (`stoppingOn`).
- *  2. incarnation <= maxRestarts, unless maxRestarts is -1.
+ *  2. incarnation <= maxRestarts + moves, unless maxRestarts is -1.
  *  3. An endpoint is known exactly while ALIVE, a node while STARTING or ALIVE, and none of both when DEAD.
  *  4. DEAD is final, and has a reason.
  */
@@ -32,6 +32,7 @@ export interface ActorState {
   /** Grows with every visible change. */
   readonly version: number;
   readonly incarnation: number;
+  readonly moves: number;
   /** Where this incarnation was sent; undefined while it waits for a node. */
   readonly nodeId: string | undefined;
   /** The raylet there has taken it. */
@@ -62,11 +63,13 @@ export type ActorEvent =
   | { kind: "killed"; noRestart: boolean; graceful: boolean; reason: string }
   | { kind: "ownerDied"; reason: string }
   | { kind: "jobEnded"; reason: string }
-  /** The state was read back by a new head, which does not know what still runs. */
-  | { kind: "headRestarted" };
+  /** The state was read back by a new head: what runs goes on, what was under way is taken up again. */
+  | { kind: "headRestarted" }
+  /** A node registered, and this life of the actor runs there; undefined: none does. */
+  | { kind: "nodeRegistered"; nodeId: string; running: number | undefined };
 
 export interface ActorWordFromRaylet {
-  readonly state: "ALIVE" | "INIT_FAILED" | "EXITED" | "CRASHED";
+  readonly state: "ALIVE" | "INIT_FAILED" | "EXITED" | "CRASHED" | "MOVED";
   readonly incarnation: number;
   readonly nodeId: string;
   readonly endpoint: Endpoint | undefined;
@@ -100,6 +103,7 @@ export function newActorState(actor: Pick<ActorState, "actorId" | "detached" | "
     phase: "PENDING",
     version: 0,
     incarnation: 0,
+    moves: 0,
     nodeId: undefined,
     accepted: false,
     stoppingOn: undefined,
@@ -146,17 +150,21 @@ function stepLiving(state: ActorState, event: ActorEvent): ActorStep {
       return state.detached ? same(state) : dies(state, event.reason);
     case "headRestarted":
       return headRestarted(state);
+    case "nodeRegistered":
+      return nodeRegistered(state, event);
   }
 }
 
 /** A dead actor changes no more; a process of it that still shows up is ended. */
 function stepDead(state: ActorState, event: ActorEvent): ActorStep {
-  if (event.kind !== "reported" || event.report.state !== "ALIVE" || event.report.nodeId === "")
-    return same(state);
-  return {
-    state,
-    effects: [{ kind: "stop", nodeId: event.report.nodeId, graceful: false, reason: state.deathReason }],
-  };
+  const shownOn =
+    event.kind === "reported" && event.report.state === "ALIVE"
+      ? event.report.nodeId
+      : event.kind === "nodeRegistered" && event.running !== undefined
+        ? event.nodeId
+        : "";
+  if (shownOn === "") return same(state);
+  return { state, effects: [{ kind: "stop", nodeId: shownOn, graceful: false, reason: state.deathReason }] };
 }
 
 function waits(state: ActorState, reason: string): ActorStep {
@@ -201,6 +209,9 @@ function reported(state: ActorState, report: ActorWordFromRaylet): ActorStep {
       return ended(state, report.reason || "its constructor failed", report.error);
     case "EXITED":
       return ended(state, (state.leaving && state.deathReason) || report.reason || "it exited");
+    case "MOVED":
+      if (state.leaving) return ended(state, state.deathReason);
+      return restarts({ ...state, moves: state.moves + 1 }, undefined, [{ kind: "place" }]);
     case "CRASHED":
       return crashes(state, report.reason || "its worker process ended unexpectedly");
   }
@@ -244,18 +255,30 @@ function leaves(state: ActorState, reason: string): ActorStep {
   return { state: { ...state, leaving: true, deathReason: reason }, effects: [{ kind: "save" }, ...stop] };
 }
 
-/**
- * A new head cannot tell what still runs: an actor that was started has lost that life, and the next one begins when
- * its raylet has ended what is left of it, or is dead. One that waited for a node goes on waiting.
- */
+/** Where it runs, or is being ended, its node will say so; else it is placed as it was to be. */
 function headRestarted(state: ActorState): ActorStep {
-  if (!state.detached)
-    return ended(state, "the head restarted, and the session of the actor's job ended with it");
-  if (state.stoppingOn !== undefined) return changed(state, {}, [{ kind: "save" }]);
-  if (state.nodeId === undefined)
-    return changed(state, { pendingReason: "" }, [{ kind: "save" }, { kind: "place" }]);
-  if (hasRestartLeft(state)) return restarts(state, state.nodeId, []);
-  return ended(state, "the head restarted while the actor ran, and it has no restart left");
+  if (state.nodeId !== undefined || state.stoppingOn !== undefined)
+    return { state: { ...state, accepted: state.phase === "ALIVE" }, effects: [] };
+  return changed(state, { pendingReason: "" }, [{ kind: "place" }]);
+}
+
+/**
+ * Commands may have been lost, with a connection or with the head that gave them: they are given again. An end that the
+ * node has seen is reported by it until the head has it, so what is missing there is nothing to act on.
+ */
+function nodeRegistered(
+  state: ActorState,
+  { nodeId, running }: { nodeId: string; running: number | undefined },
+): ActorStep {
+  const stop: ActorEffect = { kind: "stop", nodeId, graceful: false, reason: "it was replaced" };
+  if (state.stoppingOn === nodeId) return { state, effects: [stop] };
+  if (state.nodeId !== nodeId) return { state, effects: running === undefined ? [] : [stop] };
+  const isHere = running === state.incarnation;
+  if (state.leaving && isHere && state.phase === "ALIVE")
+    return { state, effects: [{ ...stop, graceful: true, reason: state.deathReason }] };
+  if (state.phase === "ALIVE" || state.accepted) return same(state);
+  if (isHere) return { state: { ...state, accepted: true }, effects: [] };
+  return { state, effects: [{ kind: "start", nodeId, incarnation: state.incarnation }] };
 }
 
 function crashes(state: ActorState, reason: string): ActorStep {
@@ -304,7 +327,7 @@ function unplaced(state: ActorState) {
 }
 
 function hasRestartLeft(state: ActorState): boolean {
-  return !state.leaving && (state.maxRestarts === -1 || state.incarnation < state.maxRestarts);
+  return !state.leaving && (state.maxRestarts === -1 || state.incarnation < state.maxRestarts + state.moves);
 }
 
 function isPlacedAt(state: ActorState, at: { nodeId: string; incarnation: number }): boolean {
@@ -329,7 +352,8 @@ export function checkInvariants(state: ActorState): void {
   const { phase, nodeId, stoppingOn, endpoint } = state;
   if (nodeId !== undefined && stoppingOn !== undefined)
     wrong.push("placed while its predecessor may still run");
-  if (state.maxRestarts !== -1 && state.incarnation > state.maxRestarts) wrong.push("restarted too often");
+  if (state.maxRestarts !== -1 && state.incarnation > state.maxRestarts + state.moves)
+    wrong.push("restarted too often");
   if ((phase === "ALIVE") !== (endpoint !== undefined))
     wrong.push("an endpoint is known exactly while ALIVE");
   if ((phase === "STARTING" || phase === "ALIVE") && nodeId === undefined)

@@ -16,6 +16,7 @@ interface StoredState {
   phase: ActorPhase;
   version: number;
   incarnation: number;
+  moves: number;
   nodeId?: string;
   accepted: boolean;
   stoppingOn?: string;
@@ -67,11 +68,13 @@ export class ActorTables {
 }
 
 function toStored(state: ActorState): StoredState {
-  const { phase, version, incarnation, nodeId, accepted, stoppingOn, leaving, endpoint, deathReason } = state;
+  const { phase, version, incarnation, moves, nodeId, accepted, stoppingOn, leaving, endpoint, deathReason } =
+    state;
   return {
     phase,
     version,
     incarnation,
+    moves,
     accepted,
     leaving,
     deathReason,

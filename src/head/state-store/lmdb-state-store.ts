@@ -6,8 +6,9 @@
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { RootDatabase } from "lmdb";
-import { InvalidOptionError } from "../../core/base/errors.ts";
+import type { RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
+import { ClusterUnreachableError, InvalidOptionError } from "../../core/base/errors.ts";
+import { holdDirectory } from "./exclusive.ts";
 import {
   checkRoom,
   keyBytes,
@@ -27,18 +28,25 @@ type Db = RootDatabase<Buffer, Buffer>;
 export class LmdbStateStore implements StateStore {
   readonly #db: Db;
   readonly #entriesMax: number;
+  readonly #release: () => Promise<void>;
 
-  private constructor(db: Db, entriesMax: number) {
+  private constructor(db: Db, entriesMax: number, release: () => Promise<void>) {
     this.#db = db;
     this.#entriesMax = entriesMax;
+    this.#release = release;
   }
 
-  /** Opens the store in `directory`, which is made (0700) where it is missing. */
+  /**
+   * Opens the store in `directory`, which is made (0700) where it is missing.
+   * @throws ClusterUnreachableError when another head has it open; InvalidOptionError when it cannot be one
+   */
   static async open(directory: string, options: { entriesMax?: number } = {}): Promise<LmdbStateStore> {
     const { open } = await import("lmdb");
+    let release: (() => Promise<void>) | undefined;
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
-      const db = open<Buffer, Buffer>({
+      release = await holdDirectory(directory);
+      const settings: RootDatabaseOptionsWithPath & { readonly safeRestore: boolean } = {
         path: join(directory, FILE_NAME),
         encoding: "binary",
         keyEncoding: "binary",
@@ -48,9 +56,14 @@ export class LmdbStateStore implements StateStore {
         noSync: false,
         overlappingSync: false,
         noMemInit: false,
-      });
-      return new LmdbStateStore(db, options.entriesMax ?? STATE_ENTRIES_MAX);
+        // A virtual machine may come back to an earlier moment under the same boot id.
+        safeRestore: true,
+      };
+      const db = open<Buffer, Buffer>(settings);
+      return new LmdbStateStore(db, options.entriesMax ?? STATE_ENTRIES_MAX, release);
     } catch (cause) {
+      await release?.();
+      if (cause instanceof ClusterUnreachableError) throw cause;
       throw new InvalidOptionError(
         `cannot open the state store in ${directory}: ${(cause as Error).message}`,
         { cause },
@@ -103,6 +116,7 @@ export class LmdbStateStore implements StateStore {
 
   async close(): Promise<void> {
     await this.#db.close();
+    await this.#release();
   }
 
   #nextRevision(): number {

@@ -67,6 +67,8 @@ export type LeaseEvent =
   /** A second or so has passed: demand for a node that nobody has heard of is given up after some of them. */
   | { readonly kind: "tick" }
   | { readonly kind: "jobEnded"; readonly jobId: string }
+  /** This node grants nothing any more, and wants back what it has lent. */
+  | { readonly kind: "drain" }
   | {
       readonly kind: "workersFail";
       readonly pool: string;
@@ -174,6 +176,7 @@ export class LeaseMachine {
   readonly #deadNodes = new Set<string>();
   readonly #leasesPerClass = new Map<string, number>();
   #spreadCursor = 0;
+  #isDraining = false;
   #served = 0;
   #nextLease = 1;
 
@@ -237,6 +240,14 @@ export class LeaseMachine {
           demand.patientAt.clear();
         }
         break;
+      case "drain":
+        this.#isDraining = true;
+        for (const lease of this.#leases.values()) {
+          if (lease.reclaimed) continue;
+          lease.reclaimed = true;
+          effects.push({ kind: "reclaim", owner: lease.owner, leaseId: lease.id });
+        }
+        break;
       case "workersFail":
         for (const [key, { owner, classId, pool }] of this.#demands) {
           if (pool !== event.pool) continue;
@@ -260,7 +271,7 @@ export class LeaseMachine {
 
   /** Takes resources outside leases (actors). @returns the GPUs given, or undefined when they are not free */
   acquire(resources: Resources): string[] | undefined {
-    if (!fits(resources, this.available)) return undefined;
+    if (this.#isDraining || !fits(resources, this.available)) return undefined;
     const gpuIds = this.#gpus.take(resources.GPU ?? 0);
     if (gpuIds !== undefined) subtract(this.available, resources);
     return gpuIds;
@@ -306,6 +317,11 @@ export class LeaseMachine {
       const lease = this.#leases.get(leaseId);
       return lease === undefined ? [] : [{ leaseId, owner: lease.owner, retriable: lease.retriable }];
     });
+  }
+
+  /** Of all owners together. */
+  get leaseCount(): number {
+    return this.#leases.size;
   }
 
   workerOf(leaseId: string): string | undefined {
@@ -474,7 +490,8 @@ export class LeaseMachine {
       if (possible) return this.#placeHere(key, demand, effects);
     }
     if (demand.redirected) {
-      if (fits(resources, this.available) || pinnedHere || demand.patient) {
+      const isTaken = !this.#isDraining || pinnedHere;
+      if (isTaken && (fits(resources, this.available) || pinnedHere || demand.patient)) {
         return this.#placeHere(key, demand, effects);
       }
       effects.push({ kind: "reject", owner: demand.owner, classId: demand.classId, count: demand.count });
@@ -507,7 +524,8 @@ export class LeaseMachine {
   #choose(demand: Demand, self: NodeView): NodeView | undefined {
     const { resources, strategy, localityNodeId } = demand;
     if (strategy.kind === "SPREAD") {
-      const picked = pickSpread(resources, [self, ...this.#nodes.values()], this.#spreadCursor);
+      const here = this.#isDraining ? [] : [self];
+      const picked = pickSpread(resources, [...here, ...this.#nodes.values()], this.#spreadCursor);
       if (picked) this.#spreadCursor = picked.cursor;
       return picked?.node;
     }
@@ -542,6 +560,7 @@ export class LeaseMachine {
 
   #placeHere(key: string, demand: Demand, effects: LeaseEffect[]): Verdict {
     const { resources, owner, classId, pool } = demand;
+    if (this.#isDraining) return this.#wait(demand, "this node is being drained", effects);
     if (!fits(resources, this.available)) {
       return this.#wait(
         demand,
@@ -649,7 +668,8 @@ export class LeaseMachine {
   }
 
   #selfView(): NodeView {
-    return { nodeId: this.#nodeId, address: "", total: this.total, available: this.available };
+    const available = this.#isDraining ? {} : this.available;
+    return { nodeId: this.#nodeId, address: "", total: this.total, available };
   }
 }
 

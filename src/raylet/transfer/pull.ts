@@ -25,6 +25,7 @@ const FREED = "it was freed while it was on its way here";
 export interface PullParts {
   readonly store: ObjectStore;
   readonly admission: PullAdmission;
+  readonly isPrimary: boolean;
   readonly rules: SourceRules;
   readonly linkTo: (node: Endpoint) => DataLink;
   readonly onReceived: (bytes: number) => void;
@@ -130,7 +131,7 @@ export class Pull {
     const { store, onReceived } = this.#parts;
     const untilMs = performance.now() + WRITER_WAIT_MS_MAX;
     for (;;) {
-      const writer = store.create(this.#key, size, { secondary: true });
+      const writer = store.create(this.#key, size, { secondary: !this.#parts.isPrimary });
       if (writer !== undefined) {
         this.#object = {
           plan: new ChunkPlan(size, CHUNK_BYTES),

@@ -63,8 +63,12 @@ export class Transfers {
     };
   }
 
-  /** Brings an object here from one of `sources`. @returns null, or why that failed */
-  pull(key: Buffer, sources: readonly unknown[]): Promise<string | null> {
+  /**
+   * Brings an object here from one of `sources`.
+   * @param isPrimary it stays until it is freed: its primary copy goes
+   * @returns null, or why that failed
+   */
+  pull(key: Buffer, sources: readonly unknown[], isPrimary = false): Promise<string | null> {
     const id = key.toString("hex");
     const running = this.#pulls.get(id);
     if (running !== undefined) {
@@ -75,6 +79,7 @@ export class Transfers {
     const pull = new Pull(key, {
       store,
       admission: this.#admission,
+      isPrimary,
       rules: { selfNodeId: identity.self.nodeId, isNear, random: Math.random },
       linkTo: (node) => this.#linkTo(node),
       onReceived: (bytes) => {

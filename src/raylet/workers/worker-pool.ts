@@ -1,6 +1,7 @@
 /** The node's worker processes: started for a job ahead of its first task, registered, and ended with their job. */
 import { join } from "node:path";
 import { newProcessId } from "../../core/base/ids.ts";
+import type { WorkerBoot } from "../../core/launch/worker-boot.ts";
 import type { Channel } from "../../core/rpc/channel.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
 import type { Prepared } from "../environments/environments.ts";
@@ -34,6 +35,7 @@ export interface WorkerPoolOptions {
   readonly socketDir: string;
   readonly logDir: string;
   readonly host: string | undefined;
+  readonly pulse: () => WorkerBoot["pulse"];
   readonly onReady: (worker: PooledWorker) => void;
   readonly onEnd: (worker: PooledWorker, end: WorkerEnd) => void;
   readonly onLine: (worker: PooledWorker, line: OutputLine) => void;
@@ -51,7 +53,7 @@ export class WorkerPool {
   start(job: JobConfigRecord, prepared: Prepared): PooledWorker | undefined {
     if (this.#closed) return undefined;
     const { pool, environment, trees, bundleDir } = prepared;
-    const { nodeId, token, rayletUnixPath, socketDir, logDir, host } = this.#options;
+    const { nodeId, token, rayletUnixPath, socketDir, logDir, host, pulse } = this.#options;
     const workerId = newProcessId();
     const log = new LogFile(join(logDir, `worker-${workerId}.log`));
     const process_ = new WorkerProcess(
@@ -66,7 +68,7 @@ export class WorkerPool {
           host: host ?? null,
           job,
         },
-        ...{ environment, trees, bundleDir },
+        ...{ environment, trees, bundleDir, pulse: pulse() },
       },
       prepared,
       log,

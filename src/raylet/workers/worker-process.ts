@@ -8,6 +8,7 @@ import type { WorkerBoot } from "../../core/launch/worker-boot.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
 import type { MemoryReport } from "../memory/monitor.ts";
 import { BegunPage } from "./begun-page.ts";
+import { WORKER_MARK } from "./escapees.ts";
 import type { LogFile } from "./log-file.ts";
 import { type OutputLine, OutputReader } from "./output.ts";
 
@@ -60,6 +61,7 @@ export class WorkerProcess {
     for (const name of ["TSRAY_TOKEN_FILE", "TSRAY_ADDRESS", "NODE_CHANNEL_FD"]) {
       if (start.envVars[name] === undefined) delete env[name];
     }
+    env[WORKER_MARK] = boot.workerId;
     this.#child = spawn(process.execPath, [...start.execArgv, fileURLToPath(WORKER_ENTRY)], {
       cwd: start.cwd,
       env,

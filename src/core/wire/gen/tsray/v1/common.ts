@@ -85,7 +85,11 @@ export interface NodeInfo {
   storePath: string;
   startedAtMs: number;
   transfers: TransferCounts | undefined;
-  store: StoreStats | undefined;
+  store:
+    | StoreStats
+    | undefined;
+  /** "ALIVE", "DRAINING", "DRAINED" or "DEAD" */
+  state: string;
 }
 
 export interface NodeInfo_LabelsEntry {
@@ -673,6 +677,7 @@ function createBaseNodeInfo(): NodeInfo {
     startedAtMs: 0,
     transfers: undefined,
     store: undefined,
+    state: "",
   };
 }
 
@@ -725,6 +730,9 @@ export const NodeInfo: MessageFns<NodeInfo> = {
     }
     if (message.store !== undefined) {
       StoreStats.encode(message.store, writer.uint32(130).fork()).join();
+    }
+    if (message.state !== "") {
+      writer.uint32(242).string(message.state);
     }
     return writer;
   },
@@ -873,6 +881,14 @@ export const NodeInfo: MessageFns<NodeInfo> = {
             message.store = StoreStats.decode(reader, reader.uint32());
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -924,6 +940,7 @@ export const NodeInfo: MessageFns<NodeInfo> = {
     message.store = (object.store !== undefined && object.store !== null)
       ? StoreStats.fromPartial(object.store)
       : undefined;
+    message.state = object.state ?? "";
     return message;
   },
 };

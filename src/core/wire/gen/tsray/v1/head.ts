@@ -54,7 +54,33 @@ export interface NodeReport {
   logs: LogBatch[];
   /** workers of this node that ended since the last report; repeats are no-ops */
   endedProcessIds: string[];
-  transfers: TransferCounts | undefined;
+  transfers:
+    | TransferCounts
+    | undefined;
+  /** number of this sign of life; the head answers with it */
+  beat: number;
+  /** with `register`: the actors that run here */
+  actors: HostedActor[];
+  /** with `register`: jobs whose drivers are attached here */
+  jobIds: string[];
+  /** last message: why the node leaves of its own will, its work done or handed on */
+  leaving: string;
+}
+
+export interface HostedActor {
+  actorId: string;
+  incarnation: number;
+}
+
+export interface DrainNodeRequest {
+  nodeId: string;
+  graceMs: number;
+  reason: string;
+}
+
+export interface DrainNodeReply {
+  /** false: no live node has that id */
+  found: boolean;
 }
 
 /** Why tasks of one shape wait at a raylet. */
@@ -93,17 +119,40 @@ export interface ClusterUpdate {
   endedProcessIds: string[];
   /** the head has declared this node dead: the raylet must end its workers and itself */
   fenced: boolean;
+  /** the last report that the head has got */
+  heardBeat: number;
+  /** with `registered` */
+  clusterId: string;
+  /** with `registered`: which start of the head this is; commands of lower ones are refused */
+  epoch: number;
+  /** the cluster has been stopped, and will not be back: why */
+  over: string;
 }
 
 export interface HealthCheck {
   periodMs: number;
   timeoutMs: number;
   failureThreshold: number;
+  /** nodes that agree that the head is gone wait for it this long */
+  outageGraceMs: number;
 }
 
 export interface JobMessage {
   /** first message */
-  start: JobConfig | undefined;
+  start:
+    | JobConfig
+    | undefined;
+  /** with `start`: where the driver is attached */
+  nodeId: string;
+  /** the driver has left. A stream that ends without it has broken, and is opened again */
+  ended: boolean;
+}
+
+/** A job as the head's table keeps it. */
+export interface StoredJob {
+  info: JobInfo | undefined;
+  config: JobConfig | undefined;
+  driverNodeId: string;
 }
 
 export interface JobEvent {
@@ -220,7 +269,7 @@ export interface KillActorRequest {
 export interface ActorReport {
   actorId: string;
   incarnation: number;
-  /** "ALIVE", "INIT_FAILED", "EXITED", "CRASHED" */
+  /** "ALIVE", "INIT_FAILED", "EXITED", "CRASHED", or "MOVED": it left a node that is drained */
   state: string;
   endpoint: Endpoint | undefined;
   reason: string;
@@ -432,6 +481,10 @@ function createBaseNodeReport(): NodeReport {
     logs: [],
     endedProcessIds: [],
     transfers: undefined,
+    beat: 0,
+    actors: [],
+    jobIds: [],
+    leaving: "",
   };
 }
 
@@ -460,6 +513,18 @@ export const NodeReport: MessageFns<NodeReport> = {
     }
     if (message.transfers !== undefined) {
       TransferCounts.encode(message.transfers, writer.uint32(66).fork()).join();
+    }
+    if (message.beat !== 0) {
+      writer.uint32(240).int64(message.beat);
+    }
+    for (const v of message.actors) {
+      HostedActor.encode(v!, writer.uint32(250).fork()).join();
+    }
+    for (const v of message.jobIds) {
+      writer.uint32(258).string(v!);
+    }
+    if (message.leaving !== "") {
+      writer.uint32(266).string(message.leaving);
     }
     return writer;
   },
@@ -541,6 +606,38 @@ export const NodeReport: MessageFns<NodeReport> = {
             message.transfers = TransferCounts.decode(reader, reader.uint32());
             continue;
           }
+          case 30: {
+            if (tag !== 240) {
+              break;
+            }
+
+            message.beat = longToNumber(reader.int64());
+            continue;
+          }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.actors.push(HostedActor.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 32: {
+            if (tag !== 258) {
+              break;
+            }
+
+            message.jobIds.push(reader.string());
+            continue;
+          }
+          case 33: {
+            if (tag !== 266) {
+              break;
+            }
+
+            message.leaving = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -576,6 +673,211 @@ export const NodeReport: MessageFns<NodeReport> = {
     message.transfers = (object.transfers !== undefined && object.transfers !== null)
       ? TransferCounts.fromPartial(object.transfers)
       : undefined;
+    message.beat = object.beat ?? 0;
+    message.actors = object.actors?.map((e) => HostedActor.fromPartial(e)) || [];
+    message.jobIds = object.jobIds?.map((e) => e) || [];
+    message.leaving = object.leaving ?? "";
+    return message;
+  },
+};
+
+function createBaseHostedActor(): HostedActor {
+  return { actorId: "", incarnation: 0 };
+}
+
+export const HostedActor: MessageFns<HostedActor> = {
+  encode(message: HostedActor, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.actorId !== "") {
+      writer.uint32(10).string(message.actorId);
+    }
+    if (message.incarnation !== 0) {
+      writer.uint32(16).int32(message.incarnation);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostedActor {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostedActor();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.actorId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.incarnation = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HostedActor>, I>>(base?: I): HostedActor {
+    return HostedActor.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HostedActor>, I>>(object: I): HostedActor {
+    const message = createBaseHostedActor();
+    message.actorId = object.actorId ?? "";
+    message.incarnation = object.incarnation ?? 0;
+    return message;
+  },
+};
+
+function createBaseDrainNodeRequest(): DrainNodeRequest {
+  return { nodeId: "", graceMs: 0, reason: "" };
+}
+
+export const DrainNodeRequest: MessageFns<DrainNodeRequest> = {
+  encode(message: DrainNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.graceMs !== 0) {
+      writer.uint32(16).int64(message.graceMs);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.graceMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DrainNodeRequest>, I>>(base?: I): DrainNodeRequest {
+    return DrainNodeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainNodeRequest>, I>>(object: I): DrainNodeRequest {
+    const message = createBaseDrainNodeRequest();
+    message.nodeId = object.nodeId ?? "";
+    message.graceMs = object.graceMs ?? 0;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseDrainNodeReply(): DrainNodeReply {
+  return { found: false };
+}
+
+export const DrainNodeReply: MessageFns<DrainNodeReply> = {
+  encode(message: DrainNodeReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.found !== false) {
+      writer.uint32(8).bool(message.found);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainNodeReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainNodeReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.found = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DrainNodeReply>, I>>(base?: I): DrainNodeReply {
+    return DrainNodeReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainNodeReply>, I>>(object: I): DrainNodeReply {
+    const message = createBaseDrainNodeReply();
+    message.found = object.found ?? false;
     return message;
   },
 };
@@ -840,6 +1142,10 @@ function createBaseClusterUpdate(): ClusterUpdate {
     healthCheck: undefined,
     endedProcessIds: [],
     fenced: false,
+    heardBeat: 0,
+    clusterId: "",
+    epoch: 0,
+    over: "",
   };
 }
 
@@ -865,6 +1171,18 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     }
     if (message.fenced !== false) {
       writer.uint32(48).bool(message.fenced);
+    }
+    if (message.heardBeat !== 0) {
+      writer.uint32(240).int64(message.heardBeat);
+    }
+    if (message.clusterId !== "") {
+      writer.uint32(250).string(message.clusterId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(256).int64(message.epoch);
+    }
+    if (message.over !== "") {
+      writer.uint32(266).string(message.over);
     }
     return writer;
   },
@@ -938,6 +1256,38 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
             message.fenced = reader.bool();
             continue;
           }
+          case 30: {
+            if (tag !== 240) {
+              break;
+            }
+
+            message.heardBeat = longToNumber(reader.int64());
+            continue;
+          }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 32: {
+            if (tag !== 256) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.int64());
+            continue;
+          }
+          case 33: {
+            if (tag !== 266) {
+              break;
+            }
+
+            message.over = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -964,12 +1314,16 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
       : undefined;
     message.endedProcessIds = object.endedProcessIds?.map((e) => e) || [];
     message.fenced = object.fenced ?? false;
+    message.heardBeat = object.heardBeat ?? 0;
+    message.clusterId = object.clusterId ?? "";
+    message.epoch = object.epoch ?? 0;
+    message.over = object.over ?? "";
     return message;
   },
 };
 
 function createBaseHealthCheck(): HealthCheck {
-  return { periodMs: 0, timeoutMs: 0, failureThreshold: 0 };
+  return { periodMs: 0, timeoutMs: 0, failureThreshold: 0, outageGraceMs: 0 };
 }
 
 export const HealthCheck: MessageFns<HealthCheck> = {
@@ -982,6 +1336,9 @@ export const HealthCheck: MessageFns<HealthCheck> = {
     }
     if (message.failureThreshold !== 0) {
       writer.uint32(24).int32(message.failureThreshold);
+    }
+    if (message.outageGraceMs !== 0) {
+      writer.uint32(240).int32(message.outageGraceMs);
     }
     return writer;
   },
@@ -1023,6 +1380,14 @@ export const HealthCheck: MessageFns<HealthCheck> = {
             message.failureThreshold = reader.int32();
             continue;
           }
+          case 30: {
+            if (tag !== 240) {
+              break;
+            }
+
+            message.outageGraceMs = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1043,18 +1408,25 @@ export const HealthCheck: MessageFns<HealthCheck> = {
     message.periodMs = object.periodMs ?? 0;
     message.timeoutMs = object.timeoutMs ?? 0;
     message.failureThreshold = object.failureThreshold ?? 0;
+    message.outageGraceMs = object.outageGraceMs ?? 0;
     return message;
   },
 };
 
 function createBaseJobMessage(): JobMessage {
-  return { start: undefined };
+  return { start: undefined, nodeId: "", ended: false };
 }
 
 export const JobMessage: MessageFns<JobMessage> = {
   encode(message: JobMessage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.start !== undefined) {
       JobConfig.encode(message.start, writer.uint32(10).fork()).join();
+    }
+    if (message.nodeId !== "") {
+      writer.uint32(18).string(message.nodeId);
+    }
+    if (message.ended !== false) {
+      writer.uint32(24).bool(message.ended);
     }
     return writer;
   },
@@ -1080,6 +1452,22 @@ export const JobMessage: MessageFns<JobMessage> = {
             message.start = JobConfig.decode(reader, reader.uint32());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.ended = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1100,6 +1488,89 @@ export const JobMessage: MessageFns<JobMessage> = {
     message.start = (object.start !== undefined && object.start !== null)
       ? JobConfig.fromPartial(object.start)
       : undefined;
+    message.nodeId = object.nodeId ?? "";
+    message.ended = object.ended ?? false;
+    return message;
+  },
+};
+
+function createBaseStoredJob(): StoredJob {
+  return { info: undefined, config: undefined, driverNodeId: "" };
+}
+
+export const StoredJob: MessageFns<StoredJob> = {
+  encode(message: StoredJob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.info !== undefined) {
+      JobInfo.encode(message.info, writer.uint32(10).fork()).join();
+    }
+    if (message.config !== undefined) {
+      JobConfig.encode(message.config, writer.uint32(18).fork()).join();
+    }
+    if (message.driverNodeId !== "") {
+      writer.uint32(26).string(message.driverNodeId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoredJob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoredJob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.info = JobInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.config = JobConfig.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.driverNodeId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StoredJob>, I>>(base?: I): StoredJob {
+    return StoredJob.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StoredJob>, I>>(object: I): StoredJob {
+    const message = createBaseStoredJob();
+    message.info = (object.info !== undefined && object.info !== null) ? JobInfo.fromPartial(object.info) : undefined;
+    message.config = (object.config !== undefined && object.config !== null)
+      ? JobConfig.fromPartial(object.config)
+      : undefined;
+    message.driverNodeId = object.driverNodeId ?? "";
     return message;
   },
 };
@@ -4722,6 +5193,19 @@ export const HeadServiceService = {
     responseSerialize: (value: NodeList): Buffer => Buffer.from(NodeList.encode(value).finish()),
     responseDeserialize: (value: Buffer): NodeList => NodeList.decode(value),
   },
+  /**
+   * CLI -> head: the node takes no new work, has `grace_ms` for what runs, hands its objects on and leaves. Answers when
+   * the node has been told; a repeat changes nothing.
+   */
+  drainNode: {
+    path: "/tsray.v1.HeadService/DrainNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrainNodeRequest): Buffer => Buffer.from(DrainNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainNodeRequest => DrainNodeRequest.decode(value),
+    responseSerialize: (value: DrainNodeReply): Buffer => Buffer.from(DrainNodeReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrainNodeReply => DrainNodeReply.decode(value),
+  },
   listActors: {
     path: "/tsray.v1.HeadService/ListActors" as const,
     requestStream: false as const,
@@ -4901,6 +5385,11 @@ export interface HeadServiceServer extends UntypedServiceImplementation {
    */
   reportActor: handleUnaryCall<ActorReport, Empty>;
   listNodes: handleUnaryCall<Empty, NodeList>;
+  /**
+   * CLI -> head: the node takes no new work, has `grace_ms` for what runs, hands its objects on and leaves. Answers when
+   * the node has been told; a repeat changes nothing.
+   */
+  drainNode: handleUnaryCall<DrainNodeRequest, DrainNodeReply>;
   listActors: handleUnaryCall<Empty, ActorList>;
   listJobs: handleUnaryCall<Empty, JobList>;
   /** Asks every live raylet; nodes that do not answer within a second are named in `unreachable`. */
@@ -5041,6 +5530,25 @@ export interface HeadServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: NodeList) => void,
+  ): ClientUnaryCall;
+  /**
+   * CLI -> head: the node takes no new work, has `grace_ms` for what runs, hands its objects on and leaves. Answers when
+   * the node has been told; a repeat changes nothing.
+   */
+  drainNode(
+    request: DrainNodeRequest,
+    callback: (error: ServiceError | null, response: DrainNodeReply) => void,
+  ): ClientUnaryCall;
+  drainNode(
+    request: DrainNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DrainNodeReply) => void,
+  ): ClientUnaryCall;
+  drainNode(
+    request: DrainNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DrainNodeReply) => void,
   ): ClientUnaryCall;
   listActors(request: Empty, callback: (error: ServiceError | null, response: ActorList) => void): ClientUnaryCall;
   listActors(

@@ -183,6 +183,31 @@ export interface ShutdownRequest {
   graceful: boolean;
 }
 
+export interface HearsHeadReply {
+  nodeId: string;
+  /** its last reports were answered */
+  hears: boolean;
+}
+
+export interface TakeObjectRequest {
+  key: Buffer;
+  from: Endpoint | undefined;
+}
+
+export interface TakeObjectReply {
+  /** empty: the object is here */
+  error: string;
+  /** and was here before, as a copy that may be evicted */
+  hadCopy: boolean;
+  /** under which owners know this node */
+  endpoint: Endpoint | undefined;
+}
+
+export interface DrainRequest {
+  graceMs: number;
+  reason: string;
+}
+
 function createBaseLeaseMessage(): LeaseMessage {
   return { message: undefined };
 }
@@ -1876,6 +1901,288 @@ export const ShutdownRequest: MessageFns<ShutdownRequest> = {
   },
 };
 
+function createBaseHearsHeadReply(): HearsHeadReply {
+  return { nodeId: "", hears: false };
+}
+
+export const HearsHeadReply: MessageFns<HearsHeadReply> = {
+  encode(message: HearsHeadReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.hears !== false) {
+      writer.uint32(16).bool(message.hears);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HearsHeadReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHearsHeadReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.hears = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HearsHeadReply>, I>>(base?: I): HearsHeadReply {
+    return HearsHeadReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HearsHeadReply>, I>>(object: I): HearsHeadReply {
+    const message = createBaseHearsHeadReply();
+    message.nodeId = object.nodeId ?? "";
+    message.hears = object.hears ?? false;
+    return message;
+  },
+};
+
+function createBaseTakeObjectRequest(): TakeObjectRequest {
+  return { key: Buffer.alloc(0), from: undefined };
+}
+
+export const TakeObjectRequest: MessageFns<TakeObjectRequest> = {
+  encode(message: TakeObjectRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key.length !== 0) {
+      writer.uint32(10).bytes(message.key);
+    }
+    if (message.from !== undefined) {
+      Endpoint.encode(message.from, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeObjectRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeObjectRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.from = Endpoint.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TakeObjectRequest>, I>>(base?: I): TakeObjectRequest {
+    return TakeObjectRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TakeObjectRequest>, I>>(object: I): TakeObjectRequest {
+    const message = createBaseTakeObjectRequest();
+    message.key = object.key ?? Buffer.alloc(0);
+    message.from = (object.from !== undefined && object.from !== null) ? Endpoint.fromPartial(object.from) : undefined;
+    return message;
+  },
+};
+
+function createBaseTakeObjectReply(): TakeObjectReply {
+  return { error: "", hadCopy: false, endpoint: undefined };
+}
+
+export const TakeObjectReply: MessageFns<TakeObjectReply> = {
+  encode(message: TakeObjectReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.error !== "") {
+      writer.uint32(10).string(message.error);
+    }
+    if (message.hadCopy !== false) {
+      writer.uint32(16).bool(message.hadCopy);
+    }
+    if (message.endpoint !== undefined) {
+      Endpoint.encode(message.endpoint, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeObjectReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeObjectReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.error = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.hadCopy = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.endpoint = Endpoint.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TakeObjectReply>, I>>(base?: I): TakeObjectReply {
+    return TakeObjectReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TakeObjectReply>, I>>(object: I): TakeObjectReply {
+    const message = createBaseTakeObjectReply();
+    message.error = object.error ?? "";
+    message.hadCopy = object.hadCopy ?? false;
+    message.endpoint = (object.endpoint !== undefined && object.endpoint !== null)
+      ? Endpoint.fromPartial(object.endpoint)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDrainRequest(): DrainRequest {
+  return { graceMs: 0, reason: "" };
+}
+
+export const DrainRequest: MessageFns<DrainRequest> = {
+  encode(message: DrainRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.graceMs !== 0) {
+      writer.uint32(8).int64(message.graceMs);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.graceMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DrainRequest>, I>>(base?: I): DrainRequest {
+    return DrainRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DrainRequest>, I>>(object: I): DrainRequest {
+    const message = createBaseDrainRequest();
+    message.graceMs = object.graceMs ?? 0;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
 /** A node's daemon: its resources, workers and leases. */
 export type RayletServiceService = typeof RayletServiceService;
 export const RayletServiceService = {
@@ -1950,6 +2257,42 @@ export const RayletServiceService = {
     responseSerialize: (value: PingReply): Buffer => Buffer.from(PingReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): PingReply => PingReply.decode(value),
   },
+  /** Raylet -> raylet: whether the head is heard there. Asked by a raylet that does not hear it itself. */
+  hearsHead: {
+    path: "/tsray.v1.RayletService/HearsHead" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    requestDeserialize: (value: Buffer): Empty => Empty.decode(value),
+    responseSerialize: (value: HearsHeadReply): Buffer => Buffer.from(HearsHeadReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): HearsHeadReply => HearsHeadReply.decode(value),
+  },
+  /**
+   * Head -> raylet: take no new work, let what runs finish within the time given, hand objects on, leave. Answers at
+   * once; repeats are no-ops.
+   */
+  drain: {
+    path: "/tsray.v1.RayletService/Drain" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrainRequest): Buffer => Buffer.from(DrainRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainRequest => DrainRequest.decode(value),
+    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
+  /**
+   * Raylet that leaves -> raylet: keep this object in its place. Answers when the object is here, or why it is not;
+   * a repeat changes nothing.
+   */
+  takeObject: {
+    path: "/tsray.v1.RayletService/TakeObject" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: TakeObjectRequest): Buffer => Buffer.from(TakeObjectRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TakeObjectRequest => TakeObjectRequest.decode(value),
+    responseSerialize: (value: TakeObjectReply): Buffer => Buffer.from(TakeObjectReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TakeObjectReply => TakeObjectReply.decode(value),
+  },
   /** CLI or head -> raylet: end this node's workers and the raylet. */
   shutdown: {
     path: "/tsray.v1.RayletService/Shutdown" as const,
@@ -1978,6 +2321,18 @@ export interface RayletServiceServer extends UntypedServiceImplementation {
   listObjects: handleUnaryCall<ListObjectsRequest, ObjectList>;
   listWorkers: handleUnaryCall<Empty, WorkerList>;
   ping: handleUnaryCall<Empty, PingReply>;
+  /** Raylet -> raylet: whether the head is heard there. Asked by a raylet that does not hear it itself. */
+  hearsHead: handleUnaryCall<Empty, HearsHeadReply>;
+  /**
+   * Head -> raylet: take no new work, let what runs finish within the time given, hand objects on, leave. Answers at
+   * once; repeats are no-ops.
+   */
+  drain: handleUnaryCall<DrainRequest, Empty>;
+  /**
+   * Raylet that leaves -> raylet: keep this object in its place. Answers when the object is here, or why it is not;
+   * a repeat changes nothing.
+   */
+  takeObject: handleUnaryCall<TakeObjectRequest, TakeObjectReply>;
   /** CLI or head -> raylet: end this node's workers and the raylet. */
   shutdown: handleUnaryCall<ShutdownRequest, Empty>;
 }
@@ -2074,6 +2429,54 @@ export interface RayletServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PingReply) => void,
+  ): ClientUnaryCall;
+  /** Raylet -> raylet: whether the head is heard there. Asked by a raylet that does not hear it itself. */
+  hearsHead(request: Empty, callback: (error: ServiceError | null, response: HearsHeadReply) => void): ClientUnaryCall;
+  hearsHead(
+    request: Empty,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: HearsHeadReply) => void,
+  ): ClientUnaryCall;
+  hearsHead(
+    request: Empty,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: HearsHeadReply) => void,
+  ): ClientUnaryCall;
+  /**
+   * Head -> raylet: take no new work, let what runs finish within the time given, hand objects on, leave. Answers at
+   * once; repeats are no-ops.
+   */
+  drain(request: DrainRequest, callback: (error: ServiceError | null, response: Empty) => void): ClientUnaryCall;
+  drain(
+    request: DrainRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  drain(
+    request: DrainRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  /**
+   * Raylet that leaves -> raylet: keep this object in its place. Answers when the object is here, or why it is not;
+   * a repeat changes nothing.
+   */
+  takeObject(
+    request: TakeObjectRequest,
+    callback: (error: ServiceError | null, response: TakeObjectReply) => void,
+  ): ClientUnaryCall;
+  takeObject(
+    request: TakeObjectRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: TakeObjectReply) => void,
+  ): ClientUnaryCall;
+  takeObject(
+    request: TakeObjectRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: TakeObjectReply) => void,
   ): ClientUnaryCall;
   /** CLI or head -> raylet: end this node's workers and the raylet. */
   shutdown(request: ShutdownRequest, callback: (error: ServiceError | null, response: Empty) => void): ClientUnaryCall;

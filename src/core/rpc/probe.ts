@@ -1,0 +1,26 @@
+/** Whether anybody listens at an address: the one proof of a process's death that does not take time. */
+import { connect } from "node:net";
+
+/** refused: its machine answers, and nobody listens there. silent: no answer, which proves nothing. */
+export type ProbeAnswer = "listens" | "refused" | "silent";
+
+/** @param target "host:port" or "unix:/path" */
+export function probe(target: string, timeoutMs: number): Promise<ProbeAnswer> {
+  return new Promise((resolve) => {
+    const at = target.lastIndexOf(":");
+    const socket = connect(
+      target.startsWith("unix:")
+        ? { path: target.slice("unix:".length), timeout: timeoutMs }
+        : { host: target.slice(0, at), port: Number(target.slice(at + 1)), timeout: timeoutMs },
+    );
+    const answer = (what: ProbeAnswer) => {
+      socket.destroy();
+      resolve(what);
+    };
+    socket.on("connect", () => answer("listens"));
+    socket.on("timeout", () => answer("silent"));
+    socket.on("error", ({ code }: NodeJS.ErrnoException) =>
+      answer(code === "ECONNREFUSED" || code === "ENOENT" ? "refused" : "silent"),
+    );
+  });
+}

@@ -1,0 +1,110 @@
+// Goal: a node that is drained leaves, and nothing is lost. Method: gates hold its work; cluster.removeNode and
+// `tsray drain` take it away; what it had is looked for afterwards.
+import { ActorDiedError, get, init, nodeAffinity, nodes, put, shutdown, wait } from "tsray";
+import { Cluster } from "tsray/testing";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { busyMs, Counter, Gate, makeBytes, nodeAtGate, sumAndNode } from "../fixtures/actors.mjs";
+import { until } from "../fixtures/processes.ts";
+import { rejection } from "./support.ts";
+
+const TOKEN = "0123456789abcdef0123456789abcdef";
+const MB = 1_000_000;
+const range = (to: number) => Array.from({ length: to }, (_, i) => i);
+
+describe("a node that is drained", () => {
+  let cluster: Cluster;
+  beforeEach(async () => {
+    cluster = await Cluster.start({ token: TOKEN });
+    await init({ address: cluster.address, token: TOKEN, logToDriver: false });
+  });
+  afterEach(async () => {
+    await shutdown();
+    await cluster.shutdown();
+  });
+  const stateOf = async (nodeId: string) => (await nodes()).find((node) => node.nodeId === nodeId)?.state;
+
+  test("finishes its tasks, takes none, and is listed as drained", async () => {
+    const leaving = await cluster.addNode({ numCpus: 2, resources: { a: 2 } });
+    const gate = Gate.options({
+      numCpus: 0,
+      schedulingStrategy: nodeAffinity(cluster.nodes[0]?.nodeId ?? ""),
+    }).remote();
+    const running = nodeAtGate.options({ maxRetries: 0, resources: { a: 1 } }).remote(gate);
+    await until(async () => (await gate.waiting.remote()) === 1);
+    const left = cluster.removeNode(leaving, { graceful: true });
+    await until(async () => (await stateOf(leaving.nodeId)) === "DRAINING");
+    const later = busyMs.options({ resources: { a: 1 } }).remote(1, 7);
+    const other = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    expect(await later).toMatchObject({ value: 7 });
+    expect(await stateOf(leaving.nodeId)).toBe("DRAINING");
+    await gate.open.remote();
+    expect(await running).toBe(leaving.nodeId);
+    await left;
+    expect(await stateOf(leaving.nodeId)).toBe("DRAINED");
+    expect(await stateOf(other.nodeId)).toBe("ALIVE");
+  });
+
+  // Method: calls without retries are made all the while; the actor counts, and begins again at its new place.
+  test("its actors move if they may restart, and no call is lost or made twice", async () => {
+    const first = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    const counter = Counter.options({ resources: { a: 1 }, maxRestarts: 1 }).remote();
+    const calls = range(30).map(() => counter.increment.remote());
+    await get(calls);
+    const next = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    const during = range(200).map(() => counter.increment.remote());
+    await Promise.all([cluster.removeNode(first, { graceful: true }), get(during)]);
+    const values = await get(during);
+    const restart = values.indexOf(1);
+    const expected = range(200).map((i) => (restart < 0 || i < restart ? 31 + i : i - restart + 1));
+    expect(values).toEqual(expected);
+    expect(await counter.context.remote()).toMatchObject({ nodeId: next.nodeId });
+    // The move has used up no restart.
+    await rejection(get(counter.die.remote()));
+    await until(
+      async () =>
+        (await counter.value.remote().then(
+          () => true,
+          () => false,
+        )) === true,
+    );
+  });
+
+  test("an actor that may not restart ends when the time is up, and says why", async () => {
+    const leaving = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    const counter = Counter.options({ resources: { a: 1 } }).remote();
+    expect(await counter.increment.remote()).toBe(1);
+    await cluster.removeNode(leaving, { graceful: true, gracePeriod: 0 });
+    const error = await rejection(get(counter.increment.remote()));
+    expect(error).toBeInstanceOf(ActorDiedError);
+    expect(error.message).toContain(leaving.nodeId);
+    expect(error.message).toContain("drained");
+  });
+
+  // Method: results and put objects of maxRetries 0: whoever makes them again would be told so.
+  test("its objects move to another node", async () => {
+    const leaving = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    await cluster.addNode({ numCpus: 1, resources: { b: 1 } });
+    const made = range(10).map((i) =>
+      makeBytes.options({ numCpus: 0, resources: { a: 0.1 }, maxRetries: 0 }).remote(MB, i),
+    );
+    await wait(made, { numReturns: 10 });
+    await cluster.removeNode(leaving, { graceful: true });
+    const sums = made.map((ref) => sumAndNode.options({ numCpus: 0, resources: { b: 0.1 } }).remote(ref));
+    expect((await get(sums)).map(({ sum }) => sum)).toEqual(range(10).map((i) => i * MB));
+    expect((await get(made)).map((bytes) => bytes[0])).toEqual(range(10));
+    expect((await get(put(1))) === 1).toBe(true);
+  });
+
+  // R39 at a small count.
+  test("one after the other, under load: nothing is lost, and nothing runs twice", async () => {
+    let old = await Promise.all([cluster.addNode({ numCpus: 1 }), cluster.addNode({ numCpus: 1 })]);
+    const refs = range(600).map((i) => busyMs.options({ maxRetries: 0 }).remote(5, i));
+    for (const _ of range(2)) {
+      const [leaving, stays] = old as [(typeof old)[0], (typeof old)[0]];
+      const fresh = await cluster.addNode({ numCpus: 1 });
+      await cluster.removeNode(leaving, { graceful: true });
+      old = [stays, fresh];
+    }
+    expect((await get(refs)).map(({ value }) => value)).toEqual(range(600));
+  });
+});

@@ -1,0 +1,85 @@
+// Goal: two lives of one actor never run at the same time, whatever becomes of the node of the first (R27).
+// Method: actors write when they run, by the clock that all processes of the machine share; their raylet is stopped
+// (SIGSTOP) and woken.
+import { get, init, nodes, shutdown } from "tsray";
+import { Cluster } from "tsray/testing";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { isRunning } from "../fixtures/processes.ts";
+import { Recorded } from "../fixtures/recorded.ts";
+import { Recorder, temporaryDirectory, until } from "./support.ts";
+
+const TOKEN = "0123456789abcdef0123456789abcdef";
+const LIMIT_MS = 60_000;
+const dir = temporaryDirectory();
+
+/** When each life was seen to run, first and last. */
+function lives(recorder: Recorder): { life: number; pid: number; firstMs: number; lastMs: number }[] {
+  const seen = new Map<number, { life: number; pid: number; firstMs: number; lastMs: number }>();
+  for (const line of recorder.lines) {
+    const [life, pid, atMs] = line.split(" ").map(Number) as [number, number, number];
+    const known = seen.get(life);
+    if (known === undefined) seen.set(life, { life, pid, firstMs: atMs, lastMs: atMs });
+    else known.lastMs = atMs;
+  }
+  return [...seen.values()];
+}
+
+function expectNoOverlap(recorder: Recorder): void {
+  const all = lives(recorder);
+  all.forEach((life, i) => {
+    const before = all[i - 1];
+    if (before !== undefined) expect(life.firstMs).toBeGreaterThan(before.lastMs);
+  });
+}
+
+describe("a raylet that is stopped", () => {
+  let cluster: Cluster;
+  beforeEach(async () => {
+    // A node ends its workers after 3 s, is woken too late after 5 s, and is given up after 7.5 s.
+    const healthCheck = { period: 200, timeout: 1000, failureThreshold: 10, outageGrace: 0 };
+    cluster = await Cluster.start({ token: TOKEN, healthCheck });
+    await init({ address: cluster.address, token: TOKEN, logToDriver: false });
+  });
+  afterEach(async () => {
+    await shutdown();
+    await cluster.shutdown();
+  });
+
+  test("for long has lost its actors to another node, and comes back as a new one", async () => {
+    const first = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    const recorder = new Recorder(dir, "stopped");
+    const actor = Recorded.options({ resources: { a: 1 }, maxRestarts: -1, maxTaskRetries: -1 }).remote(
+      recorder.path,
+    );
+    await get(actor.ping.remote());
+    await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    process.kill(first.pid, "SIGSTOP");
+    await until(() => lives(recorder).length === 2, "the next life", LIMIT_MS);
+    const [old] = lives(recorder);
+    expect(isRunning(old?.pid ?? 0)).toBe(false);
+    process.kill(first.pid, "SIGCONT");
+    const isBack = async () => (await nodes()).some((node) => node.alive && node.pid === first.pid);
+    await until(isBack, "the machine to come back as a new node", LIMIT_MS);
+    expect((await nodes()).find(({ nodeId }) => nodeId === first.nodeId)).toMatchObject({
+      alive: false,
+      state: "DEAD",
+    });
+    await get(actor.ping.remote());
+    expectNoOverlap(recorder);
+  });
+
+  test("for a moment goes on", async () => {
+    const node = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    const recorder = new Recorder(dir, "paused");
+    const actor = Recorded.options({ resources: { a: 1 }, maxRestarts: 5 }).remote(recorder.path);
+    await get(actor.ping.remote());
+    process.kill(node.pid, "SIGSTOP");
+    const stoppedAt = recorder.lines.length;
+    // A second of its actor's writing, every 20 ms.
+    await until(() => recorder.lines.length > stoppedAt + 30, "the actor to write on");
+    process.kill(node.pid, "SIGCONT");
+    await get(actor.ping.remote());
+    expect(lives(recorder)).toHaveLength(1);
+    expect((await nodes()).every(({ alive }) => alive)).toBe(true);
+  });
+});
