@@ -1,7 +1,15 @@
 /** The public door of tsray. Everything a user or a library of ours needs comes through here. */
 
+export {
+  getCurrentPlacementGroup,
+  getPlacementGroup,
+  PlacementGroup,
+  placement,
+  placementGroup,
+  placementGroups,
+} from "./core/api/placement-groups.ts";
 export { Actor, method, remote } from "./core/api/remote.ts";
-export { nodeAffinity, placement, placementGroup } from "./core/api/strategies.ts";
+export { nodeAffinity } from "./core/api/strategies.ts";
 export type {
   ActorFactory,
   ActorHandle,
@@ -54,15 +62,25 @@ export type {
   CancelOptions,
   GetActorOptions,
   GetOptions,
+  GroupStrategy,
   InitOptions,
   KillOptions,
+  LabelSelector,
   MethodCallOptions,
   MethodOptions,
   NodeAffinityOptions,
+  PlacementGroupStrategy,
   SchedulingStrategy,
   TaskOptions,
   WaitOptions,
 } from "./core/base/options.ts";
+export type {
+  BundleResources,
+  GetPlacementGroupOptions,
+  PlacementGroupOptions,
+  PlacementGroupView,
+  PlacementOptionsInGroup,
+} from "./core/base/placement-group-options.ts";
 export { ObjectRef } from "./core/ownership/object-ref.ts";
 export { ObjectRefGenerator } from "./core/ownership/object-ref-generator.ts";
 export { registerSerializer, unregisterSerializer } from "./core/serialize/index.ts";

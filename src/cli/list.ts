@@ -143,14 +143,42 @@ const KINDS: Readonly<Record<string, Kind>> = {
         })),
       })),
   },
+  "placement-groups": {
+    columns: ["groupId", "name", "strategy", "state", "bundles", "nodes", "reason"],
+    fields: [
+      "groupId",
+      "name",
+      "namespace",
+      "strategy",
+      "state",
+      "detached",
+      "jobId",
+      "bundles",
+      "nodes",
+      "reason",
+    ],
+    read: (flags) =>
+      askHead(flags, async (head, ask) => ({
+        rows: (await ask(head.listPlacementGroups, {})).groups.map(({ spec, state, nodeIds, reason }) => ({
+          groupId: spec?.groupId ?? "",
+          name: spec?.name ?? "",
+          namespace: spec?.namespace ?? "",
+          strategy: spec?.strategy ?? "",
+          state,
+          detached: spec?.detached ?? false,
+          jobId: spec?.jobId ?? "",
+          bundles: (spec?.bundles ?? []).map(({ resources }) => fromUnits(resources?.amounts ?? {})),
+          nodes: nodeIds.join(" "),
+          reason,
+        })),
+      })),
+  },
 };
-const NOT_YET = ["placement-groups"];
 const OBJECT_ROWS_MAX = 5000;
 
 export async function list(name: string, flags: ListFlags): Promise<void> {
   const kind = Object.hasOwn(KINDS, name) ? KINDS[name] : undefined;
   if (kind === undefined) {
-    if (NOT_YET.includes(name)) throw new UsageError(`list ${name} is not supported in this version`);
     throw new UsageError(
       `there is no list of ${JSON.stringify(name)}: it is one of ${Object.keys(KINDS).join(", ")}`,
     );

@@ -16,7 +16,7 @@ import { HeadEpoch } from "../raylet/head-epoch.ts";
 import { Raylet } from "../raylet/raylet.ts";
 import { HeadKeeper } from "./head-keeper.ts";
 import { type Program, runProgram, tell } from "./program.ts";
-import { gpuIds, nodeResources, storeBytes, warmBytes } from "./resources.ts";
+import { gpuIds, nodeLabels, nodeResources, storeBytes, warmBytes } from "./resources.ts";
 
 /** What runs when the node is told to end (SIGTERM) has so long to finish. */
 const STOP_GRACE_MS = 5000;
@@ -127,7 +127,7 @@ async function runNode(
     epoch,
     total: nodeResources(config, gpus.length, store),
     gpuIds: gpus,
-    labels: config.labels,
+    labels: nodeLabels(config, gpus.length),
     storePath,
     storeBytes: store,
     spillDir,

@@ -1,7 +1,8 @@
 /** What the machine offers, where the user does not say. */
-import { existsSync, readdirSync, statfsSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
 import { InvalidOptionError } from "../core/base/errors.ts";
+import { ACCELERATOR_LABEL, type Labels } from "../core/base/labels.ts";
 import { toUnits } from "../core/base/resources.ts";
 import type { DaemonConfig } from "../core/launch/daemon-config.ts";
 
@@ -13,17 +14,33 @@ const WARM_SHARE = 1 / 8;
 const WARM_BYTES_MAX = 128 * 1024 * 1024;
 const STORE_BYTES_MIN = 64 * 1024 * 1024;
 
+const NVIDIA_GPUS = "/proc/driver/nvidia/gpus";
+
 /** Device ids, as CUDA_VISIBLE_DEVICES takes them. A limit set outside is respected. */
 export function gpuIds(numGpus: number | undefined): string[] {
   const visible = process.env.CUDA_VISIBLE_DEVICES;
   const found =
     visible !== undefined
       ? visible.split(",").filter((id) => id !== "")
-      : existsSync("/proc/driver/nvidia/gpus")
-        ? readdirSync("/proc/driver/nvidia/gpus").map((_, i) => String(i))
+      : existsSync(NVIDIA_GPUS)
+        ? readdirSync(NVIDIA_GPUS).map((_, i) => String(i))
         : [];
   if (numGpus === undefined) return found;
   return Array.from({ length: numGpus }, (_, i) => found[i] ?? String(i));
+}
+
+/** What the user says of the node, and the kind of its GPUs where it has some and the machine tells. */
+export function nodeLabels({ labels }: DaemonConfig, gpus: number): Labels {
+  if (gpus === 0 || !existsSync(NVIDIA_GPUS)) return labels;
+  const [first] = readdirSync(NVIDIA_GPUS);
+  const model =
+    first === undefined ? undefined : kindOfGpu(readFileSync(`${NVIDIA_GPUS}/${first}/information`, "utf8"));
+  return model === undefined ? labels : { [ACCELERATOR_LABEL]: model, ...labels };
+}
+
+/** "Model: Tesla T4" is a T4, "NVIDIA A100-SXM4-40GB" an A100, as in Ray. */
+export function kindOfGpu(information: string): string | undefined {
+  return /^Model:\s*\w+\s+([A-Z0-9]+)/m.exec(information)?.[1];
 }
 
 export function storeBytes(config: DaemonConfig): number {

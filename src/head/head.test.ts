@@ -8,6 +8,8 @@ import { HeadServiceClient, type KvPutReply, NodeReport } from "../core/wire/gen
 import { openStateStore } from "./state-store/open-state-store.ts";
 import { TestCluster } from "./test-kit.ts";
 
+const ANYWHERE = { kind: "DEFAULT", nodeId: "", soft: false, labels: [], groupId: "", bundle: -1 };
+
 let cluster: TestCluster;
 beforeEach(async () => {
   cluster = await TestCluster.start();
@@ -336,7 +338,7 @@ describe("actors", () => {
     await cluster.create({
       actorId: "b",
       ...ownedBy("w2", "n2"),
-      strategy: { kind: "NODE_AFFINITY", nodeId: "n1", soft: false },
+      strategy: { ...ANYWHERE, kind: "NODE_AFFINITY", nodeId: "n1", soft: false },
     });
     await cluster.create({ actorId: "parent" });
     await cluster.actor("parent", (a) => a.state === "STARTING");
@@ -390,7 +392,7 @@ describe("actors", () => {
     await cluster.create({
       actorId: "b",
       owner,
-      strategy: { kind: "NODE_AFFINITY", nodeId: "n1", soft: false },
+      strategy: { ...ANYWHERE, kind: "NODE_AFFINITY", nodeId: "n1", soft: false },
     });
     await cluster.actor("b", (a) => a.state === "PENDING" && a.pendingReason.includes("no worker slot"));
     full.behave = () => ({ accepted: true });
@@ -400,14 +402,27 @@ describe("actors", () => {
 
   test("hard affinity to a dead node is death with the reason, a wrong report is refused", async () => {
     const one = await cluster.raylet("n1");
-    const two = await cluster.raylet("n2");
+    const two = await cluster.raylet("n2", 4, () => ({ accepted: false, reason: "no worker slot" }));
     one.close();
     await two.updates.until((u) => u.nodes.some((n) => !n.alive));
-    await cluster.create({ actorId: "a", strategy: { kind: "NODE_AFFINITY", nodeId: "n1", soft: false } });
+    await cluster.create({
+      actorId: "a",
+      strategy: { ...ANYWHERE, kind: "NODE_AFFINITY", nodeId: "n1", soft: false },
+    });
     expect(await cluster.info("a")).toMatchObject({ state: "DEAD" });
     // So it is for those that already wait for it, all of them.
-    const strategy = { kind: "NODE_AFFINITY", nodeId: "n2", soft: false };
-    for (const actorId of ["b", "c"]) await cluster.create({ actorId, resources: cpu(9), strategy });
+    const strategy = { ...ANYWHERE, kind: "NODE_AFFINITY", nodeId: "n2", soft: false };
+    for (const actorId of ["b", "c"]) {
+      await cluster.create({ actorId, resources: cpu(2), strategy });
+      await cluster.actor(actorId, (a) => a.pendingReason.includes("no worker slot"));
+    }
+    // Where it can never be met, it is so at once; an unknown node is waited for a little.
+    await cluster.create({ actorId: "never", resources: cpu(9), strategy });
+    expect((await cluster.info("never")).deathReason).toContain("it needs 9 CPU, and node n2 has at most");
+    await cluster.create({ actorId: "unknown", strategy: { ...strategy, nodeId: "n9" } });
+    expect((await cluster.info("unknown")).state).toBe("PENDING");
+    const unknown = await cluster.actor("unknown", (a) => a.state === "DEAD");
+    expect(unknown.deathReason).toContain("the node n9 that it must run on is not part of the cluster");
     const three = await cluster.raylet("n3");
     two.close();
     for (const actorId of ["b", "c"]) await cluster.actor(actorId, (a) => a.state === "DEAD");

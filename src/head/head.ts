@@ -1,12 +1,13 @@
 /**
  * The head: the cluster's tables behind one gRPC service.
  *
- * Composes nodes, jobs, actors and key-value, tells each what the others have to know, and answers the calls that
+ * Composes nodes, jobs, actors, placement groups and key-value, tells each what the others have to know, and answers the calls that
  * belong to none of them. Decides nothing about any of them itself.
  */
 import { randomUUID } from "node:crypto";
 import type { HealthCheck } from "../core/launch/health-rules.ts";
 import { bindServer, createServer, handleUnary, unary } from "../core/rpc/grpc.ts";
+import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import {
   type ClusterInfoReply,
   type DrainNodeReply,
@@ -20,12 +21,14 @@ import {
 } from "../core/wire/gen/tsray/v1/head.ts";
 import type { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
 import { ActorDirectory } from "./actors/actor-directory.ts";
+import { NodeRooms } from "./actors/node-rooms.ts";
 import { JobFilesTable } from "./job-files.ts";
 import { JobTable } from "./jobs.ts";
 import { KeyValue } from "./key-value.ts";
 import { NodeRecords } from "./node-records.ts";
 import { encodeUpdateOnce, NodeTable } from "./nodes.ts";
 import { Packages } from "./packages.ts";
+import { PlacementGroups } from "./placement-groups/placement-groups.ts";
 import { RayletClients } from "./raylet-clients.ts";
 import type { StateStore } from "./state-store/state-store.ts";
 
@@ -69,6 +72,12 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const { store, log } = options;
   const info = await enterCluster(store, options.version);
   const clients = new RayletClients(options.token, info.epoch);
+  const rooms = new NodeRooms();
+  /** A node that is being drained has no room. */
+  const reportRoom = (node: NodeInfo) => {
+    if (node.state === "DRAINING") rooms.remove(node.nodeId);
+    else rooms.report(node, actors.countOn(node.nodeId));
+  };
   const jobs: JobTable = new JobTable({
     store,
     log,
@@ -79,6 +88,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
         nodes.broadcast({ endedJobIds: [jobId], endedProcessIds: [driverProcessId] });
         actors.jobEnded(jobId);
         packages.jobEnded(jobId);
+        groups.jobEnded(jobId);
       },
     },
   });
@@ -96,11 +106,17 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     log,
     runningJobs: () => jobs.running(),
     events: {
-      registered: ({ node, actors: hosted, jobIds }) => {
+      registered: ({ node, actors: hosted, jobIds, bundles }) => {
         jobs.nodeRegistered(node.nodeId, jobIds);
+        reportRoom(node);
         actors.nodeRegistered(node, hosted);
+        groups.nodeRegistered(node.nodeId, bundles);
       },
-      viewChanged: (node) => actors.nodeChanged(node),
+      viewChanged: (node) => {
+        reportRoom(node);
+        groups.nodeChanged();
+        actors.nodeChanged();
+      },
       logs: (batches) => jobs.routeLogs(batches),
       processesEnded: (processIds) => {
         for (const processId of processIds) actors.processEnded(processId);
@@ -108,22 +124,42 @@ export async function startHead(options: HeadOptions): Promise<Head> {
       },
       died: (node) => {
         jobs.announceDead(node);
+        rooms.remove(node.nodeId);
+        groups.nodeDied(node.nodeId);
         actors.nodeDied(node.nodeId, node.deathReason);
       },
     },
   });
+  const life = {
+    isAlive: (nodeId: string) => nodes.isAlive(nodeId),
+    isDead: (nodeId: string) => nodes.isDead(nodeId),
+  };
   const actors: ActorDirectory = new ActorDirectory({
     store,
     clients,
     log,
     jobs,
-    nodes: { isAlive: (nodeId) => nodes.isAlive(nodeId), isDead: (nodeId) => nodes.isDead(nodeId) },
+    rooms,
+    nodes: life,
+    whyNotInGroup: (groupId) => groups.whyNotIn(groupId),
+    onDied: (actorId) => groups.actorDied(actorId),
+  });
+  const groups: PlacementGroups = new PlacementGroups({
+    store,
+    clients,
+    log,
+    jobs,
+    rooms,
+    nodes: life,
+    isDetachedActor: (actorId) => actors.isDetachedAndLive(actorId),
+    onRemoved: (groupId, reason) => actors.groupRemoved(groupId, reason),
+    onCreated: () => actors.nodeChanged(),
   });
 
   const server = createServer(options.token);
   let closing: Promise<void> | undefined;
   const close = async (over: string | undefined) => {
-    await Promise.all([jobs.close(), actors.close(), nodes.close(over)]);
+    await Promise.all([jobs.close(), actors.close(), groups.close(), nodes.close(over)]);
     server.forceShutdown();
     clients.close();
     await store.close();
@@ -136,13 +172,15 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   try {
     await nodes.load();
     await jobs.load();
-    await actors.load(info.epoch);
+    await groups.load(info.epoch, nodes.silenceMsMax);
+    await actors.load(info.epoch, nodes.silenceMsMax);
+    groups.endOrphans();
     jobs.endOrphans();
     const service = { ...HeadServiceService };
     service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
     server.addService(
       service,
-      handlers({ nodes, jobs, actors, clients, keyValue: new KeyValue(store), packages, jobFiles, info }),
+      handlers({ nodes, jobs, actors, groups, clients, keyValue: new KeyValue(store), packages, jobFiles, info }),
     );
     const address = await bindServer(server, options.bind);
     log(`head of cluster ${info.clusterId} listens on ${address} (epoch ${info.epoch})`);
@@ -157,6 +195,7 @@ interface Parts {
   readonly nodes: NodeTable;
   readonly jobs: JobTable;
   readonly actors: ActorDirectory;
+  readonly groups: PlacementGroups;
   readonly clients: RayletClients;
   readonly keyValue: KeyValue;
   readonly packages: Packages;
@@ -165,7 +204,7 @@ interface Parts {
 }
 
 function handlers(parts: Parts): HeadServiceServer {
-  const { nodes, jobs, actors, clients, keyValue, packages, jobFiles, info } = parts;
+  const { nodes, jobs, actors, groups, clients, keyValue, packages, jobFiles, info } = parts;
   return {
     nodeSession: (call) => nodes.serve(call),
     jobSession: (call) => jobs.serve(call),
@@ -174,6 +213,11 @@ function handlers(parts: Parts): HeadServiceServer {
     findActor: handleUnary(({ namespace, name }) => actors.find(namespace, name)),
     killActor: handleUnary((request) => actors.kill(request).then(() => ({}))),
     reportActor: handleUnary((report) => actors.report(report).then(() => ({}))),
+    createPlacementGroups: handleUnary(({ specs }) => groups.create(specs)),
+    watchPlacementGroups: handleUnary((request) => groups.watch(request)),
+    findPlacementGroup: handleUnary(({ namespace, name }) => groups.find(namespace, name)),
+    removePlacementGroups: handleUnary((request) => groups.remove(request).then(() => ({}))),
+    listPlacementGroups: handleUnary(() => groups.list()),
     listNodes: handleUnary(() => nodes.list()),
     drainNode: handleUnary((request) => drainNode(nodes, clients, request)),
     listActors: handleUnary(() => actors.list()),

@@ -12,7 +12,7 @@ import { InvalidOptionError } from "../core/base/errors.ts";
 import { type HealthCheck, type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { toServiceError } from "../core/rpc/grpc.ts";
 import { probe } from "../core/rpc/probe.ts";
-import type { JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { HeldBundle, JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import {
   type ClusterInfoReply,
   ClusterUpdate,
@@ -43,6 +43,8 @@ export interface NodeWord {
   readonly actors: readonly HostedActor[];
   /** Jobs whose drivers are attached there. */
   readonly jobIds: readonly string[];
+  /** What it holds for placement groups. */
+  readonly bundles: readonly HeldBundle[];
 }
 
 /** Whom the table tells. Called one at a time, on the event that caused it. */
@@ -154,6 +156,11 @@ export class NodeTable {
     return [...this.#alive.values()].map((node) => node.view);
   }
 
+  /** After so long every node of an earlier head's time is back, or counts as dead. */
+  get silenceMsMax(): number {
+    return this.#times.graceMs + this.#times.declareDeadMs;
+  }
+
   isAlive(nodeId: string): boolean {
     return this.#alive.has(nodeId);
   }
@@ -252,7 +259,8 @@ export class NodeTable {
     this.#options.clients.add(nodeId, info.rayletAddress);
     this.#options.log(`node ${nodeId} ${known ? "is back" : "registered"} (${info.rayletAddress})`);
     session.send(this.#snapshot(nodeId));
-    this.#options.events.registered({ node: node.view, actors: report.actors, jobIds: report.jobIds });
+    const { actors, jobIds, bundles } = report;
+    this.#options.events.registered({ node: node.view, actors, jobIds, bundles });
     this.#heard(node, session, report);
     this.#spreadSoon(nodeId);
     return node;

@@ -210,6 +210,13 @@ export class FakeRaylet {
         this.stops.push(request);
         return {};
       }),
+      prepareBundles: handleUnary(({ bundles }) => ({
+        answers: bundles.map(() => ({ accepted: false, reason: "not in this test" })),
+      })),
+      commitBundles: handleUnary(({ bundles }) => ({
+        answers: bundles.map(() => ({ accepted: false, reason: "not in this test" })),
+      })),
+      returnBundles: handleUnary(() => ({})),
       listTasks: handleUnary(() => ({
         tasks: [TaskInfo.fromPartial({ taskId: `t-${nodeId}`, nodeId })],
         unreachable: [],

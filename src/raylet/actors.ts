@@ -1,13 +1,15 @@
 /** Actors of this node: a worker and resources for each, started at the head's word, reported to the head. */
+
+import { exceptCpu, isCpu, takenAt } from "../core/base/bundles.ts";
 import type { Endpoint } from "../core/base/endpoint.ts";
 import { RuntimeEnvError, toErrorRecord } from "../core/base/errors.ts";
-import type { Resources } from "../core/base/resources.ts";
-import { describeMissing, fits } from "../core/base/resources.ts";
+import { describeMissing, fits, type Resources } from "../core/base/resources.ts";
 import { type ActorStart, type JobConfigRecord, Local } from "../core/rpc/messages.ts";
 import type { ActorSpec } from "../core/wire/gen/tsray/v1/head.ts";
 import type { Prepared } from "./environments/environments.ts";
+import type { Share } from "./lease/bundles.ts";
 import type { LeaseMachine } from "./lease/lease-machine.ts";
-import { jobFromWire } from "./wire.ts";
+import { jobFromWire, strategyFromWire } from "./wire.ts";
 import type { PooledWorker, WorkerPool } from "./workers/worker-pool.ts";
 import { describeEnd, type WorkerEnd } from "./workers/worker-process.ts";
 
@@ -28,8 +30,9 @@ export interface ActorNews {
 interface HostedActor {
   readonly spec: ActorSpec;
   readonly incarnation: number;
-  readonly held: Resources;
-  readonly gpuIds: readonly string[];
+  readonly share: Share;
+  /** All its calls wait in get: its CPUs are lent to others meanwhile. */
+  cpuLent: boolean;
   worker: PooledWorker | undefined;
   /** What the worker said before it ended: a planned exit, or a failed constructor. */
   farewell: { state: "INIT_FAILED" | "EXITED" | "MOVED"; reason: string; error: Uint8Array } | undefined;
@@ -76,18 +79,20 @@ export class Actors {
     }
     const { machine } = this.#parts;
     const held: Resources = spec.resources?.amounts ?? {};
-    const placement: Resources = spec.placement?.amounts ?? {};
+    const strategy = strategyFromWire(spec.strategy);
+    const placement = takenAt(spec.placement?.amounts ?? {}, strategy);
     if (!fits(placement, machine.total))
       return `missing ${describeMissing(placement, machine.total, machine.total)}`;
-    const gpuIds = machine.acquire(held);
-    if (gpuIds === undefined) return `missing ${describeMissing(held, machine.available, machine.total)}`;
+    const share = machine.acquire(held, strategy);
+    if (share === undefined)
+      return `missing ${describeMissing(takenAt(held, strategy), machine.available, machine.total) || "a GPU or a bundle with enough of it free"}`;
     const job = jobFromWire(spec.job as NonNullable<ActorSpec["job"]>);
     this.#parts.knowJob(job);
     const actor: HostedActor = {
       spec,
       incarnation,
-      held,
-      gpuIds,
+      share,
+      cpuLent: false,
       worker: undefined,
       farewell: undefined,
       stopping: undefined,
@@ -224,6 +229,22 @@ export class Actors {
     }
   }
 
+  /** The worker says that all calls of its actor wait in get, or that one goes on. */
+  onBlocked(worker: PooledWorker, blocked: boolean): void {
+    const actor = this.#hosted.get(worker.actorId ?? "");
+    if (actor === undefined || actor.worker !== worker || actor.cpuLent === blocked) return;
+    if (!Object.keys(actor.share.resources).some(isCpu)) return;
+    actor.cpuLent = blocked;
+    this.#parts.machine.lendCpu(actor.share, blocked);
+    this.#parts.onResources();
+  }
+
+  /** Ends all actors in the group's bundles. @returns when their processes have ended */
+  async endGroup(groupId: string, reason: string): Promise<void> {
+    const inside = [...this.#hosted.values()].filter(({ share }) => share.bundle?.groupId === groupId);
+    await Promise.all(inside.map(({ spec }) => this.stop(spec.actorId, false, reason)));
+  }
+
   onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
     const actor = this.#hosted.get(worker.actorId ?? "");
     if (actor === undefined || actor.worker !== worker) return;
@@ -248,8 +269,8 @@ export class Actors {
       namespace: spec.namespace,
       creation: spec.creation,
       detached: spec.detached,
-      gpuIds: actor.gpuIds,
-      resources: actor.held,
+      gpuIds: actor.share.gpuIds,
+      resources: spec.resources?.amounts ?? {},
     };
     actor.worker?.link?.send([Local.startActor, start]);
   }
@@ -278,7 +299,8 @@ export class Actors {
     this.#ended.set(actorId, { incarnation: actor.incarnation, stopped: actor.stopping !== undefined });
     const [oldest] = this.#ended.keys();
     if (this.#ended.size > ENDED_KEPT_MAX && oldest !== undefined) this.#ended.delete(oldest);
-    this.#parts.machine.giveBack(actor.held, actor.gpuIds);
+    const { share, cpuLent } = actor;
+    this.#parts.machine.giveBack(cpuLent ? { ...share, resources: exceptCpu(share.resources) } : share);
     this.#report(actor, state, reason, error);
     this.#parts.onResources();
   }

@@ -2,7 +2,7 @@
 
 import type { HealthTimes } from "../core/launch/health-rules.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
-import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { HeldBundle, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import type { ClusterUpdate, HostedActor, LogBatch, PendingDemand } from "../core/wire/gen/tsray/v1/head.ts";
 import type { ActorNews } from "./actors.ts";
 
@@ -27,6 +27,8 @@ export interface RayletHeadLink {
 
 export interface RayletForHead {
   describe(): NodeInfo;
+  /** What the node holds for placement groups. */
+  bundles(): HeldBundle[];
   pending(): PendingDemand[];
   /** Actors that run here, and jobs whose drivers are here. */
   hosted(): { readonly actors: HostedActor[]; readonly jobIds: string[] };

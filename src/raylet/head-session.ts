@@ -236,9 +236,10 @@ class HeadSession implements RayletHeadLink {
     });
     stream.on("error", (error) => retry(error.message));
     stream.on("end", () => retry("the head ended the stream"));
-    const { actors, jobIds } = this.#raylet.hosted();
+    const raylet = this.#raylet;
+    const { actors, jobIds } = raylet.hosted();
     this.#registerSentMs = performance.now();
-    stream.write(this.#message({ register: this.#raylet.describe(), actors, jobIds }));
+    stream.write(this.#message({ register: raylet.describe(), actors, jobIds, bundles: raylet.bundles() }));
   }
 
   #onRegistered({ healthCheck = HEALTH_CHECK_DEFAULT }: ClusterUpdate): void {
@@ -311,6 +312,7 @@ class HeadSession implements RayletHeadLink {
       actors: [],
       jobIds: [],
       leaving: "",
+      bundles: [],
       ...part,
     };
   }

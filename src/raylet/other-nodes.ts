@@ -56,7 +56,7 @@ export class OtherNodes {
     for (const node of nodes) if (node.nodeId !== this.#parts.nodeId) this.#update(node);
   }
 
-  #update({ nodeId, state, alive, rayletAddress, total, available, deathReason }: NodeInfo): void {
+  #update({ nodeId, state, alive, rayletAddress, total, available, labels, deathReason }: NodeInfo): void {
     const { feedLeases } = this.#parts;
     if (!alive) this.#gone(nodeId, deathReason);
     else if (state === "DRAINING") {
@@ -72,6 +72,7 @@ export class OtherNodes {
           address: rayletAddress,
           total: total?.amounts ?? {},
           available: available?.amounts ?? {},
+          labels,
         },
       });
     }

@@ -1,4 +1,4 @@
-/** The raylet's gRPC service: leases for owners, actors and listings for the head. */
+/** The raylet's gRPC service: leases for owners; actors, bundles and listings for the head. */
 import { bindServer, createServer, handleUnary } from "../core/rpc/grpc.ts";
 import type { WorkerInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { type RayletServiceServer, RayletServiceService } from "../core/wire/gen/tsray/v1/raylet.ts";
@@ -29,6 +29,12 @@ export async function serveRaylet(
     }),
     stopActor: handleUnary(async ({ actorId, graceful, reason, incarnation }) => {
       await raylet.actors.stop(actorId, graceful, reason, incarnation);
+      return {};
+    }),
+    prepareBundles: handleUnary((batch) => ({ answers: raylet.bundles.prepare(batch) })),
+    commitBundles: handleUnary((batch) => ({ answers: raylet.bundles.commit(batch) })),
+    returnBundles: handleUnary(async (request) => {
+      await raylet.bundles.giveBack(request);
       return {};
     }),
     listTasks: handleUnary(async () => ({ tasks: await raylet.clients.listTasks(), unreachable: [] })),

@@ -24,6 +24,7 @@ import type {
 import type { ClusterUpdate } from "../core/wire/gen/tsray/v1/head.ts";
 import type { TakeObjectReply } from "../core/wire/gen/tsray/v1/raylet.ts";
 import { Actors } from "./actors.ts";
+import { BundleService } from "./bundle-service.ts";
 import { Clients } from "./clients.ts";
 import { Drain, type DrainOrder } from "./drain.ts";
 import { Environments } from "./environments/environments.ts";
@@ -85,6 +86,7 @@ export class Raylet {
   readonly #pool: WorkerPool;
   readonly #leases: LeaseService;
   readonly #actors: Actors;
+  readonly bundles: BundleService;
   readonly #clients = new Clients();
   readonly #store: OwnedObjectStore;
   readonly #keeper: StoreKeeper;
@@ -112,10 +114,11 @@ export class Raylet {
 
   private constructor(options: RayletOptions) {
     this.#options = options;
-    const { nodeId, token, sessionDir, total } = options;
+    const { nodeId, token, sessionDir, total, labels } = options;
     const cpuCount = Math.ceil((total.CPU ?? 0) / UNITS);
     this.#machine = new LeaseMachine({
       nodeId,
+      labels,
       total,
       gpuIds: options.gpuIds,
       workersPerJobMax: Math.max(WORKERS_PER_JOB_MAX, 2 * cpuCount),
@@ -262,6 +265,12 @@ export class Raylet {
       isJobOver: (jobId) => this.#endedJobs.has(jobId),
       log: options.log,
     });
+    this.bundles = new BundleService({
+      machine: this.#machine,
+      leases: this.#leases,
+      pool: this.#pool,
+      actors: this.#actors,
+    });
   }
 
   /** Opens the local socket and, for an embedded cluster, starts its workers. Fast: gRPC is not loaded yet. */
@@ -337,6 +346,7 @@ export class Raylet {
     this.#address = address;
     this.#head = start({
       describe: () => this.#describe(),
+      bundles: () => this.#machine.bundles.held(),
       pending: () =>
         this.#machine.pending().map(({ resources, count, reason }) => ({
           resources: { amounts: { ...resources } },
@@ -528,6 +538,10 @@ export class Raylet {
         this.#pool.markReady(worker);
         break;
       case Local.blocked:
+        if (worker.actorId !== undefined) {
+          this.#actors.onBlocked(worker, message[1] === true);
+          break;
+        }
         this.#leases.feed({
           kind: "workerBlocked",
           workerId: worker.workerId,
@@ -676,13 +690,14 @@ export class Raylet {
   }
 
   #describe(): NodeInfo {
-    const { nodeId, labels, isHead, sessionDir, storePath, total } = this.#options;
+    const { nodeId, labels, isHead, sessionDir, storePath } = this.#options;
+    const { total, available } = this.#machine;
     return {
       nodeId,
       rayletAddress: this.#address,
       endpoint: { ...(this.#server as ChannelServer).endpoint },
       total: { amounts: { ...total } },
-      available: { amounts: { ...this.#machine.available } },
+      available: { amounts: { ...available } },
       labels: { ...labels },
       hostId: hostId(),
       sessionDir,

@@ -2,6 +2,8 @@
 
 import type { ActorClient } from "../actors/actor-client.ts";
 import { clientOf } from "../actors/handle.ts";
+import { factsOf, PlacementGroup } from "../core/api/placement-groups.ts";
+import type { PlacementGroupFacts } from "../core/base/options.ts";
 import { entryOf, isObjectRef, ObjectRef } from "../core/ownership/object-ref.ts";
 import type { ReferenceTable } from "../core/ownership/reference-table.ts";
 import { ValueCodec } from "../core/serialize/codec.ts";
@@ -26,8 +28,14 @@ export function createCodec(references: ReferenceTable, binding: HandleBinding):
     encode: (handle) => binding.exportHandle(clientOf(handle) as ActorClient),
     decode: (data) => binding.importHandle(data),
   };
+  const groups: HandleCodec<PlacementGroup> = {
+    tag: "group",
+    test: (value): value is PlacementGroup => value instanceof PlacementGroup,
+    encode: (group) => factsOf(group),
+    decode: (data) => new PlacementGroup(data as PlacementGroupFacts),
+  };
   return new ValueCodec({
-    handles: [refs as unknown as HandleCodec, actors, remoteForms],
+    handles: [refs as unknown as HandleCodec, actors, remoteForms, groups as unknown as HandleCodec],
     classes: scopes,
     functions: functionCodec(),
   });

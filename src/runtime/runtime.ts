@@ -18,6 +18,7 @@ import {
   type RegisteredClass,
   type RegisteredTask,
 } from "../core/base/function-registry.ts";
+import { captureActor, captureTask } from "../core/base/group-capture.ts";
 import { newActorId, newRequestId, objectIdOf } from "../core/base/ids.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
 import type { RuntimeEnv } from "../core/base/runtime-env.ts";
@@ -45,12 +46,15 @@ import type { ObjectStore } from "../core/store/object-store.ts";
 import { attachStore } from "../core/store/open-store.ts";
 import { packArguments } from "../core/submit/arguments.ts";
 import { Calls, promise, type Submitted } from "../core/submit/calls.ts";
+import { GroupClient } from "../core/submit/group-client.ts";
 import { HeadClient } from "../core/submit/head-client.ts";
+import { strategyToWire } from "../core/submit/leases.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { createCodec, type HandleBinding } from "./codec.ts";
 import { DETACHED_ARGUMENTS_BYTES_MAX, Outliving, valuesOf } from "./detached.ts";
 import { offerFiles, ownerEnvironments } from "./environments.ts";
+import { RuntimeGroups } from "./groups.ts";
 
 const CREATE_TIMEOUT_MS = 30_000;
 const REGISTER_TIMEOUT_MS = 30_000;
@@ -84,6 +88,7 @@ interface Connected {
   readonly tasks: TaskSubmitter;
   readonly head: HeadClient;
   readonly environments: OwnerEnvironments;
+  readonly groups: GroupClient;
   readonly store: ObjectStore;
   readonly server: ChannelServer;
 }
@@ -108,6 +113,7 @@ export class Runtime implements RuntimePort {
   /** In an actor: itself. */
   #self: ActorClient | undefined;
   readonly #handleBinding: HandleBinding;
+  readonly groups: RuntimeGroups;
 
   /** @param self this process; sockets and node may be filled in at connection */
   constructor(self: Endpoint, onBusy: (delta: 1 | -1) => void, warn: (line: string) => void) {
@@ -123,6 +129,15 @@ export class Runtime implements RuntimePort {
       exportHandle: (client) => this.#exportHandle(client),
       importHandle: (data) => this.#importHandle(data),
     };
+    this.groups = new RuntimeGroups({
+      connected: () =>
+        new Promise((resolve, reject) => {
+          this.#whenConnected((error) => (error === undefined ? resolve(this.connected) : reject(error)));
+        }),
+      actorId: () => this.#self?.actorId,
+      onBusy,
+      warn,
+    });
   }
 
   get connected(): Connected {
@@ -202,6 +217,7 @@ export class Runtime implements RuntimePort {
       channelTo: (owner) => this.channelTo(owner),
       reconstruct: (entry) => tasks.reconstruct(entry),
     });
+    const groups = new GroupClient(head);
     const calls = new Calls({
       objects,
       references: this.references,
@@ -216,11 +232,12 @@ export class Runtime implements RuntimePort {
       job: welcome.job,
       raylet: { address: welcome.rayletAddress, nodeId: welcome.nodeId },
       isRayletAlive: () => !link.channel.closed,
+      groups,
       channelTo: (worker) => this.channelTo(worker),
       onBusy: this.#onBusy,
       warn: this.#warn,
     });
-    this.#connected = { link, welcome, objects, calls, tasks, head, environments, store, server };
+    this.#connected = { link, welcome, objects, calls, tasks, head, environments, groups, store, server };
     this.#runDeferred(undefined);
     return welcome;
   }
@@ -240,6 +257,7 @@ export class Runtime implements RuntimePort {
     connected.tasks.close(over);
     for (const call of [...this.#outstanding.values()]) call.client.shutDown(this.#failed);
     this.#connected = undefined;
+    connected.groups.close();
     connected.head.close();
     this.#peers?.closeAll();
     connected.server.close();
@@ -271,14 +289,16 @@ export class Runtime implements RuntimePort {
 
   // --- tasks and actors ---
 
-  submitTask(record: RegisteredTask, args: readonly unknown[], options: ResolvedTaskOptions): unknown {
+  submitTask(record: RegisteredTask, args: readonly unknown[], given: ResolvedTaskOptions): unknown {
+    const options = captureTask(given);
     if (this.#connected !== undefined) return resultOf(this.#connected.tasks.submit(record, args, options));
     const promised = promise(this.references, options.numReturns);
     this.#defer(promised, () => this.connected.tasks.submit(record, args, options, promised));
     return resultOf(promisedOf(promised));
   }
 
-  createActor(record: RegisteredClass, args: readonly unknown[], options: ResolvedActorOptions): unknown {
+  createActor(record: RegisteredClass, args: readonly unknown[], given: ResolvedActorOptions): unknown {
+    const options = captureActor(given);
     const actorId = newActorId();
     const client = this.#newClient(actorId, metaOf(record, options), "creating");
     if (!options.detached) {
@@ -431,6 +451,7 @@ export class Runtime implements RuntimePort {
         methodGroups: isByValue(record) ? groupsOf(record) : {},
         maxConcurrency: options.maxConcurrency,
         concurrencyGroups: options.concurrencyGroups,
+        group: options.group ?? null,
       };
       const spec = {
         actorId: client.actorId,
@@ -443,7 +464,7 @@ export class Runtime implements RuntimePort {
         maxRestarts: options.maxRestarts,
         resources: { amounts: { ...options.resources } },
         placement: { amounts: { ...options.placement } },
-        strategy: { ...options.strategy },
+        strategy: strategyToWire(options.strategy),
         owner: { ...this.self },
         creation: packPlain(creation),
         job: { ...welcome.job, execArgv: [...welcome.job.execArgv], argv: [...welcome.job.argv] },

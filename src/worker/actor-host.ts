@@ -21,6 +21,8 @@ import {
   type MethodInfo,
   methodsOf,
 } from "../core/base/function-registry.ts";
+import { noteGroup } from "../core/base/group-capture.ts";
+import type { CallGroup } from "../core/base/options.ts";
 import type { Resources } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { unpackPlain } from "../core/rpc/frames.ts";
@@ -58,6 +60,7 @@ export interface ActorIdentity {
   readonly incarnation: number;
   readonly resources: Resources;
   readonly gpuIds: readonly string[];
+  readonly group: CallGroup | null;
 }
 
 export class ActorHost {
@@ -70,6 +73,10 @@ export class ActorHost {
   #methodGroups: Readonly<Record<string, string>> = {};
   readonly #groups = new Map<string, Group>();
   readonly #running = new Set<CallJob>();
+  /** Of those, in a wait for objects; counted only where the actor holds CPUs. */
+  #waiting = 0;
+  #toldBlocked = false;
+  #hasCpu = false;
   /** Set when the actor leaves: no call begins any more. */
   #leaving: string | undefined;
   #onQuiet: (() => void) | undefined;
@@ -84,14 +91,17 @@ export class ActorHost {
 
   async start(start: ActorStart): Promise<void> {
     const { actorId, incarnation, className, name, resources, gpuIds } = start;
-    this.identity = { actorId, className, incarnation, resources, gpuIds };
     if (start.detached) this.#runtime.outliveDriver();
+    const creation = unpackPlain(start.creation) as ActorCreation;
+    const { group } = creation;
+    this.identity = { actorId, className, incarnation, resources, gpuIds, group };
+    noteGroup(group);
+    this.#hasCpu = (resources.CPU ?? 0) > 0;
     process.title = `tsray:actor ${className}${name === "" ? "" : ` ${name}`}`;
     setAmbientName(name === "" ? className : `${className} ${name}`);
     if (gpuIds.length > 0) process.env.CUDA_VISIBLE_DEVICES = gpuIds.join(",");
     this.#runtime.connected.link.channel.send([Local.running, className]);
     try {
-      const creation = unpackPlain(start.creation) as ActorCreation;
       const args = await this.#arguments(creation, className);
       const Class = await this.#classOf(creation, className, args);
       this.#methods = methodsOf(Class);
@@ -121,7 +131,7 @@ export class ActorHost {
     returns: number | undefined,
     extra: CallExtra | undefined,
   ): void {
-    const { className, resources, gpuIds } = this.identity as ActorIdentity;
+    const { className, resources, gpuIds, group: placed } = this.identity as ActorIdentity;
     const job = new CallJob(
       channel,
       seq,
@@ -132,6 +142,7 @@ export class ActorHost {
       resources,
       gpuIds,
       extra?.ahead ?? 0,
+      placed,
     );
     job.name = extra?.name || `${className}.${method}`;
     if (this.#isMoving) {
@@ -251,7 +262,8 @@ export class ActorHost {
 
   #creationJob(creation: ActorCreation, className: string): CallJob {
     const channel = this.#runtime.channelTo(this.#ownerOf(creation));
-    const job = new CallJob(channel, 0, 0, creation.args, 1, 0, {}, [], 0);
+    const { resources = {}, gpuIds = [], group = null } = this.identity ?? {};
+    const job = new CallJob(channel, 0, 0, creation.args, 1, 0, resources, gpuIds, 0, group);
     job.name = `new ${className}`;
     return job;
   }
@@ -289,18 +301,47 @@ export class ActorHost {
     }
     group.running += 1;
     this.#running.add(job);
+    if (this.#hasCpu) job.onWaitChange = this.#onWaitChange;
+    this.#tellBlocked();
     const ended = () => {
       group.running -= 1;
       this.#running.delete(job);
+      if (job.waits > 0) this.#waiting -= 1;
     };
     const pending = this.#invoker.invoke(job, fn, this.#instance, noFlags);
-    if (pending === undefined) ended();
-    else {
+    if (pending === undefined) {
+      ended();
+      this.#tellBlocked();
+    } else {
       void pending.then(() => {
         ended();
         this.#pump(group);
+        this.#tellBlocked();
       });
     }
+  }
+
+  #onWaitChange = (job: CallJob): void => {
+    this.#waiting += job.waits > 0 ? 1 : -1;
+    this.#tellBlocked();
+  };
+
+  /** The raylet lends this actor's CPUs to others while every call here waits for objects; it learns of a wait a turn later. */
+  #tellBlocked(): void {
+    if (this.#waiting === 0 && !this.#toldBlocked) return;
+    const blocked = this.#waiting === this.#running.size;
+    if (blocked === this.#toldBlocked) return;
+    if (!blocked) this.#sayBlocked(false);
+    else
+      setImmediate(() => {
+        if (this.#waiting > 0 && this.#waiting === this.#running.size) this.#sayBlocked(true);
+      });
+  }
+
+  #sayBlocked(blocked: boolean): void {
+    if (blocked === this.#toldBlocked) return;
+    this.#toldBlocked = blocked;
+    this.#runtime.connected.link.channel.send([Local.blocked, blocked, ""]);
   }
 
   async #leave(reason: string, state: "EXITED" | "MOVED" = "EXITED"): Promise<void> {

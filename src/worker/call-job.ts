@@ -1,5 +1,6 @@
 /** One call as the worker serves it: a task, or a call of the actor it hosts. */
 import type { CallContext } from "../core/base/call-context.ts";
+import type { CallGroup } from "../core/base/options.ts";
 import type { Resources } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import type { ArgsPayload } from "../core/rpc/messages.ts";
@@ -20,6 +21,7 @@ export class CallJob implements CallContext {
   readonly gpuIds: readonly string[];
   /** Items a generator may be ahead; 0 = no limit. */
   readonly ahead: number;
+  readonly group: CallGroup | null;
   name = "";
   cancelled = false;
   finished = false;
@@ -41,6 +43,7 @@ export class CallJob implements CallContext {
     resources: Resources,
     gpuIds: readonly string[],
     ahead: number,
+    group: CallGroup | null,
   ) {
     this.channel = channel;
     this.seq = seq;
@@ -51,6 +54,7 @@ export class CallJob implements CallContext {
     this.resources = resources;
     this.gpuIds = gpuIds;
     this.ahead = ahead;
+    this.group = group;
   }
 
   get taskId(): string {

@@ -10,6 +10,7 @@ import {
   type RegisteredFunction,
   type RegisteredTask,
 } from "../core/base/function-registry.ts";
+import { noteGroup } from "../core/base/group-capture.ts";
 import { UNITS } from "../core/base/resources.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type ArgsPayload, Local, Peer, type RunExtra } from "../core/rpc/messages.ts";
@@ -27,6 +28,7 @@ const FLUSH_MS = 1;
 const YIELD_MS = 5;
 const TITLE_EVERY_MS = 250;
 const ONE_CPU = { CPU: UNITS };
+const VISIBLE_AT_START = process.env.CUDA_VISIBLE_DEVICES;
 
 type Slot = RegisteredTask | Promise<RegisteredTask>;
 
@@ -64,6 +66,8 @@ export class TaskExecutor {
   #pumping = false;
   #titledAtMs = 0;
   #title = "";
+  /** CUDA_VISIBLE_DEVICES as it is now. */
+  #visible = VISIBLE_AT_START;
 
   constructor(runtime: Runtime, functions: Functions, invoker: Invoker) {
     this.#runtime = runtime;
@@ -103,7 +107,9 @@ export class TaskExecutor {
       extra?.resources ?? ONE_CPU,
       extra?.gpuIds ?? [],
       extra?.ahead ?? 0,
+      extra?.group ?? null,
     );
+    if (job.group !== null) noteGroup(job.group);
     const owner = this.#owner(channel);
     owner.sent += 1;
     this.#queue.push({
@@ -232,7 +238,7 @@ export class TaskExecutor {
     const { job } = task;
     job.name = task.givenName || labelOf(record);
     this.#announce(job.name);
-    if (job.gpuIds.length > 0) process.env.CUDA_VISIBLE_DEVICES = job.gpuIds.join(",");
+    this.#showGpus(job);
     const flags = task.maxCalls === 0 ? noFlags : () => this.#countCall(record, task.maxCalls);
     const pending = this.#invoker.invoke(
       job,
@@ -252,7 +258,6 @@ export class TaskExecutor {
 
   #ended(job: CallJob): void {
     this.#running.delete(job);
-    if (job.gpuIds.length > 0) delete process.env.CUDA_VISIBLE_DEVICES;
     if (job.waits === 0) this.#active -= 1;
     this.#resume();
   }
@@ -264,9 +269,19 @@ export class TaskExecutor {
       queueMicrotask(() => this.#resume());
     } else {
       this.#active += 1;
+      this.#showGpus(job);
       this.#tellBlocked();
     }
   };
+
+  /** The environment names the GPUs of the task that runs now; of one without GPUs, those that the node has. */
+  #showGpus({ gpuIds }: CallJob): void {
+    const visible = gpuIds.length > 0 ? gpuIds.join(",") : VISIBLE_AT_START;
+    if (visible === this.#visible) return;
+    this.#visible = visible;
+    if (visible === undefined) delete process.env.CUDA_VISIBLE_DEVICES;
+    else process.env.CUDA_VISIBLE_DEVICES = visible;
+  }
 
   /** The raylet lends this node's CPUs to others while every task here waits. */
   #tellBlocked(): void {

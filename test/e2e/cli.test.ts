@@ -381,7 +381,6 @@ describe("what cannot work is said once, and at once", () => {
     [["start", "--address", "nonsense"]],
     [["start", "--address", "127.0.0.1:1", "--port", "1"]],
     [["status", "--bogus"]],
-    [["list", "placement-groups"]],
     [["list", "weather"]],
     [["list", "nodes", "--filter", "colour=red"]],
     [["run", "/nonexistent/script.js"]],

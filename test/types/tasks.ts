@@ -1,6 +1,13 @@
 // Goal: types of remote functions, end to end. Method: compiled, never run; see types.test.ts.
+
+import {
+  getCurrentPlacementGroup,
+  type PlacementGroup,
+  placement,
+  placementGroup,
+} from "../../src/core/api/placement-groups.ts";
 import { remote } from "../../src/core/api/remote.ts";
-import { nodeAffinity, placement } from "../../src/core/api/strategies.ts";
+import { nodeAffinity } from "../../src/core/api/strategies.ts";
 import type {
   GetFn,
   PutFn,
@@ -141,15 +148,29 @@ square.options({ numCpus: "1" });
 square.options({ runtimeEnv: { workingDir: ".", excludes: ["*.log"], execArgv: ["--expose-gc"] } });
 // @ts-expect-error variables are strings
 square.options({ runtimeEnv: { envVars: { A: 1 } } });
-// @ts-expect-error not in this version
-square.options({ labelSelector: { zone: "a" } });
+square.options({ labelSelector: { zone: "!in(a,b)" }, acceleratorType: "T4" });
+// @ts-expect-error a selector is a string
+square.options({ labelSelector: { zone: 1 } });
 // @ts-expect-error no such strategy
 square.options({ schedulingStrategy: "PACK" });
 // @ts-expect-error at the definition too
 remote((x: number) => x, { numCpus: 1, maxRestart: 1 });
 // @ts-expect-error not a function
 remote(5);
-exactly<() => never>()((): never => placement({}));
+
+// Placement groups.
+const group = await placementGroup([{ CPU: 1 }, { CPU: 1, GPU: 1 }], {
+  strategy: "SPREAD",
+  lifetime: "detached",
+});
+exactly<PlacementGroup>()(group);
+exactly<Promise<void>>()(group.ready({ timeout: 5 }));
+exactly<PlacementGroup | undefined>()(getCurrentPlacementGroup());
+square.options({ schedulingStrategy: placement(group, { bundle: 1, captureChildren: true }) });
+// @ts-expect-error not a group
+placement({});
+// @ts-expect-error no such strategy
+placementGroup([{ CPU: 1 }], { strategy: "LOOSE" });
 
 // get, put, wait.
 exactly<ObjectRef<number[]>>()(put([1, 2]));

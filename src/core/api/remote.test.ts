@@ -3,9 +3,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { InvalidOptionError, NotInitializedError } from "../base/errors.ts";
 import { methodsOf, moduleUrl, type RegisteredFunction, recordOf } from "../base/function-registry.ts";
+import { PlacementGroup, placement } from "./placement-groups.ts";
 import { Actor, method, remote, remoteFormOf } from "./remote.ts";
 import { currentRuntime, setRuntimeProvider } from "./runtime-port.ts";
-import { nodeAffinity, placement } from "./strategies.ts";
+import { nodeAffinity } from "./strategies.ts";
 
 interface Call {
   readonly record: RegisteredFunction;
@@ -19,7 +20,7 @@ const note = (record: RegisteredFunction, args: readonly unknown[], options: obj
 
 beforeEach(() => {
   calls = [];
-  setRuntimeProvider(() => ({ submitTask: note, createActor: note }));
+  setRuntimeProvider(() => ({ submitTask: note, createActor: note, groups: {} as never }));
 });
 
 describe("functions", () => {
@@ -247,10 +248,37 @@ test("strategies", () => {
   expect(nodeAffinity("n1")).toEqual({ kind: "NODE_AFFINITY", nodeId: "n1", soft: false });
   expect(() => nodeAffinity("")).toThrow(InvalidOptionError);
   expect(() => nodeAffinity("n", { soft: 1 as never })).toThrow("soft must be true or false");
-  expect(() => placement({})).toThrow("not supported in this version");
+  expect(() => placement({} as never)).toThrow("placement() takes a placement group");
+  const facts = {
+    id: "0123456789abcdef",
+    name: "",
+    strategy: "PACK" as const,
+    bundles: [{ CPU: 1 }, { CPU: 2 }],
+  };
+  const group = new PlacementGroup(facts);
+  expect(() => placement(group, { bundle: 2 })).toThrow("bundle must be from 0 to 1, or -1 for any");
+  expect(() => placement(group, { bundles: 1 } as never)).toThrow("did you mean bundle?");
+  expect(() => placement(group, { bundle: 0.5 })).toThrow("bundle must be a whole number >= 0, or -1");
+  remote(() => 1, {
+    schedulingStrategy: placement(group, { bundle: 1 }),
+    labelSelector: { zone: "!in(a,b)" },
+  }).remote();
+  expect(last().options.strategy).toEqual({
+    kind: "PLACEMENT_GROUP",
+    nodeId: "",
+    soft: false,
+    labels: [{ key: "zone", negated: true, values: ["a", "b"] }],
+    groupId: facts.id,
+    bundle: 1,
+  });
+  const tooMuch = { numCpus: 2, schedulingStrategy: placement(group, { bundle: 0 }) };
+  expect(() => remote(() => 1, tooMuch)).toThrow("{ CPU: 2 } can never fit bundle 0 of placement group 0123");
+  expect(() => remote(() => 1, { numCpus: 3, schedulingStrategy: placement(group) })).toThrow(
+    "can never fit any bundle",
+  );
   const fn = remote(() => 1, { schedulingStrategy: nodeAffinity("n1", { soft: true }) });
   fn.remote();
-  expect(last().options.strategy).toEqual({ kind: "NODE_AFFINITY", nodeId: "n1", soft: true });
+  expect(last().options.strategy).toMatchObject({ kind: "NODE_AFFINITY", nodeId: "n1", soft: true });
 });
 
 test("without a provider there is no runtime", () => {

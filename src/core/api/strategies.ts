@@ -1,5 +1,5 @@
 /** What `schedulingStrategy` takes beside "DEFAULT" and "SPREAD". */
-import { InvalidOptionError, PlacementGroupError } from "../base/errors.ts";
+import { InvalidOptionError } from "../base/errors.ts";
 import {
   type NodeAffinityOptions,
   type NodeAffinityStrategy,
@@ -21,30 +21,4 @@ export function nodeAffinity(nodeId: string, options?: NodeAffinityOptions): Nod
     );
   }
   return Object.freeze({ kind: "NODE_AFFINITY", nodeId, ...resolveNodeAffinityOptions(options) });
-}
-
-/**
- * Runs a task or actor in a bundle of a placement group. Not supported in this version.
- * @throws PlacementGroupError always
- */
-export function placement(
-  _group: object,
-  _options?: { readonly bundle?: number | undefined; readonly captureChildren?: boolean | undefined },
-): never {
-  throw new PlacementGroupError("placement(): placement groups are not supported in this version");
-}
-
-/**
- * Reserves resources on several nodes at once. Not supported in this version.
- * @throws PlacementGroupError (rejection) always
- */
-export async function placementGroup(
-  _bundles: readonly Readonly<Record<string, number>>[],
-  _options?: {
-    readonly strategy?: "PACK" | "SPREAD" | "STRICT_PACK" | "STRICT_SPREAD";
-    readonly name?: string;
-    readonly lifetime?: "detached";
-  },
-): Promise<never> {
-  throw new PlacementGroupError("placementGroup(): placement groups are not supported in this version");
 }

@@ -1,5 +1,6 @@
 /** Which task or actor call is running: known to code that it calls, across awaits. */
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { CallGroup } from "./options.ts";
 import type { Resources } from "./resources.ts";
 
 export interface CallContext {
@@ -10,6 +11,8 @@ export interface CallContext {
   readonly attempt: number;
   readonly resources: Resources;
   readonly gpuIds: readonly string[];
+  /** The placement group that it runs in. */
+  readonly group: CallGroup | null;
   /** Aborted when the call is cancelled; made when it is first looked at. */
   readonly signal: AbortSignal;
   /** The call begins or ends a wait for objects: its CPUs may be used by others meanwhile. */

@@ -6,10 +6,11 @@ export function randomId(bytes: number): string {
   return randomBytes(bytes).toString("hex");
 }
 
-/** Processes (drivers, workers, raylets), nodes, jobs, leases: 64 random bits. */
+/** Processes (drivers, workers, raylets), nodes, jobs, leases, placement groups: 64 random bits. */
 export const newProcessId = (): string => randomId(8);
 export const newNodeId = (): string => randomId(8);
 export const newJobId = (): string => randomId(4);
+export const newGroupId = (): string => randomId(8);
 export const newActorId = (): string => randomId(12);
 /** Of a call that must not take effect twice. */
 export const newRequestId = (): string => randomId(8);

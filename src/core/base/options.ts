@@ -8,8 +8,19 @@
  */
 import { isAbsolute } from "node:path";
 import { inspect } from "node:util";
+import { isGroupResource } from "./bundles.ts";
 import { InvalidOptionError } from "./errors.ts";
-import { type Resources, toUnits, UNITS } from "./resources.ts";
+import {
+  ACCELERATOR_LABEL,
+  isLabelKey,
+  isLabelValue,
+  LABEL_KEY_TAKES,
+  LABEL_VALUE_TAKES,
+  type LabelTerm,
+  OWN_LABELS,
+  parseTerm,
+} from "./labels.ts";
+import { fits, fromUnits, type Resources, toUnits, UNITS } from "./resources.ts";
 import { type RuntimeEnv, runtimeEnvKey, runtimeEnvProblem } from "./runtime-env.ts";
 
 // ---------------------------------------------------------------------------------------------- what users write
@@ -29,11 +40,37 @@ export interface NodeAffinityStrategy {
   readonly soft: boolean;
 }
 
+/** How the bundles of a placement group lie: as few nodes as can be, as many, exactly one, each on another. */
+export type GroupStrategy = "PACK" | "SPREAD" | "STRICT_PACK" | "STRICT_SPREAD";
+
+/** What is fixed about a placement group: plain data, as it travels. */
+export interface PlacementGroupFacts {
+  readonly id: string;
+  /** "" = none was given. */
+  readonly name: string;
+  readonly strategy: GroupStrategy;
+  /** Resources of each bundle, by name. */
+  readonly bundles: readonly Readonly<Record<string, number>>[];
+}
+
+/** A place in a placement group: made by `placement()`. */
+export interface PlacementGroupStrategy {
+  readonly kind: "PLACEMENT_GROUP";
+  readonly group: PlacementGroupFacts;
+  /** Which bundle, from 0; -1 = any with room. */
+  readonly bundle: number;
+  /** Whether tasks and actors that it starts, and that name no strategy, go into the group too. */
+  readonly captureChildren: boolean;
+}
+
+/** What the labels of a node must be, by name: "a", "!a", "in(a,b)" or "!in(a,b)". All must hold. */
+export type LabelSelector = Readonly<Record<string, string>>;
+
 /**
  * How a node is chosen. "DEFAULT": near the data, packed until a node is half full, then the least loaded one.
- * "SPREAD": round the nodes. `nodeAffinity(id, { soft })`: that node.
+ * "SPREAD": round the nodes. `nodeAffinity(id, { soft })`: that node. `placement(group, { bundle })`: in that group.
  */
-export type SchedulingStrategy = "DEFAULT" | "SPREAD" | NodeAffinityStrategy;
+export type SchedulingStrategy = "DEFAULT" | "SPREAD" | NodeAffinityStrategy | PlacementGroupStrategy;
 
 /** What tasks and actors have in common: the resources they take and where they go. */
 export interface PlacementOptions {
@@ -49,10 +86,10 @@ export interface PlacementOptions {
   readonly schedulingStrategy?: SchedulingStrategy | undefined;
   /** Task: shown in listings, logs and errors (default: the function's name). Actor: what `getActor` finds it by. */
   readonly name?: string | undefined;
-  /** Not supported in this version: refused with {@link InvalidOptionError}. */
-  readonly acceleratorType?: never;
-  /** Not supported in this version: refused with {@link InvalidOptionError}. */
-  readonly labelSelector?: never;
+  /** Kind of GPU that the node must have, as its label "tsray.io/accelerator-type" says it: "T4", "A100". Default: any. */
+  readonly acceleratorType?: string | undefined;
+  /** What the labels of the node must be, as in `{ zone: "in(a,b)", disk: "!hdd" }`. Default: anything. */
+  readonly labelSelector?: LabelSelector | undefined;
   /**
    * What its workers find around them. Joined with that of the job, or of the task or actor that makes the call: variables
    * are added, other fields replaced. Default: that one.
@@ -135,7 +172,7 @@ export interface NodeOptions {
   readonly numGpus?: number | undefined;
   /** Custom resources offered, by name; at most 4 decimals. */
   readonly resources?: Readonly<Record<string, number>> | undefined;
-  /** Facts about the node, shown by `nodes()`. */
+  /** Facts about the node: shown by `nodes()`, asked for with `labelSelector`. */
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Size of the node's shared-memory store in bytes, at least 1 MiB. Default: a share of the machine's memory. */
   readonly objectStoreMemory?: number | undefined;
@@ -214,9 +251,21 @@ export interface NodeAffinityOptions {
 
 /** A scheduling strategy in its full form. `nodeId` is "" and `soft` false where they have no meaning. */
 export interface ResolvedStrategy {
-  readonly kind: "DEFAULT" | "SPREAD" | "NODE_AFFINITY";
+  readonly kind: "DEFAULT" | "SPREAD" | "NODE_AFFINITY" | "PLACEMENT_GROUP";
   readonly nodeId: string;
   readonly soft: boolean;
+  /** What the labels of the node must be. */
+  readonly labels: readonly LabelTerm[];
+  /** "" = in no group. */
+  readonly groupId: string;
+  /** -1 = any of the group's. */
+  readonly bundle: number;
+}
+
+/** The placement group that something runs in. */
+export interface CallGroup {
+  readonly facts: PlacementGroupFacts;
+  readonly captureChildren: boolean;
 }
 
 /** {@link TaskOptions}, checked and complete. Frozen. */
@@ -226,6 +275,10 @@ export interface ResolvedTaskOptions {
   /** In units of 1/10000; CPU 1 unless given. */
   readonly resources: Resources;
   readonly strategy: ResolvedStrategy;
+  /** undefined = in none. */
+  readonly group: CallGroup | undefined;
+  /** One CPU, one ref, no name: as most tasks are. Their calls need not say so. */
+  readonly isPlain: boolean;
   /** undefined = that of the caller. */
   readonly runtimeEnv: RuntimeEnv | undefined;
   /** Equal for options that the same lease can serve: resources, strategy, environment, whether a task may run again at all. */
@@ -254,6 +307,8 @@ export interface ResolvedActorOptions {
   /** Needed to place it, in units: `resources`, or one CPU where no resource was given. */
   readonly placement: Resources;
   readonly strategy: ResolvedStrategy;
+  /** undefined = in none. */
+  readonly group: CallGroup | undefined;
   /** undefined = that of the creator. */
   readonly runtimeEnv: RuntimeEnv | undefined;
   /** Equal for options with the same placement, strategy and environment. */
@@ -347,18 +402,20 @@ const OBJECT_STORE_MIN_BYTES = 2 ** 20;
 /** Refs that one call may give. */
 const NUM_RETURNS_MAX = 100_000;
 
+/** A label of a node or in a selector. `__proto__` is no name for a property. */
+const isKey = (key: string): boolean => isLabelKey(key) && key !== "__proto__";
 const isNumber = (v: unknown): v is number => typeof v === "number";
 const isWhole = (v: unknown, min: number, max: number): boolean =>
   isNumber(v) && Number.isInteger(v) && v >= min && v <= max;
 
 /** Whether it is an amount of a resource: 0 or more, exact to 4 decimals. */
-function isAmount(v: unknown): v is number {
+export function isAmount(v: unknown): v is number {
   if (!isNumber(v) || !(v >= 0 && v <= AMOUNT_MAX)) return false;
   const units = v * UNITS;
   return Math.abs(units - Math.round(units)) <= 1e-6 + units * Number.EPSILON;
 }
 
-function isPlainObject(v: unknown): v is Record<string, unknown> {
+export function isPlainObject(v: unknown): v is Record<string, unknown> {
   return typeof v === "object" && v !== null && !Array.isArray(v) && !(v instanceof Map);
 }
 
@@ -375,7 +432,7 @@ function isAbortSignal(v: unknown): v is AbortSignal {
 
 const boolean: OptionRule = { takes: "true or false", ok: (v) => typeof v === "boolean" };
 const amount: OptionRule = { takes: "a number >= 0 with at most 4 decimals", ok: isAmount };
-const text: OptionRule = { takes: "a non-empty string", ok: (v) => typeof v === "string" && v !== "" };
+export const text: OptionRule = { takes: "a non-empty string", ok: (v) => typeof v === "string" && v !== "" };
 const whole = (min: number, max = COUNT_MAX): OptionRule => ({
   takes: `a whole number >= ${min}`,
   ok: (v) => isWhole(v, min, max),
@@ -389,7 +446,6 @@ const bytes = (min: number): OptionRule => ({
   ok: (v) => isWhole(v, min, AMOUNT_MAX),
 });
 const signal: OptionRule = { takes: "an AbortSignal", ok: isAbortSignal };
-const notYet = (name: string): OptionRule => ({ refused: `${name} is not supported in this version` });
 
 const runTimeout: OptionRule = {
   takes: `a number of milliseconds > 0 and <= ${TIMEOUT_MAX_MS}`,
@@ -426,6 +482,8 @@ const resourcesRule = (of: "demand" | "node"): OptionRule => ({
         return `resources must not name ${name}: use the option ${OWN_OPTION[name]} instead`;
       }
       if (name === "" || name === "__proto__") return `resources must not have the name ${show(name)}`;
+      if (isGroupResource(name))
+        return `resources must not name ${name}: what a placement group has is asked for with placement(group)`;
       if (of === "node" && name.startsWith("node:"))
         return `resources must not name ${name}: every node has its own`;
       if (!isAmount(given))
@@ -453,11 +511,40 @@ const concurrencyGroups: OptionRule = {
 const labels: OptionRule = {
   takes: "an object of non-empty names and strings",
   ok: (v) => isPlainObject(v) && Object.entries(v).every(([k, s]) => k !== "" && typeof s === "string"),
+  problem(value) {
+    for (const [key, label] of Object.entries(value as Record<string, string>)) {
+      if (!isKey(key)) return `labels must have names of ${LABEL_KEY_TAKES}, got ${show(key)}`;
+      if (key.startsWith(OWN_LABELS) && key !== ACCELERATOR_LABEL)
+        return `labels must not name ${key}: names with ${OWN_LABELS} are tsray's own`;
+      if (!isLabelValue(label)) return `labels.${key} must be ${LABEL_VALUE_TAKES}, got ${show(label)}`;
+    }
+    return undefined;
+  },
+};
+
+const SELECTOR_TAKES = '"a", "!a", "in(a,b)" or "!in(a,b)"';
+
+export const labelSelector: OptionRule = {
+  takes: `an object of label names and ${SELECTOR_TAKES}`,
+  ok: isPlainObject,
+  problem(value) {
+    for (const [key, asked] of Object.entries(value as Record<string, unknown>)) {
+      if (!isKey(key)) return `labelSelector must have names of ${LABEL_KEY_TAKES}, got ${show(key)}`;
+      if (typeof asked !== "string" || parseTerm(key, asked) === undefined)
+        return `labelSelector.${key} must be ${SELECTOR_TAKES}, with values of ${LABEL_VALUE_TAKES}, got ${show(asked)}`;
+    }
+    return undefined;
+  },
+};
+
+const acceleratorType: OptionRule = {
+  takes: `the kind of a GPU: ${LABEL_VALUE_TAKES}`,
+  ok: (v) => isLabelValue(v) && v !== "",
 };
 
 const schedulingStrategy: OptionRule = {
-  takes: '"DEFAULT", "SPREAD" or nodeAffinity(nodeId, { soft })',
-  ok: (v) => v === "DEFAULT" || v === "SPREAD" || isNodeAffinity(v),
+  takes: '"DEFAULT", "SPREAD", nodeAffinity(nodeId, { soft }) or placement(group, { bundle })',
+  ok: (v) => v === "DEFAULT" || v === "SPREAD" || isNodeAffinity(v) || isInGroup(v),
   problem: (v) =>
     isNodeAffinity(v) && v.nodeId === ""
       ? "schedulingStrategy: nodeAffinity needs the id of a node"
@@ -474,6 +561,10 @@ const runtimeEnv: OptionRule = {
   ok: isPlainObject,
   problem: (value) => runtimeEnvProblem(value as object, show),
 };
+function isInGroup(v: unknown): v is PlacementGroupStrategy {
+  if (!isPlainObject(v) || v.kind !== "PLACEMENT_GROUP" || !isPlainObject(v.group)) return false;
+  return typeof v.group.id === "string" && Array.isArray(v.group.bundles) && isWhole(v.bundle, -1, COUNT_MAX);
+}
 
 const PLACEMENT: OptionTable<PlacementOptions> = {
   numCpus: amount,
@@ -482,8 +573,8 @@ const PLACEMENT: OptionTable<PlacementOptions> = {
   resources: resourcesRule("demand"),
   schedulingStrategy,
   name: text,
-  acceleratorType: notYet("acceleratorType"),
-  labelSelector: notYet("labelSelector"),
+  acceleratorType,
+  labelSelector,
   runtimeEnv,
 };
 
@@ -586,7 +677,7 @@ function isAddress(v: unknown): boolean {
 // ------------------------------------------------------------------------------------------------------- checking
 
 /** How a value looks in a message. */
-function show(value: unknown): string {
+export function show(value: unknown): string {
   const shown = inspect(value, {
     depth: 1,
     breakLength: Number.POSITIVE_INFINITY,
@@ -689,15 +780,25 @@ export function resolveTaskOptions(
   }
   const all: TaskOptions = base === undefined ? checked : Object.freeze({ ...base.given, ...checked });
   const resources = demand(all, all.numCpus ?? 1);
-  const strategy = resolveStrategy(all.schedulingStrategy);
+  const strategy = resolveStrategy(all);
+  const group = groupOf(all, resources);
+  const numReturns = resolveReturns(all, traits);
   return Object.freeze({
     given: all,
     resources,
     strategy,
     runtimeEnv: all.runtimeEnv,
+    group,
+    isPlain:
+      resources.CPU === UNITS &&
+      Object.keys(resources).length === 1 &&
+      group === undefined &&
+      numReturns === 1 &&
+      (all.maxCalls ?? 0) === 0 &&
+      all.name === undefined,
     // Where memory is short, workers of tasks that may run again are ended first: those share no lease with others.
     schedulingKey: keyOf(resources, strategy, all.runtimeEnv) + (all.maxRetries === 0 ? " once" : ""),
-    numReturns: resolveReturns(all, traits),
+    numReturns,
     maxRetries: all.maxRetries ?? 3,
     retryExceptions: all.retryExceptions ?? false,
     maxCalls: all.maxCalls ?? 0,
@@ -725,13 +826,14 @@ export function resolveActorOptions(
     all.resources === undefined;
   const resources = demand(all, all.numCpus ?? 0);
   const placement = asksNothing ? Object.freeze({ CPU: UNITS }) : resources;
-  const strategy = resolveStrategy(all.schedulingStrategy);
+  const strategy = resolveStrategy(all);
   return Object.freeze({
     given: all,
     resources,
     placement,
     strategy,
     runtimeEnv: all.runtimeEnv,
+    group: groupOf(all, placement),
     schedulingKey: keyOf(placement, strategy, all.runtimeEnv),
     name: all.name ?? "",
     namespace: all.namespace,
@@ -830,10 +932,10 @@ export function resolveInitOptions(
   });
 }
 
-/** Options of `get`. @throws InvalidOptionError */
-export function resolveGetOptions(given: GetOptions | undefined): ResolvedWaitLimits {
+/** Options of `get`, and of waits like it. @throws InvalidOptionError */
+export function resolveGetOptions(given: GetOptions | undefined, what = "get"): ResolvedWaitLimits {
   if (given === undefined) return NO_LIMITS;
-  const all = checkOptions<WaitLimits>("get", WAIT_LIMITS, given);
+  const all = checkOptions<WaitLimits>(what, WAIT_LIMITS, given);
   return { timeout: limit(all.timeout), signal: all.signal };
 }
 
@@ -869,11 +971,12 @@ export function resolveKillOptions(given: KillOptions | undefined): { readonly n
   return { noRestart: checkOptions<KillOptions>("kill", KILL, given).noRestart ?? true };
 }
 
-/** Options of `getActor`. @throws InvalidOptionError */
+/** Options of `getActor`, and of `getPlacementGroup`. @throws InvalidOptionError */
 export function resolveGetActorOptions(
   given: GetActorOptions | undefined,
+  what = "getActor",
 ): ResolvedWaitLimits & { readonly namespace: string | undefined } {
-  const all = checkOptions<GetActorOptions>("getActor", GET_ACTOR, given);
+  const all = checkOptions<GetActorOptions>(what, GET_ACTOR, given);
   return { namespace: all.namespace, timeout: limit(all.timeout), signal: all.signal };
 }
 
@@ -915,20 +1018,66 @@ function demand(all: PlacementOptions, numCpus: number): Resources {
   );
 }
 
-const STRATEGIES: Readonly<Record<"DEFAULT" | "SPREAD", ResolvedStrategy>> = {
-  DEFAULT: Object.freeze({ kind: "DEFAULT", nodeId: "", soft: false }),
-  SPREAD: Object.freeze({ kind: "SPREAD", nodeId: "", soft: false }),
-};
+const ANYWHERE: ResolvedStrategy = Object.freeze({
+  kind: "DEFAULT",
+  nodeId: "",
+  soft: false,
+  labels: Object.freeze([]),
+  groupId: "",
+  bundle: -1,
+});
 
-function resolveStrategy(given: SchedulingStrategy = "DEFAULT"): ResolvedStrategy {
-  if (typeof given === "string") return STRATEGIES[given];
-  return Object.freeze({ kind: given.kind, nodeId: given.nodeId, soft: given.soft });
+function resolveStrategy(all: PlacementOptions): ResolvedStrategy {
+  const given = all.schedulingStrategy ?? "DEFAULT";
+  const labels = termsOf(all);
+  if (given === "DEFAULT" && labels.length === 0) return ANYWHERE;
+  const strategy = { ...ANYWHERE, labels };
+  if (typeof given === "string") return Object.freeze({ ...strategy, kind: given });
+  if (given.kind === "NODE_AFFINITY")
+    return Object.freeze({ ...strategy, kind: given.kind, nodeId: given.nodeId, soft: given.soft });
+  return Object.freeze({ ...strategy, kind: given.kind, groupId: given.group.id, bundle: given.bundle });
 }
 
-function keyOf(resources: Resources, strategy: ResolvedStrategy, env: RuntimeEnv | undefined): string {
-  const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
+function termsOf({
+  labelSelector: asked = {},
+  acceleratorType: kind,
+}: PlacementOptions): readonly LabelTerm[] {
+  const terms = selectorTerms(asked);
+  return kind === undefined ? terms : [...terms, { key: ACCELERATOR_LABEL, negated: false, values: [kind] }];
+}
+
+/** The terms of a selector that has been checked. */
+export function selectorTerms(selector: LabelSelector): readonly LabelTerm[] {
+  return Object.entries(selector).flatMap(([key, asked]) => parseTerm(key, asked) ?? []);
+}
+
+/** @throws InvalidOptionError when the group has no such bundle, or none that can ever hold `wanted` */
+function groupOf(all: PlacementOptions, wanted: Resources): CallGroup | undefined {
+  const given = all.schedulingStrategy;
+  if (typeof given !== "object" || given.kind !== "PLACEMENT_GROUP") return undefined;
+  const { group: facts, bundle, captureChildren } = given;
+  const count = facts.bundles.length;
+  if (bundle >= count)
+    throw new InvalidOptionError(
+      `placement: bundle must be from 0 to ${count - 1}, or -1 for any, in placement group ${facts.id}, got ${bundle}`,
+    );
+  const among = bundle < 0 ? facts.bundles : facts.bundles.slice(bundle, bundle + 1);
+  if (!among.some((resources) => fits(wanted, toUnits(resources))))
+    throw new InvalidOptionError(
+      `${show(fromUnits(wanted))} can never fit ${bundle < 0 ? "any bundle" : `bundle ${bundle}`} of placement group ${facts.id}, which has ${show(among)}`,
+    );
+  return Object.freeze({ facts, captureChildren });
+}
+
+function keyOf(
+  resources: Resources,
+  { kind, nodeId, soft, labels, groupId, bundle }: ResolvedStrategy,
+  env: RuntimeEnv | undefined,
+): string {
   const environment = env === undefined ? [] : [runtimeEnvKey(env)];
-  return JSON.stringify([sorted.flat(), strategy.kind, strategy.nodeId, strategy.soft, ...environment]);
+  const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
+  const selected = labels.length === 0 && groupId === "" ? [] : [labels, groupId, bundle];
+  return JSON.stringify([sorted.flat(), kind, nodeId, soft, ...environment, ...selected]);
 }
 
 function resolveReturns(all: TaskOptions | MethodOptions, traits: CallableTraits): NumReturns {

@@ -54,13 +54,14 @@ export function describeMissing(wanted: Resources, available: Resources, total: 
 
 /**
  * Utilisation of the node's most used resource once `extra` is taken too, from 0 to 1.
- * Memory-like resources count as others do; a resource that the node does not have is skipped.
+ * Memory-like resources count as others do; a resource that the node does not have is skipped, and so is what placement
+ * groups have there: it counts as the node's own, which was set aside for them.
  */
 export function criticalUtilisation(available: Resources, total: Resources, extra: Resources = {}): number {
   let worst = 0;
   for (const name in total) {
     const all = total[name] ?? 0;
-    if (all <= 0 || name.startsWith("node:")) continue;
+    if (all <= 0 || name.startsWith("node:") || name.includes("_group_")) continue;
     const used = all - (available[name] ?? 0) + (extra[name] ?? 0);
     if (used / all > worst) worst = used / all;
   }

@@ -3,6 +3,8 @@
  * 0 to 8 belong to the handshake (channel.ts). Payloads of values are {@link Payload}s.
  */
 
+import type { CallGroup } from "../base/options.ts";
+
 /** Client (driver or worker) <-> the raylet of its own node. */
 export const Local = {
   /** worker -> raylet: [kind, startToken]. Answer: Welcome. */
@@ -192,6 +194,8 @@ export interface RunExtra {
   /** Items a generator may be ahead of its consumer; 0 = no limit. */
   readonly ahead: number;
   readonly gpuIds: readonly string[];
+  /** The placement group that it runs in. */
+  readonly group: CallGroup | null;
 }
 
 /** What few actor calls need beside their arguments. */
@@ -219,6 +223,8 @@ export interface ActorCreation {
   readonly methodGroups: Readonly<Record<string, string>>;
   readonly maxConcurrency: number;
   readonly concurrencyGroups: Readonly<Record<string, number>>;
+  /** The placement group that it runs in. */
+  readonly group: CallGroup | null;
 }
 
 /** What a raylet tells a client that registered. */

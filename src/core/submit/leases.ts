@@ -7,16 +7,20 @@
 import { type Endpoint, endpointFromTuple } from "../base/endpoint.ts";
 import {
   NodeDiedError,
+  PlacementGroupError,
   RuntimeEnvError,
   TsrayError,
   UnschedulableError,
   WorkerCrashedError,
 } from "../base/errors.ts";
+import type { ResolvedStrategy } from "../base/options.ts";
 import type { OwnerEnvironments } from "../environments/prepare.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type JobConfigRecord, type Payload, PayloadKind, Peer } from "../rpc/messages.ts";
+import type { SchedulingStrategy } from "../wire/gen/tsray/v1/common.ts";
+import type { PlacementGroupInfo } from "../wire/gen/tsray/v1/head.ts";
 import type {
   LeaseAnswer,
   LeaseGrant,
@@ -24,6 +28,7 @@ import type {
   LeaseUnschedulable,
   OutOfMemory,
 } from "../wire/gen/tsray/v1/raylet.ts";
+import type { GroupClient } from "./group-client.ts";
 import { LeaseSession } from "./lease-session.ts";
 import { Lease, SchedulingClass, type TaskRecord } from "./records.ts";
 
@@ -56,6 +61,8 @@ export interface WorkerLoss {
   readonly outOfMemory: OutOfMemory | undefined;
   readonly nodeDied: boolean;
   readonly reason: string;
+  /** Its placement group was removed, and it was ended for that: why. "" = not so. */
+  readonly groupRemoved: string;
 }
 
 export interface LeasesParts {
@@ -68,6 +75,7 @@ export interface LeasesParts {
   /** Whether the raylet of this node is there: the process's link to it is the one source of truth. */
   readonly isRayletAlive: () => boolean;
   readonly objects: ObjectAccess;
+  readonly groups: GroupClient;
   readonly channelTo: (worker: Endpoint) => Channel;
   readonly dispatch: (task: TaskRecord, lease: Lease) => void;
   /** Settles a task that can never be placed. */
@@ -88,6 +96,7 @@ export class Leases {
   readonly #deadNodes = new Map<string, string>();
   readonly #toldDemand = new Map<string, { count: number; atMs: number }>();
   readonly #dirty = new Set<SchedulingClass>();
+  #nextClass = 1;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -130,7 +139,8 @@ export class Leases {
   }
 
   whyPending(task: TaskRecord): string {
-    return this.#classOf(task).pendingReason || "waiting for a lease";
+    const { groupReason, pendingReason } = this.#classOf(task);
+    return groupReason || pendingReason || "waiting for a lease";
   }
 
   /** Gives work to leases: one task to each idle one first, then as much as keeps them busy. */
@@ -163,6 +173,7 @@ export class Leases {
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
+    for (const cls of this.#classes.values()) cls.unfollow?.();
     for (const session of this.#sessions.values()) session.close();
   }
 
@@ -172,7 +183,7 @@ export class Leases {
     const key = task.options.schedulingKey;
     let cls = this.#classes.get(key);
     if (cls === undefined) {
-      cls = new SchedulingClass(this.#classes.size + 1, key, task.options);
+      cls = new SchedulingClass(this.#nextClass++, key, task.options);
       this.#classes.set(key, cls);
       this.#classesById.set(cls.id, cls);
     }
@@ -277,7 +288,7 @@ export class Leases {
     session.demand({
       classId: cls.id,
       resources: { amounts: { ...options.resources } },
-      strategy: { kind: options.strategy.kind, nodeId: options.strategy.nodeId, soft: options.strategy.soft },
+      strategy: strategyToWire(options.strategy),
       count,
       redirected,
       localityNodeId: head === undefined || redirected ? "" : this.#localityOf(head),
@@ -341,7 +352,10 @@ export class Leases {
       }
       case "pending": {
         const cls = this.#classesById.get(answer.value.classId);
-        if (cls !== undefined) cls.pendingReason = answer.value.reason;
+        if (cls !== undefined) {
+          cls.pendingReason = answer.value.reason;
+          this.#followGroup(cls);
+        }
         break;
       }
       case "unschedulable": {
@@ -360,6 +374,7 @@ export class Leases {
           outOfMemory: gone.outOfMemory,
           nodeDied: false,
           reason: "",
+          groupRemoved: gone.groupRemoved,
         };
         const waiting = this.#lossWaits.get(gone.leaseId);
         if (waiting !== undefined) waiting.settle(loss);
@@ -555,6 +570,39 @@ export class Leases {
       this.#parts.fail(task, payload);
   }
 
+  // --- placement groups ---
+
+  /** Tasks wait for a group: the head says when it is removed, and why it is not placed. */
+  #followGroup(cls: SchedulingClass): void {
+    const { groupId } = cls.options.strategy;
+    if (groupId === "" || cls.unfollow !== undefined || cls.queue.length === 0) return;
+    cls.unfollow = this.#parts.groups.follow(groupId, (info) => this.#onGroup(cls, info));
+  }
+
+  #onGroup(cls: SchedulingClass, { found, spec, state, reason }: PlacementGroupInfo): void {
+    const { groupId } = cls.options.strategy;
+    const group = `placement group ${groupId}${spec?.name ? ` ("${spec.name}")` : ""}`;
+    cls.groupReason = state === "CREATED" ? "" : `${group} is ${state}${reason === "" ? "" : `: ${reason}`}`;
+    if (found && state !== "REMOVED") return;
+    cls.unfollow = undefined;
+    const name = cls.queue.peek()?.name ?? "";
+    const why = found ? `${group} was removed: ${reason}` : `there is no placement group ${groupId}`;
+    this.#failClass(cls, new PlacementGroupError(`task ${name} cannot run: ${why}`));
+    this.#touch(cls);
+  }
+
+  /** A class of a group that nothing is asked of any more is forgotten: groups come and go. */
+  #forgetIdle(cls: SchedulingClass): void {
+    cls.unfollow?.();
+    cls.unfollow = undefined;
+    if (cls.leases.size > 0 || cls.asked.size > 0) return;
+    // Tasks of a lost worker come back to it.
+    for (const { lease } of this.#lossWaits.values()) if (lease.schedulingClass === cls) return;
+    this.#classes.delete(cls.key);
+    this.#classesById.delete(cls.id);
+    for (const address of this.#sessions.keys()) this.#toldDemand.delete(`${cls.id}@${address}`);
+  }
+
   // --- time ---
 
   #tick = (): void => {
@@ -566,7 +614,10 @@ export class Leases {
         this.#return(lease, false, false);
     }
     for (const cls of this.#classes.values()) {
-      if (cls.queue.length === 0) continue;
+      if (cls.queue.length === 0) {
+        if (cls.options.strategy.groupId !== "") this.#forgetIdle(cls);
+        continue;
+      }
       active = true;
       this.#tellDemand(cls);
       this.#warnIfStuck(cls, nowMs);
@@ -594,7 +645,7 @@ export class Leases {
     if (nowMs - head.queuedAtMs < PENDING_WARNING_MS) return;
     cls.warned = true;
     this.#parts.warn(
-      `task ${head.name} and ${cls.queue.length - 1} more have waited ${PENDING_WARNING_MS / 1000} s: ${cls.pendingReason || "no answer from the raylet yet"}`,
+      `task ${head.name} and ${cls.queue.length - 1} more have waited ${PENDING_WARNING_MS / 1000} s: ${cls.groupReason || cls.pendingReason || "no answer from the raylet yet"}`,
     );
   }
 }
@@ -610,5 +661,12 @@ function unseenLoss(nodeDied: boolean, reason: string): WorkerLoss {
     outOfMemory: undefined,
     nodeDied,
     reason,
+    groupRemoved: "",
   };
+}
+
+/** As proto/ has it. */
+export function strategyToWire(strategy: ResolvedStrategy): SchedulingStrategy {
+  const labels = strategy.labels.map((term) => ({ ...term, values: [...term.values] }));
+  return { ...strategy, labels };
 }

@@ -84,6 +84,10 @@ export class SchedulingClass {
   isPreparing = false;
   /** Why the raylet says tasks of this class wait. */
   pendingReason = "";
+  /** Why its placement group is not placed, as the head says. */
+  groupReason = "";
+  /** Ends the watch over its placement group. */
+  unfollow: (() => void) | undefined;
   warned = false;
 
   constructor(id: number, key: string, options: ResolvedTaskOptions) {

@@ -4,7 +4,7 @@
  *
  * Leases over raylets: leases.ts. This file decides what happens to one task.
  */
-import { InvalidOptionError, TaskCancelledError } from "../base/errors.ts";
+import { InvalidOptionError, PlacementGroupError, TaskCancelledError } from "../base/errors.ts";
 import {
   byValueTask,
   describeFunction,
@@ -13,7 +13,6 @@ import {
   type RegisteredTask,
 } from "../base/function-registry.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
-import { UNITS } from "../base/resources.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.ts";
@@ -295,18 +294,17 @@ export class TaskSubmitter {
     const returns = options.numReturns === "streaming" ? -1 : options.numReturns;
     const first = task.returns[0]?.seq ?? 0;
     // The common shape is short; what few tasks need comes behind.
-    const { resources } = options;
-    const plain = resources.CPU === UNITS && Object.keys(resources).length === 1;
-    if (returns === 1 && plain && options.maxCalls === 0 && task.attempt === 0 && options.name === "") {
+    if (options.isPlain && task.attempt === 0) {
       lease.channel.send([Peer.run, task.seq, index, first, args]);
     } else {
       const extra: RunExtra = {
-        resources,
+        resources: options.resources,
         attempt: task.attempt,
         maxCalls: options.maxCalls,
         name: options.name,
         ahead: options.generatorBackpressure ?? 0,
         gpuIds: lease.gpuIds,
+        group: options.group ?? null,
       };
       lease.channel.send([Peer.run, task.seq, index, first, args, returns, extra]);
     }
@@ -415,6 +413,10 @@ export class TaskSubmitter {
         this.#forget(task);
         continue;
       }
+      if (loss.groupRemoved !== "") {
+        this.#fail(task, this.#calls.objects.errorPayload(groupRemovedError(task, lease, loss)));
+        continue;
+      }
       const { nodeDied, exitCode, signal } = loss;
       const facts = {
         workerId: lease.worker.processId,
@@ -501,4 +503,10 @@ function oomRetriesOf(given: string | undefined): number {
   if (!Number.isSafeInteger(times) || times < 0)
     throw new InvalidOptionError(`TSRAY_OOM_RETRIES must be a whole number, 0 or more, got "${given}"`);
   return times;
+}
+
+function groupRemovedError(task: TaskRecord, { worker }: Lease, { groupRemoved }: WorkerLoss): Error {
+  return new PlacementGroupError(
+    `task ${task.name} was ended while it ran (worker ${worker.pid} on node ${worker.nodeId}): ${groupRemoved}`,
+  );
 }

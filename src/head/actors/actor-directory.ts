@@ -5,6 +5,8 @@
  * effects: writes, placements, calls to raylets, waking of those who watch. Decides itself only about names (unique per
  * namespace among live actors, taken and freed in one turn of the event loop) and about bounds. Never reads `creation`.
  */
+
+import { takenAt } from "../../core/base/bundles.ts";
 import { ClusterUnreachableError, InvalidOptionError, TsrayError } from "../../core/base/errors.ts";
 import { unary } from "../../core/rpc/grpc.ts";
 import type { NodeInfo } from "../../core/wire/gen/tsray/v1/common.ts";
@@ -32,8 +34,8 @@ import {
   step,
 } from "./actor-machine.ts";
 import { ActorTables } from "./actor-tables.ts";
-import { NodeRooms } from "./node-rooms.ts";
-import { choosePlacement, type Placement, type PlacementDemand } from "./placement.ts";
+import type { NodeRooms } from "./node-rooms.ts";
+import { type Amounts, choosePlacement, type Placement, type PlacementDemand } from "./placement.ts";
 
 const ACTORS_LIVE_MAX = 200_000;
 const ACTORS_DEAD_MAX = 10_000;
@@ -52,6 +54,8 @@ const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
 /** Waiting actors are looked at again at most this often, however many views change. */
 const PLACE_AGAIN_MS = 20;
+/** A node may join after an actor has been pinned to it; the news of it takes less than this. */
+const UNHEARD_OF_MS = 2000;
 /** A node that refused an actor is asked again after this time, or when it reports other resources. */
 const REFUSED_MS = 1000;
 
@@ -61,7 +65,14 @@ const VERSIONS_PER_EPOCH = 1_000_000_000;
 export interface ActorDirectoryOptions {
   readonly store: StateStore;
   readonly clients: RayletClients;
+  readonly rooms: NodeRooms;
   readonly nodes: { isAlive(nodeId: string): boolean; isDead(nodeId: string): boolean };
+  /** Why an actor cannot run in the group (now): undefined = its bundles are where they should be. */
+  readonly whyNotInGroup: (
+    groupId: string,
+  ) => { readonly kind: "waits" | "unschedulable"; readonly reason: string } | undefined;
+  /** The actor is dead: what hung on its life may end. */
+  readonly onDied: (actorId: string) => void;
   readonly jobs: {
     hasEnded(jobId: string): boolean;
     isRunningDriver(jobId: string, processId: string): boolean;
@@ -82,6 +93,7 @@ interface ActorRecord {
   /** Actors of one shape fit the same nodes. */
   readonly shape: string;
   readonly refusedBy: Map<string, { revision: number; untilMs: number }>;
+  readonly enteredAtMs: number;
 }
 
 export class ActorDirectory {
@@ -100,17 +112,22 @@ export class ActorDirectory {
   readonly #byOwnerNode = new ActorIndex();
   readonly #endedProcesses = new BoundedMap<string, true>(ENDED_PROCESSES_MAX);
   readonly #killRequests = new BoundedMap<string, true>(KILL_REQUESTS_MAX);
-  readonly #rooms = new NodeRooms();
+  readonly #byGroup = new ActorIndex();
+  readonly #rooms: NodeRooms;
   readonly #writes = new Set<Promise<unknown>>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #spreadTurn = 0;
+  /** From then on all nodes of an earlier head's time have come back, or are gone. */
+  #completeAtMs = 0;
   #watcherCount = 0;
   #placeTimer: NodeJS.Timeout | undefined;
+  #unheardTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(options: ActorDirectoryOptions) {
     this.#options = options;
     this.#tables = new ActorTables(options.store);
+    this.#rooms = options.rooms;
     this.#dead = new BoundedMap(ACTORS_DEAD_MAX, (actorId) => this.#track(this.#tables.delete(actorId)));
   }
 
@@ -118,7 +135,8 @@ export class ActorDirectory {
    * Reads the directory back: names stand again, and what runs goes on where its node may come back. Nodes must have been
    * read before.
    */
-  async load(epoch: number): Promise<void> {
+  async load(epoch: number, silenceMsMax: number): Promise<void> {
+    if (epoch > 1) this.#completeAtMs = performance.now() + silenceMsMax;
     const { isAlive } = this.#options.nodes;
     for (const { spec, state } of await this.#tables.load()) {
       const loaded = { ...state, version: Math.max(state.version, epoch * VERSIONS_PER_EPOCH) };
@@ -232,9 +250,7 @@ export class ActorDirectory {
   }
 
   /** @param hosted what runs there */
-  nodeRegistered(node: NodeInfo, hosted: readonly HostedActor[]): void {
-    const { nodeId } = node;
-    this.#reportRoom(node);
+  nodeRegistered({ nodeId }: NodeInfo, hosted: readonly HostedActor[]): void {
     const running = new Map(hosted.map(({ actorId, incarnation }) => [actorId, incarnation]));
     for (const actorId of new Set([...this.#byNode.get(nodeId), ...running.keys()])) {
       const record = this.#find(actorId);
@@ -245,19 +261,27 @@ export class ActorDirectory {
     this.#placeAgainSoon(PLACE_AGAIN_MS);
   }
 
-  nodeChanged(node: NodeInfo): void {
-    this.#reportRoom(node);
+  /** What a node has free, or where a placement group lies, has changed. */
+  nodeChanged(): void {
     this.#placeAgainSoon(PLACE_AGAIN_MS);
   }
 
-  /** A node that is being drained has no room. */
-  #reportRoom(node: NodeInfo): void {
-    if (node.state === "DRAINING") this.#rooms.remove(node.nodeId);
-    else this.#rooms.report(node, this.#byNode.count(node.nodeId));
+  /** Actors placed there, or still to be ended there. */
+  countOn(nodeId: string): number {
+    return this.#byNode.count(nodeId);
+  }
+
+  isDetachedAndLive(actorId: string): boolean {
+    return this.#live.get(actorId)?.spec.detached === true;
+  }
+
+  /** The placement group stands no more: actors that run in it, or were to, are dead. */
+  groupRemoved(groupId: string, reason: string): void {
+    for (const record of this.#recordsOf(this.#byGroup.get(groupId)))
+      this.#apply(record, { kind: "unschedulable", reason });
   }
 
   nodeDied(nodeId: string, reason: string): void {
-    this.#rooms.remove(nodeId);
     // Those whose owner went with the node first: they need no new place.
     for (const record of this.#recordsOf(this.#byOwnerNode.get(nodeId))) {
       const { jobId, owner } = record.spec;
@@ -340,8 +364,7 @@ export class ActorDirectory {
     for (const nodeId of [after.nodeId, after.stoppingOn]) if (nodeId) this.#byNode.add(nodeId, actorId);
     if (before.nodeId === after.nodeId) return;
     if (before.nodeId !== undefined) this.#rooms.leave(before.nodeId, actorId);
-    if (after.nodeId !== undefined)
-      this.#rooms.arrive(after.nodeId, actorId, record.spec.resources?.amounts ?? {});
+    if (after.nodeId !== undefined) this.#rooms.arrive(after.nodeId, actorId, heldBy(record.spec));
   }
 
   #enter(record: ActorRecord): void {
@@ -350,6 +373,8 @@ export class ActorDirectory {
     if (name !== "") this.#idsByName.set(nameKey(namespace, name), actorId);
     for (const nodeId of [record.state.nodeId, record.state.stoppingOn])
       if (nodeId) this.#byNode.add(nodeId, actorId);
+    const groupId = groupOf(record.spec);
+    if (groupId !== "") this.#byGroup.add(groupId, actorId);
     if (detached) return;
     this.#byJob.add(jobId, actorId);
     if (owner?.processId) this.#byOwnerProcess.add(owner.processId, actorId);
@@ -362,6 +387,7 @@ export class ActorDirectory {
     this.#waiting.delete(actorId);
     if (name !== "") this.#idsByName.delete(nameKey(namespace, name));
     this.#byJob.remove(jobId, actorId);
+    this.#byGroup.remove(groupOf(record.spec), actorId);
     this.#byOwnerProcess.remove(owner?.processId ?? "", actorId);
     this.#byOwnerNode.remove(owner?.nodeId ?? "", actorId);
     record.refusedBy.clear();
@@ -370,6 +396,7 @@ export class ActorDirectory {
     record.stored = this.#written(record.stored.then(() => this.#tables.putSpec(record.spec)));
     this.#dead.set(actorId, record);
     this.#options.log(`actor ${tellActor(record.spec)} is dead: ${record.state.deathReason}`);
+    this.#options.onDied(actorId);
   }
 
   // ---- placing
@@ -385,8 +412,19 @@ export class ActorDirectory {
       );
     };
     const { isDead } = this.#options.nodes;
-    const cluster = { rooms: this.#rooms.rooms, isDead, spreadTurn: this.#spreadTurn };
-    const answer = choosePlacement(demandOf(record.spec), cluster, isAllowed);
+    const isComplete = nowMs >= Math.max(this.#completeAtMs, record.enteredAtMs + UNHEARD_OF_MS);
+    const cluster = { rooms: this.#rooms.rooms, isDead, isComplete, spreadTurn: this.#spreadTurn };
+    const found = choosePlacement(demandOf(record.spec), cluster, isAllowed);
+    const groupId = groupOf(record.spec);
+    const inGroup =
+      found.kind === "node" || groupId === "" ? undefined : this.#options.whyNotInGroup(groupId);
+    const answer = inGroup ?? found;
+    // An unknown node may be news to come; if it is not, nothing else may happen that leads here again.
+    if (answer.kind === "waits" && !isComplete && record.spec.strategy?.kind === "NODE_AFFINITY")
+      this.#unheardTimer ??= this.#after(UNHEARD_OF_MS, () => {
+        this.#unheardTimer = undefined;
+        this.#placeAgainSoon(0);
+      });
     if (answer.kind === "node") {
       this.#spreadTurn += 1;
       this.#apply(record, { kind: "placed", nodeId: answer.nodeId });
@@ -589,14 +627,24 @@ function newRecord(spec: ActorSpec, state: ActorState): ActorRecord {
     watchers: new Set(),
     shape,
     refusedBy: new Map(),
+    enteredAtMs: performance.now(),
   };
 }
 
+const ANYWHERE = { kind: "DEFAULT", nodeId: "", soft: false, labels: [], groupId: "", bundle: -1 };
+
+const groupOf = (spec: ActorSpec): string => spec.strategy?.groupId ?? "";
+
+/** What it takes at its node: of a placement group, under the group's names. */
+const heldBy = (spec: ActorSpec): Amounts =>
+  takenAt(spec.resources?.amounts ?? {}, spec.strategy ?? ANYWHERE);
+
 function demandOf(spec: ActorSpec): PlacementDemand {
+  const strategy = spec.strategy ?? ANYWHERE;
   return {
-    resources: spec.resources?.amounts ?? {},
-    placement: spec.placement?.amounts ?? {},
-    strategy: spec.strategy ?? { kind: "DEFAULT", nodeId: "", soft: false },
+    resources: heldBy(spec),
+    placement: takenAt(spec.placement?.amounts ?? {}, strategy),
+    strategy,
     ownerNodeId: spec.owner?.nodeId ?? "",
   };
 }

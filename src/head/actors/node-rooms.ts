@@ -1,9 +1,11 @@
 /**
- * What each node has left for actors: the raylets' reports, less what was promised to actors on their way there.
+ * What each node has left for actors and placement groups: the raylets' reports, less what was promised to those on their
+ * way there.
  *
- * A promise is made at placement. Once the raylet has accepted the actor, its next report counts it, and the promise
- * falls; it also falls when the actor leaves the node, so that none can stay behind.
+ * A promise is made at placement. Once the raylet has accepted it, its next report counts it, and the promise falls; it
+ * also falls when the actor or group leaves the node, so that none can stay behind.
  */
+import type { Labels } from "../../core/base/labels.ts";
 import type { NodeInfo } from "../../core/wire/gen/tsray/v1/common.ts";
 import { type Amounts, criticalUse, type NodeRoom } from "./placement.ts";
 
@@ -14,6 +16,7 @@ interface Promised {
 
 interface Room {
   nodeId: string;
+  labels: Labels;
   total: Amounts;
   reported: Amounts;
   free: Record<string, number>;
@@ -42,6 +45,7 @@ export class NodeRooms {
     const known = this.#rooms.get(view.nodeId);
     const room: Room = known ?? {
       nodeId: view.nodeId,
+      labels: view.labels,
       total,
       reported,
       free: {},
@@ -67,14 +71,20 @@ export class NodeRooms {
     const room = this.#rooms.get(nodeId);
     if (room === undefined) return;
     room.actorCount += 1;
-    if (Object.keys(amounts).length === 0) return;
-    room.promised.set(actorId, { amounts, isAccepted: false });
+    this.promise(nodeId, actorId, amounts);
+  }
+
+  /** Something is on its way to the node and will take that much. */
+  promise(nodeId: string, key: string, amounts: Amounts): void {
+    const room = this.#rooms.get(nodeId);
+    if (room === undefined || Object.keys(amounts).length === 0) return;
+    room.promised.set(key, { amounts, isAccepted: false });
     count(room);
   }
 
   /** The raylet has it, and counts it from its next report on. */
-  accept(nodeId: string, actorId: string): void {
-    const promised = this.#rooms.get(nodeId)?.promised.get(actorId);
+  accept(nodeId: string, key: string): void {
+    const promised = this.#rooms.get(nodeId)?.promised.get(key);
     if (promised !== undefined) promised.isAccepted = true;
   }
 
@@ -82,7 +92,12 @@ export class NodeRooms {
     const room = this.#rooms.get(nodeId);
     if (room === undefined) return;
     room.actorCount = Math.max(0, room.actorCount - 1);
-    if (room.promised.delete(actorId)) count(room);
+    this.withdraw(nodeId, actorId);
+  }
+
+  withdraw(nodeId: string, key: string): void {
+    const room = this.#rooms.get(nodeId);
+    if (room?.promised.delete(key)) count(room);
   }
 }
 

@@ -13,11 +13,23 @@ const amounts = (whole: Record<string, number>) =>
   Object.fromEntries(Object.entries(whole).map(([name, amount]) => [name, amount * 10_000]));
 
 function room(nodeId: string, total: Record<string, number>, free = total, actorCount = 0): NodeRoom {
-  return { nodeId, total: amounts(total), free: amounts(free), use: criticalUse(total, free), actorCount };
+  return {
+    nodeId,
+    labels: {},
+    total: amounts(total),
+    free: amounts(free),
+    use: criticalUse(total, free),
+    actorCount,
+  };
 }
 
 function cluster(rooms: NodeRoom[], dead: string[] = [], spreadTurn = 0): ClusterRoom {
-  return { rooms: new Map(rooms.map((r) => [r.nodeId, r])), isDead: (id) => dead.includes(id), spreadTurn };
+  return {
+    rooms: new Map(rooms.map((r) => [r.nodeId, r])),
+    isDead: (id) => dead.includes(id),
+    isComplete: true,
+    spreadTurn,
+  };
 }
 
 interface Wish {
@@ -37,7 +49,7 @@ function demand({
   soft = false,
   owner = "n1",
 }: Wish): PlacementDemand {
-  const strategy = { kind, nodeId, soft };
+  const strategy = { kind, nodeId, soft, labels: [] };
   return { resources: amounts(resources), placement: amounts(placement), strategy, ownerNodeId: owner };
 }
 
@@ -83,9 +95,31 @@ test("affinity: hard waits or fails, soft goes elsewhere", () => {
   expect(named({ nodeId: "n2", resources: { CPU: 1 } })).toBe("waits: it waits for 1 CPU to be free");
   expect(named({ nodeId: "n2", resources: { CPU: 1 }, soft: true })).toContain("waits");
   expect(named({ nodeId: "n2", resources: { CPU: 2 }, soft: true })).toBe("n1");
-  expect(named({ nodeId: "n9" })).toContain("n9 that it must run on is not part");
+  expect(named({ nodeId: "n2", resources: { CPU: 2 } })).toContain(
+    "unschedulable: it needs 2 CPU, and node n2",
+  );
+  expect(named({ nodeId: "n9" })).toContain("unschedulable: the node n9 that it must run on is not part");
+  const young = { ...cluster(rooms), isComplete: false };
+  expect(at({ kind: "NODE_AFFINITY", nodeId: "n9" }, young)).toContain("waits: the node n9 that it must");
   expect(named({ nodeId: "n9" }, ["n9"])).toContain("unschedulable: the node n9");
   expect(named({ nodeId: "n9", soft: true }, ["n9"])).toBe("n1");
+});
+
+test("labels: only nodes that have them count", () => {
+  const a = { ...room("n1", { CPU: 4 }), labels: { zone: "a" } };
+  const b = { ...room("n2", { CPU: 1 }), labels: { zone: "b", disk: "ssd" } };
+  const view = cluster([a, b, room("n3", { CPU: 4 })]);
+  const selected = (key: string, negated: boolean, ...values: string[]) => {
+    const wish = demand({});
+    const labels = [{ key, negated, values }];
+    const answer = choosePlacement({ ...wish, strategy: { ...wish.strategy, labels } }, view);
+    return answer.kind === "node" ? answer.nodeId : answer.reason;
+  };
+  expect(selected("zone", false, "a")).toBe("n1");
+  expect(selected("zone", false, "b", "c")).toBe("n2");
+  expect(selected("zone", true, "a", "b")).toBe("n3");
+  expect(selected("disk", false, "ssd")).toBe("n2");
+  expect(selected("zone", false, "c")).toBe("no node of 3 has the labels zone=c");
 });
 
 test("the reason for waiting names the missing resource", () => {

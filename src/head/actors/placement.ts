@@ -4,8 +4,11 @@
  * Decides by the head's view: a node is feasible when its totals hold what placing needs and its free resources hold
  * what the actor keeps while it lives. DEFAULT packs on the owner's node while that node's scarcest resource is less
  * than half used, then takes the least used node; SPREAD takes the feasible nodes in turn; NODE_AFFINITY takes the node
- * it names, and another only where it is soft. Pure. The raylet has the last word: a view may be stale.
+ * it names, and another only where it is soft. Of a placement group what it has at a node counts, under its names. Nodes
+ * whose labels are not as asked for do not count at all. Pure. The raylet has the last word: a view may be stale.
  */
+
+import { describeTerms, fitsLabels, type Labels, type LabelTerm } from "../../core/base/labels.ts";
 
 /** Resource amounts by name, in units of 1/10000. */
 export type Amounts = Readonly<Record<string, number>>;
@@ -16,6 +19,7 @@ const PACK_BELOW_USE = 0.5;
 /** What placement knows of a node. `free` counts what was promised to actors on their way there as used. */
 export interface NodeRoom {
   readonly nodeId: string;
+  readonly labels: Labels;
   readonly total: Amounts;
   readonly free: Amounts;
   /** criticalUse() of the two above, kept because each placement may look at each node. */
@@ -29,7 +33,12 @@ export interface PlacementDemand {
   readonly resources: Amounts;
   /** Needed in a node's totals to be placed there. */
   readonly placement: Amounts;
-  readonly strategy: { readonly kind: string; readonly nodeId: string; readonly soft: boolean };
+  readonly strategy: {
+    readonly kind: string;
+    readonly nodeId: string;
+    readonly soft: boolean;
+    readonly labels: readonly LabelTerm[];
+  };
   readonly ownerNodeId: string;
 }
 
@@ -37,6 +46,8 @@ export interface ClusterRoom {
   readonly rooms: ReadonlyMap<string, NodeRoom>;
   /** Whether the node is known to have died (as against: not known). */
   isDead(nodeId: string): boolean;
+  /** Whether nodes that are not known may still be on their way here. */
+  readonly isComplete: boolean;
   /** Grows by one with each SPREAD placement. */
   readonly spreadTurn: number;
 }
@@ -77,14 +88,17 @@ function placeOnNamed(
   const room = cluster.rooms.get(nodeId);
   if (room === undefined) {
     if (soft) return undefined;
-    return cluster.isDead(nodeId)
-      ? { kind: "unschedulable", reason: `the node ${nodeId} that it must run on has died` }
-      : { kind: "waits", reason: `the node ${nodeId} that it must run on is not part of the cluster` };
+    if (cluster.isDead(nodeId))
+      return { kind: "unschedulable", reason: `the node ${nodeId} that it must run on has died` };
+    const reason = `the node ${nodeId} that it must run on is not part of the cluster`;
+    return { kind: cluster.isComplete ? "unschedulable" : "waits", reason };
   }
   if (isAllowed(nodeId) && hasRoom(room, demand)) return { kind: "node", nodeId };
   // Soft: elsewhere only when the node can never fit it.
-  if (soft && firstMissing(mostOf(demand), room.total) !== undefined) return undefined;
-  return { kind: "waits", reason: whyNowhere(demand, [room]) };
+  const isPossible =
+    firstMissing(mostOf(demand), room.total) === undefined && fitsLabels(demand.strategy.labels, room.labels);
+  if (soft && !isPossible) return undefined;
+  return { kind: isPossible ? "waits" : "unschedulable", reason: whyNowhere(demand, [room]) };
 }
 
 function nextInTurn(cluster: ClusterRoom, fits: (room: NodeRoom) => boolean): NodeRoom | undefined {
@@ -117,6 +131,7 @@ function packThenSpread(
 
 function hasRoom(room: NodeRoom, demand: PlacementDemand): boolean {
   return (
+    fitsLabels(demand.strategy.labels, room.labels) &&
     firstMissing(demand.placement, room.total) === undefined &&
     firstMissing(demand.resources, room.free) === undefined
   );
@@ -126,13 +141,15 @@ function hasRoom(room: NodeRoom, demand: PlacementDemand): boolean {
 export function criticalUse(total: Amounts, free: Amounts): number {
   let use = 0;
   for (const name in total) {
+    // What placement groups have counts as the node's own, which was set aside for them.
+    if (name.includes("_group_")) continue;
     const amount = total[name] ?? 0;
     if (amount > 0) use = Math.max(use, 1 - (free[name] ?? 0) / amount);
   }
   return use;
 }
 
-function firstMissing(wanted: Amounts, have: Amounts): string | undefined {
+export function firstMissing(wanted: Amounts, have: Amounts): string | undefined {
   for (const name in wanted) {
     const amount = wanted[name] ?? 0;
     if (amount > 0 && (have[name] ?? 0) < amount) return name;
@@ -147,8 +164,14 @@ function mostOf({ resources, placement }: PlacementDemand): Amounts {
 }
 
 /** Names the resource that is missing. Steady: the text changes only when the kind of shortage does. */
-function whyNowhere(demand: PlacementDemand, rooms: readonly NodeRoom[]): string {
-  if (rooms.length === 0) return "the cluster has no node yet";
+function whyNowhere(demand: PlacementDemand, all: readonly NodeRoom[]): string {
+  if (all.length === 0) return "the cluster has no node yet";
+  const { labels } = demand.strategy;
+  const rooms = all.filter((room) => fitsLabels(labels, room.labels));
+  if (rooms.length === 0) {
+    const where = all.length === 1 ? `node ${all[0]?.nodeId} does not have` : `no node of ${all.length} has`;
+    return `${where} the labels ${describeTerms(labels)}`;
+  }
   const wanted = mostOf(demand);
   const where = rooms.length === 1 ? `node ${rooms[0]?.nodeId}` : `any of the ${rooms.length} nodes`;
   for (const [name, amount] of Object.entries(wanted)) {
@@ -165,9 +188,9 @@ function whyNowhere(demand: PlacementDemand, rooms: readonly NodeRoom[]): string
   return `it waits for a node with ${sayAll(wanted)} free`;
 }
 
-const say = (amount: number) => String(amount / UNITS_PER_WHOLE);
+export const say = (amount: number) => String(amount / UNITS_PER_WHOLE);
 
-const sayAll = (amounts: Amounts) =>
+export const sayAll = (amounts: Amounts) =>
   Object.entries(amounts)
     .map(([name, amount]) => `${say(amount)} ${name}`)
     .join(", ") || "nothing";

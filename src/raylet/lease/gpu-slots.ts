@@ -5,10 +5,13 @@ export class GpuSlots {
   readonly #ids: readonly string[];
   readonly #free: number[];
 
-  /** @param ids device ids as CUDA_VISIBLE_DEVICES takes them */
-  constructor(ids: readonly string[]) {
+  /**
+   * @param ids device ids as CUDA_VISIBLE_DEVICES takes them
+   * @param share what is had of each: all of it, or the share that a bundle was given
+   */
+  constructor(ids: readonly string[], share = UNITS) {
     this.#ids = ids;
-    this.#free = ids.map(() => UNITS);
+    this.#free = ids.map(() => share);
   }
 
   /** @returns the devices for that many units, or undefined when no fitting devices are free */

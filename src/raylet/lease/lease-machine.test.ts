@@ -2,10 +2,12 @@
 // Method: transcripts (events in, effects as short lines out), and random histories of 2,000 events from 50 seeds.
 import { describe, expect, test } from "vitest";
 import type { Resources } from "../../core/base/resources.ts";
+import type { Reservation, Share } from "./bundles.ts";
 import { type DemandStatement, type LeaseEffect, type LeaseEvent, LeaseMachine } from "./lease-machine.ts";
 
 const CPU = 10_000;
-const ANYWHERE = { kind: "DEFAULT", nodeId: "", soft: false };
+const ANYWHERE = { kind: "DEFAULT", nodeId: "", soft: false, labels: [], groupId: "", bundle: -1 };
+const NOWHERE = { groupId: "", bundle: -1 };
 
 function tell(effect: LeaseEffect): string {
   switch (effect.kind) {
@@ -33,6 +35,7 @@ class Story {
   constructor(total: Resources = { CPU: 2 * CPU }, gpuIds: string[] = [], workersPerJobMax = 4) {
     this.machine = new LeaseMachine({
       nodeId: "n1",
+      labels: {},
       total,
       gpuIds,
       workersPerJobMax,
@@ -69,7 +72,13 @@ class Story {
     return this.step({ kind: "workerIdle", workerId, jobId, pool, wasReady: false });
   }
   node(nodeId: string, free: number, total = free): string[] {
-    const node = { nodeId, address: nodeId, total: { CPU: total * CPU }, available: { CPU: free * CPU } };
+    const node = {
+      nodeId,
+      address: nodeId,
+      labels: {},
+      total: { CPU: total * CPU },
+      available: { CPU: free * CPU },
+    };
     return this.step({ kind: "nodeView", node });
   }
 }
@@ -141,7 +150,7 @@ describe("transcripts", () => {
 
   test("hard affinity waits a little for a node nobody has heard of, and not for a dead one", () => {
     const story = new Story();
-    const strategy = { kind: "NODE_AFFINITY", nodeId: "n9", soft: false };
+    const strategy = { ...ANYWHERE, kind: "NODE_AFFINITY", nodeId: "n9", soft: false };
     expect(story.demand("o", 1, { strategy })).toEqual([expect.stringContaining("pending o/1")]);
     expect(story.step({ kind: "tick" })).toEqual([]);
     expect(story.step({ kind: "tick" })).toEqual([expect.stringContaining("unschedulable o/1")]);
@@ -210,14 +219,16 @@ describe("transcripts", () => {
     const story = new Story({ CPU: 0 });
     story.node("n2", 4);
     story.node("n3", 4);
-    const spread = { strategy: { kind: "SPREAD", nodeId: "", soft: false } };
+    const spread = { strategy: { ...ANYWHERE, kind: "SPREAD", nodeId: "", soft: false } };
     expect(story.demand("o", 4, spread)).toEqual(["redirect o/1 x2 to n2", "redirect o/1 x2 to n3"]);
   });
 
   test("hard affinity: redirected whole, unschedulable without its node; soft goes elsewhere", () => {
     const story = new Story();
     story.node("n2", 2);
-    const to = (nodeId: string, soft = false) => ({ strategy: { kind: "NODE_AFFINITY", nodeId, soft } });
+    const to = (nodeId: string, soft = false) => ({
+      strategy: { ...ANYWHERE, kind: "NODE_AFFINITY", nodeId, soft },
+    });
     expect(story.demand("o", 3, to("n2"))).toEqual(["redirect o/1 x3 to n2"]);
     story.step({ kind: "nodeGone", nodeId: "n2" });
     expect(story.demand("o", 3, to("n2"))).toEqual(["unschedulable o/1: node n2 is not in the cluster"]);
@@ -235,8 +246,75 @@ describe("transcripts", () => {
     ]);
     const view = { CPU, gold: CPU };
     expect(
-      story.step({ kind: "nodeView", node: { nodeId: "n2", address: "n2", total: view, available: view } }),
+      story.step({
+        kind: "nodeView",
+        node: { nodeId: "n2", address: "n2", labels: {}, total: view, available: view },
+      }),
     ).toEqual(["redirect o/1 x1 to n2"]);
+  });
+
+  test("labels: only nodes that have them count, this one too; demand that none fits says so", () => {
+    const story = new Story();
+    const labels = [{ key: "zone", negated: false, values: ["a"] }];
+    story.worker("w1");
+    expect(story.demand("o", 1, { strategy: { ...ANYWHERE, labels } })).toEqual([
+      "pending o/1: infeasible: no node of 1 has the labels zone=a",
+    ]);
+    expect(story.node("n2", 4)).toEqual(["pending o/1: infeasible: no node of 2 has the labels zone=a"]);
+    const total = { CPU };
+    const node = { nodeId: "n3", address: "n3", labels: { zone: "a" }, total, available: total };
+    expect(story.step({ kind: "nodeView", node })).toEqual(["redirect o/1 x1 to n3"]);
+    const others = [{ key: "zone", negated: true, values: ["a"] }];
+    expect(story.demand("p", 1, { strategy: { ...ANYWHERE, labels: others } })).toEqual([
+      "grant p/1 n1-1 on w1",
+    ]);
+    const pinned = { ...ANYWHERE, kind: "NODE_AFFINITY", nodeId: "n1", labels };
+    expect(story.demand("q", 1, { strategy: pinned })).toEqual([
+      "unschedulable q/1: node n1 does not have the labels zone=a",
+    ]);
+  });
+
+  test("a bundle is set aside, opened, lent, and given back when its last user is gone", () => {
+    const story = new Story({ CPU: 2 * CPU, GPU: CPU }, ["7"]);
+    const { bundles } = story.machine;
+    const group = "0123456789abcdef";
+    const inGroup = { ...ANYWHERE, kind: "PLACEMENT_GROUP", groupId: group };
+    const bundle = { groupId: group, index: 1, attempt: 3, resources: { CPU, GPU: CPU / 2 } };
+    story.worker("w1");
+    expect(story.demand("o", 1, { strategy: inGroup })).toEqual([
+      `pending o/1: waiting for placement group ${group} to be placed`,
+    ]);
+    expect(bundles.prepare(bundle)).toBeUndefined();
+    expect(bundles.prepare(bundle)).toBeUndefined();
+    expect(story.machine.available).toEqual({ CPU, GPU: CPU / 2 });
+    expect(bundles.prepare({ ...bundle, index: 2, resources: { CPU: 2 * CPU } })).toContain("missing CPU");
+    expect(bundles.commit({ ...bundle, attempt: 2 })).toContain("not reserved");
+    expect(bundles.commit(bundle)).toBeUndefined();
+    expect(bundles.held()).toEqual([{ groupId: group, index: 1, attempt: 3, committed: true }]);
+    expect(story.machine.total).toMatchObject({
+      [`CPU_group_${group}`]: CPU,
+      [`CPU_group_1_${group}`]: CPU,
+      [`GPU_group_1_${group}`]: CPU / 2,
+    });
+    expect(story.machine.reschedule().map(tell)).toEqual(["grant o/1 n1-1 on w1"]);
+    story.worker("w2");
+    const wants = { resources: { GPU: CPU / 2 }, strategy: { ...inGroup, bundle: 1 } };
+    expect(story.demand("p", 1, wants)).toEqual(["grant p/1 n1-2 on w2 gpu 7"]);
+    expect(story.demand("q", 1, { strategy: { ...inGroup, bundle: 0 } })).toEqual([
+      `pending q/1: waiting for placement group ${group} to be placed`,
+    ]);
+    expect(story.machine.workersIn(group)).toEqual(["w1", "w2"]);
+    bundles.close(group, 3, true);
+    story.machine.checkInvariants();
+    expect(story.machine.available).toMatchObject({ CPU, GPU: CPU / 2 });
+    expect(bundles.prepare({ ...bundle, attempt: 3 })).toContain("has not been given back yet");
+    story.step({ kind: "leaseReturned", leaseId: "n1-1" });
+    expect(story.machine.available).toMatchObject({ CPU });
+    story.step({ kind: "leaseReturned", leaseId: "n1-2" });
+    expect(story.machine.available).toEqual({ CPU: 2 * CPU, GPU: CPU });
+    expect(story.machine.total).toEqual({ CPU: 2 * CPU, GPU: CPU });
+    // A late message of what was returned is refused.
+    expect(bundles.prepare(bundle)).toBe("it was returned before it came");
   });
 
   test("GPUs are never given beyond one device, and fractions share one", () => {
@@ -274,13 +352,16 @@ function seeded(seed: number): () => number {
   };
 }
 
+const TOTAL = { CPU: 4 * CPU, GPU: 2 * CPU, gold: 2 * CPU };
+
 /** One random history. @throws Error with its last steps when an invariant breaks */
 function live(seed: number, steps: number): void {
   const random = seeded(seed);
   const int = (n: number) => Math.floor(random() * n);
   const machine = new LeaseMachine({
     nodeId: "n1",
-    total: { CPU: 4 * CPU, GPU: 2 * CPU, gold: 2 * CPU },
+    labels: {},
+    total: TOTAL,
     gpuIds: ["0", "1"],
     workersPerJobMax: 6,
     lendBlockedFrom: 6,
@@ -289,7 +370,10 @@ function live(seed: number, steps: number): void {
   const story: string[] = [];
   const granted: { leaseId: string; workerId: string }[] = [];
   const workers: { id: string; pool: string }[] = [];
-  const taken: { resources: Resources; gpuIds: readonly string[] }[] = [];
+  const taken: Share[] = [];
+  const groups = ["00000000000000aa", "00000000000000bb"];
+  const reserved: Reservation[] = [];
+  let attempt = 0;
   let nextWorker = 1;
   const shapes: Resources[] = [
     { CPU },
@@ -307,6 +391,32 @@ function live(seed: number, steps: number): void {
         if (worker === undefined) throw new Error(`grant of worker ${effect.workerId}, which has ended`);
         granted.push(effect);
       } else if (effect.kind === "startWorkers") machine.noteStarting(effect.pool, effect.count);
+    }
+  };
+  const place = () => (random() < 0.5 ? NOWHERE : { groupId: groups[int(2)] as string, bundle: int(3) - 1 });
+  /** Bundles are set aside, opened or taken away, by messages that may be late or come twice. */
+  const moveBundles = () => {
+    const known = reserved[int(reserved.length)];
+    switch (int(4)) {
+      case 0: {
+        const resources = shapes[int(shapes.length)] as Resources;
+        if (Object.keys(resources).length === 0) break;
+        const groupId = groups[int(2)] as string;
+        reserved.push({ groupId, index: int(2), attempt: ++attempt, resources });
+        machine.bundles.prepare(reserved.at(-1) as Reservation);
+        break;
+      }
+      case 1:
+        if (known !== undefined) machine.bundles.prepare(known);
+        break;
+      case 2:
+        if (known !== undefined) machine.bundles.commit(known);
+        break;
+      default:
+        if (known !== undefined && random() < 0.5) {
+          machine.bundles.close(known.groupId, known.attempt, random() < 0.5);
+          // Whoever runs in the group is ended by the shell, one after the other.
+        }
     }
   };
   const randomEvent = (): LeaseEvent => {
@@ -329,6 +439,8 @@ function live(seed: number, steps: number): void {
               kind: ["DEFAULT", "SPREAD", "NODE_AFFINITY"][int(3)] as string,
               nodeId: `n${1 + int(4)}`,
               soft: random() < 0.5,
+              labels: [],
+              ...place(),
             },
             count: int(6),
             redirected: random() < 0.2,
@@ -362,6 +474,7 @@ function live(seed: number, steps: number): void {
         const node = {
           nodeId: `n${2 + int(3)}`,
           address: "x",
+          labels: {},
           total,
           available: { CPU: int(5) * CPU, gold: CPU },
         };
@@ -375,11 +488,14 @@ function live(seed: number, steps: number): void {
     const outside = random();
     if (outside < 0.05) {
       const resources = shapes[int(shapes.length)] as Resources;
-      const gpuIds = machine.acquire(resources);
-      if (gpuIds !== undefined) taken.push({ resources, gpuIds });
+      const share = machine.acquire(resources, place());
+      if (share !== undefined) taken.push(share);
     } else if (outside < 0.1 && taken.length > 0) {
       const [back] = taken.splice(int(taken.length), 1);
-      if (back !== undefined) machine.giveBack(back.resources, back.gpuIds);
+      if (back !== undefined) machine.giveBack(back);
+      take(machine.reschedule());
+    } else if (outside < 0.16) {
+      moveBundles();
       take(machine.reschedule());
     } else {
       const event = randomEvent();
@@ -400,8 +516,10 @@ function live(seed: number, steps: number): void {
   // Everything goes, everything comes back.
   for (let o = 0; o < 4; o++)
     for (const jobId of ["j0", "j1"]) machine.step({ kind: "ownerGone", owner: `${jobId}-o${o}` });
-  for (const { resources, gpuIds } of taken) machine.giveBack(resources, gpuIds);
+  for (const groupId of groups) machine.bundles.close(groupId, attempt, true);
+  for (const share of taken) machine.giveBack(share);
   expect(machine.available).toEqual(machine.total);
+  expect(machine.total).toEqual(TOTAL);
 }
 
 describe("random histories", () => {

@@ -9,14 +9,19 @@
  *  2. available + held = total for each resource; a lease whose CPUs were given back holds none.
  *  3. At most one lease of a worker holds its CPUs: one task runs, the others wait in get.
  */
+import { type BundlePlace, exceptCpu, onlyCpu, takenAt } from "../../core/base/bundles.ts";
+import { describeTerms, fitsLabels, type Labels, type LabelTerm } from "../../core/base/labels.ts";
 import { add, describeMissing, fits, type Resources, subtract } from "../../core/base/resources.ts";
 import { type NodeView, pickHybrid, pickSpread } from "../scheduling/policy.ts";
+import { Bundles, type Share } from "./bundles.ts";
 import { GpuSlots } from "./gpu-slots.ts";
 
-export interface Strategy {
+/** Where something is to run; a place in a group is told by the names of the resources too. */
+export interface Strategy extends BundlePlace {
   readonly kind: string;
   readonly nodeId: string;
   readonly soft: boolean;
+  readonly labels: readonly LabelTerm[];
 }
 
 export interface DemandStatement {
@@ -25,6 +30,7 @@ export interface DemandStatement {
   /** Workers that can serve it: those of its job, or of its job in one environment. */
   readonly pool: string;
   readonly classId: number;
+  /** As the user asked for them; taken from the group where the strategy names one. */
   readonly resources: Resources;
   readonly strategy: Strategy;
   readonly count: number;
@@ -114,6 +120,10 @@ export type LeaseEffect =
   | { readonly kind: "reclaim"; readonly owner: string; readonly leaseId: string };
 
 interface Demand extends DemandStatement {
+  /** As the user asked for them; `resources` are as the ledger has them. */
+  readonly asked: Resources;
+  /** The labels of this node are as they must be. */
+  readonly fitsHere: boolean;
   count: number;
   reason: string;
   /** Ticks since it was stated. */
@@ -131,8 +141,7 @@ interface LeaseState {
   readonly owner: string;
   readonly classKey: string;
   readonly workerId: string;
-  readonly resources: Resources;
-  readonly gpuIds: readonly string[];
+  readonly share: Share;
   readonly retriable: boolean;
   reclaimed: boolean;
   /** Its tasks wait in get: the CPUs were given back meanwhile. */
@@ -159,9 +168,11 @@ type Verdict = "granted" | "redirected" | "waits" | "settled";
 
 export class LeaseMachine {
   readonly #nodeId: string;
-  readonly total: Resources;
+  readonly #labels: Labels;
+  /** With what placement groups have here, under their names. */
+  readonly total: Record<string, number>;
   readonly available: Record<string, number>;
-  readonly #gpus: GpuSlots;
+  readonly bundles: Bundles;
   /** Task workers of one job at most. */
   readonly #workersPerJobMax: number;
   /** From so many task workers of a job on, blocked ones are lent again rather than more started. */
@@ -182,6 +193,7 @@ export class LeaseMachine {
 
   constructor(options: {
     nodeId: string;
+    labels: Labels;
     total: Resources;
     gpuIds: readonly string[];
     workersPerJobMax: number;
@@ -189,9 +201,10 @@ export class LeaseMachine {
     startingMax: number;
   }) {
     this.#nodeId = options.nodeId;
-    this.total = options.total;
+    this.#labels = options.labels;
+    this.total = { ...options.total };
     this.available = { ...options.total };
-    this.#gpus = new GpuSlots(options.gpuIds);
+    this.bundles = new Bundles(this.total, this.available, new GpuSlots(options.gpuIds));
     this.#workersPerJobMax = options.workersPerJobMax;
     this.#lendBlockedFrom = options.lendBlockedFrom;
     this.#startingMax = options.startingMax;
@@ -269,18 +282,26 @@ export class LeaseMachine {
     return effects;
   }
 
-  /** Takes resources outside leases (actors). @returns the GPUs given, or undefined when they are not free */
-  acquire(resources: Resources): string[] | undefined {
-    if (this.#isDraining || !fits(resources, this.available)) return undefined;
-    const gpuIds = this.#gpus.take(resources.GPU ?? 0);
-    if (gpuIds !== undefined) subtract(this.available, resources);
-    return gpuIds;
+  /** Takes resources outside leases (actors). @returns undefined when they are not free */
+  acquire(resources: Resources, place: BundlePlace): Share | undefined {
+    return this.#isDraining ? undefined : this.bundles.take(resources, place);
   }
 
   /** Gives back what {@link acquire} took; then `step` any event, or {@link reschedule}. */
-  giveBack(resources: Resources, gpuIds: readonly string[]): void {
-    add(this.available, resources);
-    this.#gpus.give(gpuIds, resources.GPU ?? 0);
+  giveBack(share: Share): void {
+    this.bundles.give(share);
+  }
+
+  /** Workers that run tasks in bundles of the group. */
+  workersIn(groupId: string): string[] {
+    return [...this.#leases.values()].flatMap((l) =>
+      l.share.bundle?.groupId === groupId ? [l.workerId] : [],
+    );
+  }
+
+  /** An actor begins, or ends, to wait: its CPUs are lent out meanwhile, and may be overdrawn after. */
+  lendCpu(share: Share, isLent: boolean): void {
+    (isLent ? add : subtract)(this.available, onlyCpu(share.resources));
   }
 
   /** Workers of a pool were started; each ends this with `workerIdle`, `workerGone` or `startsFailed`. Decides nothing. */
@@ -312,10 +333,14 @@ export class LeaseMachine {
       .map((w) => ({ workerId: w.id, jobId: w.jobId }));
   }
 
-  leasesOf(workerId: string): { leaseId: string; owner: string; retriable: boolean }[] {
+  leasesOf(
+    workerId: string,
+  ): { leaseId: string; owner: string; retriable: boolean; groupId: string }[] {
     return [...(this.#workers.get(workerId)?.leases ?? [])].flatMap((leaseId) => {
       const lease = this.#leases.get(leaseId);
-      return lease === undefined ? [] : [{ leaseId, owner: lease.owner, retriable: lease.retriable }];
+      if (lease === undefined) return [];
+      const { owner, retriable, share } = lease;
+      return [{ leaseId, owner, retriable, groupId: share.bundle?.groupId ?? "" }];
     });
   }
 
@@ -338,6 +363,7 @@ export class LeaseMachine {
   /** @throws Error naming the broken rule */
   checkInvariants(heldElsewhere: Resources = {}): void {
     const held: Record<string, number> = { ...heldElsewhere };
+    add(held, this.bundles.setAside());
     for (const lease of this.#leases.values()) {
       const worker = this.#workers.get(lease.workerId);
       if (worker === undefined || !worker.leases.has(lease.id))
@@ -363,10 +389,14 @@ export class LeaseMachine {
   #state(statement: DemandStatement): void {
     const key = `${statement.owner}/${statement.classId}`;
     const before = this.#demands.get(key);
+    const { resources, strategy } = statement;
     if (statement.count === 0) this.#demands.delete(key);
     else
       this.#demands.set(key, {
         ...statement,
+        asked: resources,
+        resources: takenAt(resources, strategy),
+        fitsHere: fitsLabels(strategy.labels, this.#labels),
         reason: before?.reason ?? "",
         ticks: before?.ticks ?? 0,
         awaitsWorker: false,
@@ -394,13 +424,13 @@ export class LeaseMachine {
       const lease = released.find(({ owner }) => owner.startsWith(`${runningFor}#`)) ?? released[0];
       if (lease === undefined || leases.some((each) => !each.cpuReleased)) return;
       lease.cpuReleased = false;
-      subtract(this.available, onlyCpu(lease.resources));
+      subtract(this.available, onlyCpu(lease.share.resources));
     }
   }
 
   #releaseCpu(lease: LeaseState): void {
     lease.cpuReleased = true;
-    add(this.available, onlyCpu(lease.resources));
+    add(this.available, onlyCpu(lease.share.resources));
   }
 
   #workerGone(workerId: string): void {
@@ -415,8 +445,7 @@ export class LeaseMachine {
 
   #release(lease: LeaseState): void {
     const worker = this.#workers.get(lease.workerId);
-    add(this.available, heldBy(lease));
-    this.#gpus.give(lease.gpuIds, lease.resources.GPU ?? 0);
+    this.bundles.give({ ...lease.share, resources: heldBy(lease) });
     this.#leases.delete(lease.id);
     worker?.leases.delete(lease.id);
     // A worker without leases runs nothing of an owner's; what its last task awaits is no concern of the ledger.
@@ -431,7 +460,6 @@ export class LeaseMachine {
   #schedule(effects: LeaseEffect[]): void {
     if (this.#demands.size === 0) return;
     const wantWorkers = new Map<string, number>();
-    const planned = { ...this.available };
     let progress = true;
     while (progress) {
       progress = false;
@@ -444,7 +472,6 @@ export class LeaseMachine {
       for (const [key, demand] of order) {
         if (demand.count === 0) continue;
         const verdict = this.#place(key, demand, effects);
-        if (verdict === "granted") Object.assign(planned, this.available);
         if (verdict === "granted" || verdict === "redirected") {
           progress = true;
           demand.servedAt = ++this.#served;
@@ -452,7 +479,12 @@ export class LeaseMachine {
         if (demand.count === 0) this.#demands.delete(key);
       }
     }
-    for (const demand of this.#demands.values()) this.#planWorkers(demand, planned, wantWorkers);
+    let planned: Record<string, number> | undefined;
+    for (const demand of this.#demands.values()) {
+      if (!demand.awaitsWorker) continue;
+      planned ??= { ...this.available };
+      this.#planWorkers(demand, planned, wantWorkers);
+    }
     for (const [pool, wanted] of wantWorkers) {
       const have = this.#starting.get(pool) ?? 0;
       if (wanted > have) effects.push({ kind: "startWorkers", pool, count: wanted - have });
@@ -470,13 +502,16 @@ export class LeaseMachine {
       if (isUnheardOf && !strategy.soft && demand.ticks < UNHEARD_OF_TICKS) {
         return this.#wait(demand, `waiting to hear of node ${strategy.nodeId}`, effects);
       }
-      const possible = wanted !== undefined && fits(resources, wanted.total);
+      const isAsSelected = wanted !== undefined && fitsLabels(strategy.labels, wanted.labels);
+      const possible = wanted !== undefined && isAsSelected && fits(resources, wanted.total);
       if (possible && !pinnedHere) return this.#redirect(demand, wanted, demand.count, effects);
       if (!possible && !strategy.soft) {
         const why =
           wanted === undefined
             ? "is not in the cluster"
-            : `can never hold it: ${describeMissing(resources, wanted.total, wanted.total)}`;
+            : !isAsSelected
+              ? `does not have the labels ${describeTerms(strategy.labels)}`
+              : `can never hold it: ${describeMissing(resources, wanted.total, wanted.total)}`;
         effects.push({
           kind: "unschedulable",
           what: undefined,
@@ -491,7 +526,7 @@ export class LeaseMachine {
     }
     if (demand.redirected) {
       const isTaken = !this.#isDraining || pinnedHere;
-      if (isTaken && (fits(resources, this.available) || pinnedHere || demand.patient)) {
+      if (isTaken && (this.#hasRoom(demand) || pinnedHere || demand.patient)) {
         return this.#placeHere(key, demand, effects);
       }
       effects.push({ kind: "reject", owner: demand.owner, classId: demand.classId, count: demand.count });
@@ -512,27 +547,41 @@ export class LeaseMachine {
    * there for one lease each, beside waiting here; what comes first is used, and the rest withdrawn.
    */
   #waitElsewhereToo(demand: Demand, effects: LeaseEffect[]): void {
-    const { owner, classId, resources, patientAt } = demand;
+    const { owner, classId, resources, patientAt, strategy } = demand;
     for (const node of this.#nodes.values()) {
       if (patientAt.size >= PATIENT_NODES_MAX) return;
       if (patientAt.has(node.nodeId) || !fits(resources, node.total)) continue;
+      if (!fitsLabels(strategy.labels, node.labels)) continue;
       patientAt.add(node.nodeId);
       effects.push({ kind: "redirect", owner, classId, count: 1, node, patient: true });
     }
   }
 
   #choose(demand: Demand, self: NodeView): NodeView | undefined {
-    const { resources, strategy, localityNodeId } = demand;
+    const { resources, strategy, localityNodeId, fitsHere } = demand;
+    const others = this.#othersFor(demand);
     if (strategy.kind === "SPREAD") {
-      const here = this.#isDraining ? [] : [self];
-      const picked = pickSpread(resources, [...here, ...this.#nodes.values()], this.#spreadCursor);
+      const isHere = fitsHere && !this.#isDraining;
+      const picked = pickSpread(resources, isHere ? [self, ...others] : [...others], this.#spreadCursor);
       if (picked) this.#spreadCursor = picked.cursor;
       return picked?.node;
     }
     // Large arguments win over utilisation: moving them costs more than waiting a little.
     const near = localityNodeId === this.#nodeId ? self : this.#nodes.get(localityNodeId);
-    if (near !== undefined && fits(resources, near.available)) return near;
-    return pickHybrid(resources, self, this.#nodes.values());
+    if (near !== undefined && fits(resources, near.available) && fitsLabels(strategy.labels, near.labels))
+      return near;
+    return pickHybrid(resources, fitsHere && !this.#isDraining ? self : undefined, others);
+  }
+
+  /** The other nodes whose labels are as the demand wants them. */
+  #othersFor({ strategy: { labels } }: Demand): Iterable<NodeView> {
+    if (labels.length === 0) return this.#nodes.values();
+    return [...this.#nodes.values()].filter((node) => fitsLabels(labels, node.labels));
+  }
+
+  /** Whether this node could run one more now, if a worker is there. */
+  #hasRoom({ resources, asked, strategy }: Demand): boolean {
+    return fits(resources, this.available) && (strategy.groupId === "" || this.bundles.has(asked, strategy));
   }
 
   #redirect(demand: Demand, node: NodeView, count: number, effects: LeaseEffect[]): Verdict {
@@ -568,23 +617,25 @@ export class LeaseMachine {
         effects,
       );
     }
-    const worker = this.#idleWorker(pool) ?? this.#blockedWorker(pool);
+    const worker = this.#idleWorker(pool) ?? this.#blockedWorker(pool, demand.strategy.groupId);
     if (worker === undefined) {
       const verdict = this.#wait(demand, "waiting for a worker to start", effects);
       demand.awaitsWorker = true;
       return verdict;
     }
-    const gpuIds = this.#gpus.take(resources.GPU ?? 0);
-    if (gpuIds === undefined) return this.#wait(demand, "waiting for a GPU with enough of it free", effects);
+    const share = this.bundles.take(demand.asked, demand.strategy);
+    if (share === undefined) {
+      const what = (demand.asked.GPU ?? 0) > 0 ? "a GPU" : "a bundle of its placement group";
+      return this.#wait(demand, `waiting for ${what} with enough of it free`, effects);
+    }
+    const { gpuIds } = share;
     const leaseId = `${this.#nodeId}-${this.#nextLease++}`;
-    subtract(this.available, resources);
     this.#leases.set(leaseId, {
       id: leaseId,
       owner,
       classKey: key,
       workerId: worker.id,
-      resources,
-      gpuIds,
+      share,
       retriable: demand.retriable ?? true,
       reclaimed: false,
       cpuReleased: false,
@@ -607,10 +658,16 @@ export class LeaseMachine {
   }
 
   #whyNowhere(demand: Demand, self: NodeView): string {
-    const nodes = [self, ...this.#nodes.values()];
+    const { groupId, labels } = demand.strategy;
+    const all = [self, ...this.#nodes.values()];
+    const nodes = labels.length === 0 ? all : all.filter((node) => fitsLabels(labels, node.labels));
+    if (nodes.length === 0)
+      return `infeasible: no node of ${all.length} has the labels ${describeTerms(labels)}`;
     const able = nodes.filter((node) => fits(demand.resources, node.total));
     if (able.length === 0) {
-      return `infeasible: no node of ${nodes.length} has ${describeMissing(demand.resources, self.total, self.total) || "all of it together"}`;
+      if (groupId !== "") return `waiting for placement group ${groupId} to be placed`;
+      const which = labels.length === 0 ? "" : ` with the labels ${describeTerms(labels)}`;
+      return `infeasible: no node of ${nodes.length}${which} has ${describeMissing(demand.resources, self.total, self.total) || "all of it together"}`;
     }
     const first = able[0] as NodeView;
     return `waiting for ${describeMissing(demand.resources, first.available, first.total)}`;
@@ -623,21 +680,25 @@ export class LeaseMachine {
   }
 
   /** With enough processes started, a worker whose tasks all wait is lent once more instead of starting another. */
-  #blockedWorker(pool: string): WorkerState | undefined {
+  #blockedWorker(pool: string, groupId: string): WorkerState | undefined {
     let best: WorkerState | undefined;
     let count = this.#starting.get(pool) ?? 0;
     for (const worker of this.#workers.values()) {
       if (worker.pool !== pool) continue;
       count += 1;
+      // Never beside tasks of another group: whoever uses a group is ended with it.
       const idle =
-        worker.blocked && [...worker.leases].every((id) => this.#leases.get(id)?.cpuReleased === true);
+        worker.blocked &&
+        [...worker.leases].every((id) => {
+          const lease = this.#leases.get(id);
+          return lease?.cpuReleased === true && (lease.share.bundle?.groupId ?? "") === groupId;
+        });
       if (idle && (best === undefined || worker.leases.size < best.leases.size)) best = worker;
     }
     return count >= this.#lendBlockedFrom ? best : undefined;
   }
 
   #planWorkers(demand: Demand, planned: Record<string, number>, wanted: Map<string, number>): void {
-    if (!demand.awaitsWorker) return;
     let count = 0;
     for (const { pool, jobId, leases } of this.#workers.values()) {
       // Idle ones of the job's other environments make room.
@@ -653,13 +714,13 @@ export class LeaseMachine {
 
   /** Asks leases of better served classes back for a demand that waits for resources. */
   #reclaimFor(key: string, demand: Demand, effects: LeaseEffect[]): void {
-    if (fits(demand.resources, this.available) || !fits(demand.resources, this.total)) return;
+    if (this.#hasRoom(demand) || !demand.fitsHere || !fits(demand.resources, this.total)) return;
     const mine = this.#leasesPerClass.get(key) ?? 0;
     let asked = 0;
     for (const lease of this.#leases.values()) {
       if (asked >= demand.count) return;
       if (lease.classKey === key || (this.#leasesPerClass.get(lease.classKey) ?? 0) <= mine) continue;
-      if (!Object.keys(demand.resources).some((name) => (lease.resources[name] ?? 0) > 0)) continue;
+      if (!Object.keys(demand.resources).some((name) => (lease.share.resources[name] ?? 0) > 0)) continue;
       asked += 1;
       if (lease.reclaimed) continue;
       lease.reclaimed = true;
@@ -668,8 +729,9 @@ export class LeaseMachine {
   }
 
   #selfView(): NodeView {
+    const { total } = this;
     const available = this.#isDraining ? {} : this.available;
-    return { nodeId: this.#nodeId, address: "", total: this.total, available };
+    return { nodeId: this.#nodeId, address: "", total, available, labels: this.#labels };
   }
 }
 
@@ -678,12 +740,6 @@ function isPoolOf(pool: string, jobId: string): boolean {
   return pool === jobId || pool.startsWith(`${jobId}/`);
 }
 
-function onlyCpu(resources: Resources): Resources {
-  return resources.CPU === undefined ? {} : { CPU: resources.CPU };
-}
-
-function heldBy(lease: LeaseState): Resources {
-  if (!lease.cpuReleased) return lease.resources;
-  const { CPU: _cpu, ...rest } = lease.resources;
-  return rest;
+function heldBy({ cpuReleased, share }: LeaseState): Resources {
+  return cpuReleased ? exceptCpu(share.resources) : share.resources;
 }

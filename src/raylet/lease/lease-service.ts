@@ -4,7 +4,7 @@ import type { Endpoint } from "../../core/base/endpoint.ts";
 import { poolOf } from "../../core/environments/spec.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
 import type { LeaseAnswer, LeaseDemand, LeaseMessage } from "../../core/wire/gen/tsray/v1/raylet.ts";
-import { jobFromWire } from "../wire.ts";
+import { jobFromWire, strategyFromWire } from "../wire.ts";
 import type { PooledWorker, WorkerPool } from "../workers/worker-pool.ts";
 import type { WorkerEnd } from "../workers/worker-process.ts";
 import type { LeaseEffect, LeaseEvent, LeaseMachine } from "./lease-machine.ts";
@@ -71,7 +71,7 @@ export class LeaseService {
         if (worker !== undefined) worker.idleSinceMs = performance.now();
         if (!workerFailed) this.feed({ kind: "leaseReturned", leaseId });
         else if (worker === undefined)
-          this.#say(session.ownerId, workerGone(leaseId, session.ownerId, "", 0, UNSEEN));
+          this.#say(session.ownerId, workerGone(leaseId, session.ownerId, "", 0, UNSEEN, ""));
       }
     });
     stream.on("end", () => {
@@ -95,8 +95,10 @@ export class LeaseService {
 
   /** A worker ended: its lessees are told what was seen of it. */
   onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
-    for (const { leaseId, owner } of this.#parts.machine.leasesOf(worker.workerId)) {
-      this.#say(owner, workerGone(leaseId, owner, worker.workerId, worker.process.pid, end));
+    const removed = worker.removedGroup;
+    for (const { leaseId, owner, groupId } of this.#parts.machine.leasesOf(worker.workerId)) {
+      const why = removed !== undefined && removed.groupId === groupId ? removed.reason : "";
+      this.#say(owner, workerGone(leaseId, owner, worker.workerId, worker.process.pid, end, why));
     }
     this.feed({
       kind: "workerGone",
@@ -159,7 +161,7 @@ export class LeaseService {
         pool,
         classId,
         resources: resources?.amounts ?? {},
-        strategy: strategy ?? { kind: "DEFAULT", nodeId: "", soft: false },
+        strategy: strategyFromWire(strategy),
         count,
         redirected,
         patient,
@@ -239,7 +241,14 @@ const UNSEEN: WorkerEnd = {
   outOfMemory: undefined,
 };
 
-function workerGone(leaseId: string, owner: string, workerId: string, pid: number, end: WorkerEnd): Answer {
+function workerGone(
+  leaseId: string,
+  owner: string,
+  workerId: string,
+  pid: number,
+  end: WorkerEnd,
+  groupRemoved: string,
+): Answer {
   const { exitCode, signal, stderrTail, fatalError, begun, outOfMemory } = end;
   return {
     $case: "workerGone",
@@ -254,6 +263,7 @@ function workerGone(leaseId: string, owner: string, workerId: string, pid: numbe
       fatalError,
       begun: begun === undefined ? -1 : (begun.get(owner.split("#")[0] as string) ?? 0),
       outOfMemory: outOfMemory && { ...outOfMemory },
+      groupRemoved,
     },
   };
 }

@@ -6,6 +6,7 @@ const CPU = 10_000;
 const node = (nodeId: string, free: number, total = 4, more: Partial<NodeView["total"]> = {}): NodeView => ({
   nodeId,
   address: nodeId,
+  labels: {},
   total: { CPU: total * CPU, ...(more as Record<string, number>) },
   available: { CPU: free * CPU, ...(more as Record<string, number>) },
 });

@@ -4,6 +4,7 @@
  * DEFAULT is Ray's hybrid policy: a node whose most used resource stays at or below 50 % counts as empty, and the first
  * such node (this one first) is taken, so that work packs; above that the least used node wins, so that it spreads.
  */
+import type { Labels } from "../../core/base/labels.ts";
 import { criticalUtilisation, fits, type Resources } from "../../core/base/resources.ts";
 
 const PACK_UNTIL = 0.5;
@@ -13,12 +14,16 @@ export interface NodeView {
   readonly address: string;
   readonly total: Resources;
   readonly available: Resources;
+  readonly labels: Labels;
 }
 
-/** @returns the node for one more task of these resources, or undefined when none has room now */
+/**
+ * @param self this node; undefined where it is not to be taken
+ * @returns the node for one more task of these resources, or undefined when none has room now
+ */
 export function pickHybrid(
   wanted: Resources,
-  self: NodeView,
+  self: NodeView | undefined,
   others: Iterable<NodeView>,
 ): NodeView | undefined {
   let best: NodeView | undefined;
@@ -34,7 +39,7 @@ export function pickHybrid(
       bestScore = score;
     }
   };
-  consider(self);
+  if (self !== undefined) consider(self);
   if (bestScore > 0) for (const node of others) consider(node);
   return best;
 }

@@ -26,6 +26,8 @@ export interface PooledWorker {
   idleSinceMs: number;
   /** Asked to leave it stayed: others use objects that it owns. */
   stays: boolean;
+  /** It was ended because it ran tasks in that placement group. */
+  removedGroup: { readonly groupId: string; readonly reason: string } | undefined;
 }
 
 export interface WorkerPoolOptions {
@@ -94,6 +96,7 @@ export class WorkerPool {
       running: "",
       idleSinceMs: 0,
       stays: false,
+      removedGroup: undefined,
     };
     this.#workers.set(workerId, worker);
     return worker;

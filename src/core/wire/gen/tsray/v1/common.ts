@@ -57,12 +57,43 @@ export interface JobConfig {
 }
 
 export interface SchedulingStrategy {
-  /** "DEFAULT", "SPREAD" or "NODE_AFFINITY" */
+  /** "DEFAULT", "SPREAD", "NODE_AFFINITY" or "PLACEMENT_GROUP" */
   kind: string;
   /** NODE_AFFINITY only */
   nodeId: string;
   /** NODE_AFFINITY only: may run elsewhere when that node is dead or can never fit it */
   soft: boolean;
+  /** what the node's labels must be; all must hold */
+  labels: LabelTerm[];
+  /** PLACEMENT_GROUP only: the resources asked for are taken from its bundles */
+  groupId: string;
+  /** PLACEMENT_GROUP only: which of them; -1 = any */
+  bundle: number;
+}
+
+/** The node's label `key` is one of `values`; negated: it is none of them, or not there. */
+export interface LabelTerm {
+  key: string;
+  negated: boolean;
+  values: string[];
+}
+
+/**
+ * Part of a placement group that lies on one node, on its way there or taken. Reservations of a group are numbered:
+ * a raylet that has been told to return those up to a number refuses a late one.
+ */
+export interface BundleReservation {
+  groupId: string;
+  index: number;
+  attempt: number;
+  resources: Resources | undefined;
+}
+
+export interface HeldBundle {
+  groupId: string;
+  index: number;
+  attempt: number;
+  committed: boolean;
 }
 
 export interface NodeInfo {
@@ -581,7 +612,7 @@ export const JobConfig: MessageFns<JobConfig> = {
 };
 
 function createBaseSchedulingStrategy(): SchedulingStrategy {
-  return { kind: "", nodeId: "", soft: false };
+  return { kind: "", nodeId: "", soft: false, labels: [], groupId: "", bundle: 0 };
 }
 
 export const SchedulingStrategy: MessageFns<SchedulingStrategy> = {
@@ -594,6 +625,15 @@ export const SchedulingStrategy: MessageFns<SchedulingStrategy> = {
     }
     if (message.soft !== false) {
       writer.uint32(24).bool(message.soft);
+    }
+    for (const v of message.labels) {
+      LabelTerm.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.groupId !== "") {
+      writer.uint32(42).string(message.groupId);
+    }
+    if (message.bundle !== 0) {
+      writer.uint32(48).int32(message.bundle);
     }
     return writer;
   },
@@ -635,6 +675,30 @@ export const SchedulingStrategy: MessageFns<SchedulingStrategy> = {
             message.soft = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.labels.push(LabelTerm.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bundle = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -655,6 +719,272 @@ export const SchedulingStrategy: MessageFns<SchedulingStrategy> = {
     message.kind = object.kind ?? "";
     message.nodeId = object.nodeId ?? "";
     message.soft = object.soft ?? false;
+    message.labels = object.labels?.map((e) => LabelTerm.fromPartial(e)) || [];
+    message.groupId = object.groupId ?? "";
+    message.bundle = object.bundle ?? 0;
+    return message;
+  },
+};
+
+function createBaseLabelTerm(): LabelTerm {
+  return { key: "", negated: false, values: [] };
+}
+
+export const LabelTerm: MessageFns<LabelTerm> = {
+  encode(message: LabelTerm, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.negated !== false) {
+      writer.uint32(16).bool(message.negated);
+    }
+    for (const v of message.values) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LabelTerm {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLabelTerm();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.negated = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.values.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LabelTerm>, I>>(base?: I): LabelTerm {
+    return LabelTerm.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LabelTerm>, I>>(object: I): LabelTerm {
+    const message = createBaseLabelTerm();
+    message.key = object.key ?? "";
+    message.negated = object.negated ?? false;
+    message.values = object.values?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseBundleReservation(): BundleReservation {
+  return { groupId: "", index: 0, attempt: 0, resources: undefined };
+}
+
+export const BundleReservation: MessageFns<BundleReservation> = {
+  encode(message: BundleReservation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.groupId !== "") {
+      writer.uint32(10).string(message.groupId);
+    }
+    if (message.index !== 0) {
+      writer.uint32(16).int32(message.index);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(24).int64(message.attempt);
+    }
+    if (message.resources !== undefined) {
+      Resources.encode(message.resources, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BundleReservation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBundleReservation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.index = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.attempt = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.resources = Resources.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BundleReservation>, I>>(base?: I): BundleReservation {
+    return BundleReservation.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BundleReservation>, I>>(object: I): BundleReservation {
+    const message = createBaseBundleReservation();
+    message.groupId = object.groupId ?? "";
+    message.index = object.index ?? 0;
+    message.attempt = object.attempt ?? 0;
+    message.resources = (object.resources !== undefined && object.resources !== null)
+      ? Resources.fromPartial(object.resources)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHeldBundle(): HeldBundle {
+  return { groupId: "", index: 0, attempt: 0, committed: false };
+}
+
+export const HeldBundle: MessageFns<HeldBundle> = {
+  encode(message: HeldBundle, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.groupId !== "") {
+      writer.uint32(10).string(message.groupId);
+    }
+    if (message.index !== 0) {
+      writer.uint32(16).int32(message.index);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(24).int64(message.attempt);
+    }
+    if (message.committed !== false) {
+      writer.uint32(32).bool(message.committed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeldBundle {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeldBundle();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.index = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.attempt = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.committed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HeldBundle>, I>>(base?: I): HeldBundle {
+    return HeldBundle.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HeldBundle>, I>>(object: I): HeldBundle {
+    const message = createBaseHeldBundle();
+    message.groupId = object.groupId ?? "";
+    message.index = object.index ?? 0;
+    message.attempt = object.attempt ?? 0;
+    message.committed = object.committed ?? false;
     return message;
   },
 };

@@ -23,7 +23,9 @@ import {
 import {
   Empty,
   Endpoint,
+  HeldBundle,
   JobConfig,
+  LabelTerm,
   NodeInfo,
   Resources,
   SchedulingStrategy,
@@ -65,6 +67,8 @@ export interface NodeReport {
   jobIds: string[];
   /** last message: why the node leaves of its own will, its work done or handed on */
   leaving: string;
+  /** with `register`: all that the node holds for placement groups */
+  bundles: HeldBundle[];
 }
 
 export interface HostedActor {
@@ -277,6 +281,91 @@ export interface ActorReport {
   nodeId: string;
 }
 
+export interface BundleSpec {
+  resources:
+    | Resources
+    | undefined;
+  /** what the labels of its node must be */
+  labels: LabelTerm[];
+}
+
+export interface PlacementGroupSpec {
+  groupId: string;
+  /** empty = anonymous */
+  name: string;
+  namespace: string;
+  /** "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD" */
+  strategy: string;
+  bundles: BundleSpec[];
+  detached: boolean;
+  /** a group that is not detached goes with its job, or with its creator: */
+  jobId: string;
+  /** made in an actor; a detached one may outlive the job */
+  creatorActorId: string;
+}
+
+export interface PlacementGroupInfo {
+  spec:
+    | PlacementGroupSpec
+    | undefined;
+  /** grows with every change */
+  version: number;
+  /** "PENDING", "PREPARED", "CREATED", "RESCHEDULING", "REMOVED" */
+  state: string;
+  /** of each bundle; empty = on no node */
+  nodeIds: string[];
+  /** why it waits, or was removed */
+  reason: string;
+  found: boolean;
+}
+
+export interface CreatePlacementGroupsRequest {
+  specs: PlacementGroupSpec[];
+}
+
+export interface CreatePlacementGroupsReply {
+  groups: CreatedPlacementGroup[];
+}
+
+export interface CreatedPlacementGroup {
+  group:
+    | PlacementGroupInfo
+    | undefined;
+  /** name taken, ... */
+  error: string;
+}
+
+export interface WatchPlacementGroupsRequest {
+  groups: WatchedPlacementGroup[];
+  waitMs: number;
+  /** answer only with those that are CREATED, REMOVED or not known */
+  settled: boolean;
+}
+
+export interface WatchedPlacementGroup {
+  groupId: string;
+  knownVersion: number;
+}
+
+export interface FindPlacementGroupRequest {
+  name: string;
+  namespace: string;
+}
+
+export interface FindPlacementGroupReply {
+  found: boolean;
+  group: PlacementGroupInfo | undefined;
+}
+
+export interface RemovePlacementGroupsRequest {
+  groupIds: string[];
+  reason: string;
+}
+
+export interface PlacementGroupList {
+  groups: PlacementGroupInfo[];
+}
+
 export interface NodeList {
   nodes: NodeInfo[];
   pending: NodePending[];
@@ -485,6 +574,7 @@ function createBaseNodeReport(): NodeReport {
     actors: [],
     jobIds: [],
     leaving: "",
+    bundles: [],
   };
 }
 
@@ -525,6 +615,9 @@ export const NodeReport: MessageFns<NodeReport> = {
     }
     if (message.leaving !== "") {
       writer.uint32(266).string(message.leaving);
+    }
+    for (const v of message.bundles) {
+      HeldBundle.encode(v!, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -638,6 +731,14 @@ export const NodeReport: MessageFns<NodeReport> = {
             message.leaving = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.bundles.push(HeldBundle.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -677,6 +778,7 @@ export const NodeReport: MessageFns<NodeReport> = {
     message.actors = object.actors?.map((e) => HostedActor.fromPartial(e)) || [];
     message.jobIds = object.jobIds?.map((e) => e) || [];
     message.leaving = object.leaving ?? "";
+    message.bundles = object.bundles?.map((e) => HeldBundle.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2794,6 +2896,923 @@ export const ActorReport: MessageFns<ActorReport> = {
     message.reason = object.reason ?? "";
     message.error = object.error ?? Buffer.alloc(0);
     message.nodeId = object.nodeId ?? "";
+    return message;
+  },
+};
+
+function createBaseBundleSpec(): BundleSpec {
+  return { resources: undefined, labels: [] };
+}
+
+export const BundleSpec: MessageFns<BundleSpec> = {
+  encode(message: BundleSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.resources !== undefined) {
+      Resources.encode(message.resources, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.labels) {
+      LabelTerm.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BundleSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBundleSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.resources = Resources.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.labels.push(LabelTerm.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BundleSpec>, I>>(base?: I): BundleSpec {
+    return BundleSpec.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BundleSpec>, I>>(object: I): BundleSpec {
+    const message = createBaseBundleSpec();
+    message.resources = (object.resources !== undefined && object.resources !== null)
+      ? Resources.fromPartial(object.resources)
+      : undefined;
+    message.labels = object.labels?.map((e) => LabelTerm.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePlacementGroupSpec(): PlacementGroupSpec {
+  return {
+    groupId: "",
+    name: "",
+    namespace: "",
+    strategy: "",
+    bundles: [],
+    detached: false,
+    jobId: "",
+    creatorActorId: "",
+  };
+}
+
+export const PlacementGroupSpec: MessageFns<PlacementGroupSpec> = {
+  encode(message: PlacementGroupSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.groupId !== "") {
+      writer.uint32(10).string(message.groupId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(26).string(message.namespace);
+    }
+    if (message.strategy !== "") {
+      writer.uint32(34).string(message.strategy);
+    }
+    for (const v of message.bundles) {
+      BundleSpec.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.detached !== false) {
+      writer.uint32(48).bool(message.detached);
+    }
+    if (message.jobId !== "") {
+      writer.uint32(58).string(message.jobId);
+    }
+    if (message.creatorActorId !== "") {
+      writer.uint32(66).string(message.creatorActorId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlacementGroupSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlacementGroupSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.strategy = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.bundles.push(BundleSpec.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.detached = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.creatorActorId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlacementGroupSpec>, I>>(base?: I): PlacementGroupSpec {
+    return PlacementGroupSpec.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlacementGroupSpec>, I>>(object: I): PlacementGroupSpec {
+    const message = createBasePlacementGroupSpec();
+    message.groupId = object.groupId ?? "";
+    message.name = object.name ?? "";
+    message.namespace = object.namespace ?? "";
+    message.strategy = object.strategy ?? "";
+    message.bundles = object.bundles?.map((e) => BundleSpec.fromPartial(e)) || [];
+    message.detached = object.detached ?? false;
+    message.jobId = object.jobId ?? "";
+    message.creatorActorId = object.creatorActorId ?? "";
+    return message;
+  },
+};
+
+function createBasePlacementGroupInfo(): PlacementGroupInfo {
+  return { spec: undefined, version: 0, state: "", nodeIds: [], reason: "", found: false };
+}
+
+export const PlacementGroupInfo: MessageFns<PlacementGroupInfo> = {
+  encode(message: PlacementGroupInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.spec !== undefined) {
+      PlacementGroupSpec.encode(message.spec, writer.uint32(10).fork()).join();
+    }
+    if (message.version !== 0) {
+      writer.uint32(16).int64(message.version);
+    }
+    if (message.state !== "") {
+      writer.uint32(26).string(message.state);
+    }
+    for (const v of message.nodeIds) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    if (message.found !== false) {
+      writer.uint32(48).bool(message.found);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlacementGroupInfo {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlacementGroupInfo();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.spec = PlacementGroupSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.nodeIds.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.found = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlacementGroupInfo>, I>>(base?: I): PlacementGroupInfo {
+    return PlacementGroupInfo.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlacementGroupInfo>, I>>(object: I): PlacementGroupInfo {
+    const message = createBasePlacementGroupInfo();
+    message.spec = (object.spec !== undefined && object.spec !== null)
+      ? PlacementGroupSpec.fromPartial(object.spec)
+      : undefined;
+    message.version = object.version ?? 0;
+    message.state = object.state ?? "";
+    message.nodeIds = object.nodeIds?.map((e) => e) || [];
+    message.reason = object.reason ?? "";
+    message.found = object.found ?? false;
+    return message;
+  },
+};
+
+function createBaseCreatePlacementGroupsRequest(): CreatePlacementGroupsRequest {
+  return { specs: [] };
+}
+
+export const CreatePlacementGroupsRequest: MessageFns<CreatePlacementGroupsRequest> = {
+  encode(message: CreatePlacementGroupsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.specs) {
+      PlacementGroupSpec.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreatePlacementGroupsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreatePlacementGroupsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.specs.push(PlacementGroupSpec.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CreatePlacementGroupsRequest>, I>>(base?: I): CreatePlacementGroupsRequest {
+    return CreatePlacementGroupsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreatePlacementGroupsRequest>, I>>(object: I): CreatePlacementGroupsRequest {
+    const message = createBaseCreatePlacementGroupsRequest();
+    message.specs = object.specs?.map((e) => PlacementGroupSpec.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCreatePlacementGroupsReply(): CreatePlacementGroupsReply {
+  return { groups: [] };
+}
+
+export const CreatePlacementGroupsReply: MessageFns<CreatePlacementGroupsReply> = {
+  encode(message: CreatePlacementGroupsReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.groups) {
+      CreatedPlacementGroup.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreatePlacementGroupsReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreatePlacementGroupsReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groups.push(CreatedPlacementGroup.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CreatePlacementGroupsReply>, I>>(base?: I): CreatePlacementGroupsReply {
+    return CreatePlacementGroupsReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreatePlacementGroupsReply>, I>>(object: I): CreatePlacementGroupsReply {
+    const message = createBaseCreatePlacementGroupsReply();
+    message.groups = object.groups?.map((e) => CreatedPlacementGroup.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCreatedPlacementGroup(): CreatedPlacementGroup {
+  return { group: undefined, error: "" };
+}
+
+export const CreatedPlacementGroup: MessageFns<CreatedPlacementGroup> = {
+  encode(message: CreatedPlacementGroup, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.group !== undefined) {
+      PlacementGroupInfo.encode(message.group, writer.uint32(10).fork()).join();
+    }
+    if (message.error !== "") {
+      writer.uint32(18).string(message.error);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreatedPlacementGroup {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreatedPlacementGroup();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.group = PlacementGroupInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.error = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CreatedPlacementGroup>, I>>(base?: I): CreatedPlacementGroup {
+    return CreatedPlacementGroup.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreatedPlacementGroup>, I>>(object: I): CreatedPlacementGroup {
+    const message = createBaseCreatedPlacementGroup();
+    message.group = (object.group !== undefined && object.group !== null)
+      ? PlacementGroupInfo.fromPartial(object.group)
+      : undefined;
+    message.error = object.error ?? "";
+    return message;
+  },
+};
+
+function createBaseWatchPlacementGroupsRequest(): WatchPlacementGroupsRequest {
+  return { groups: [], waitMs: 0, settled: false };
+}
+
+export const WatchPlacementGroupsRequest: MessageFns<WatchPlacementGroupsRequest> = {
+  encode(message: WatchPlacementGroupsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.groups) {
+      WatchedPlacementGroup.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.waitMs !== 0) {
+      writer.uint32(16).int32(message.waitMs);
+    }
+    if (message.settled !== false) {
+      writer.uint32(24).bool(message.settled);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchPlacementGroupsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchPlacementGroupsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groups.push(WatchedPlacementGroup.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.waitMs = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.settled = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<WatchPlacementGroupsRequest>, I>>(base?: I): WatchPlacementGroupsRequest {
+    return WatchPlacementGroupsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatchPlacementGroupsRequest>, I>>(object: I): WatchPlacementGroupsRequest {
+    const message = createBaseWatchPlacementGroupsRequest();
+    message.groups = object.groups?.map((e) => WatchedPlacementGroup.fromPartial(e)) || [];
+    message.waitMs = object.waitMs ?? 0;
+    message.settled = object.settled ?? false;
+    return message;
+  },
+};
+
+function createBaseWatchedPlacementGroup(): WatchedPlacementGroup {
+  return { groupId: "", knownVersion: 0 };
+}
+
+export const WatchedPlacementGroup: MessageFns<WatchedPlacementGroup> = {
+  encode(message: WatchedPlacementGroup, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.groupId !== "") {
+      writer.uint32(10).string(message.groupId);
+    }
+    if (message.knownVersion !== 0) {
+      writer.uint32(16).int64(message.knownVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchedPlacementGroup {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchedPlacementGroup();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.knownVersion = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<WatchedPlacementGroup>, I>>(base?: I): WatchedPlacementGroup {
+    return WatchedPlacementGroup.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatchedPlacementGroup>, I>>(object: I): WatchedPlacementGroup {
+    const message = createBaseWatchedPlacementGroup();
+    message.groupId = object.groupId ?? "";
+    message.knownVersion = object.knownVersion ?? 0;
+    return message;
+  },
+};
+
+function createBaseFindPlacementGroupRequest(): FindPlacementGroupRequest {
+  return { name: "", namespace: "" };
+}
+
+export const FindPlacementGroupRequest: MessageFns<FindPlacementGroupRequest> = {
+  encode(message: FindPlacementGroupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(18).string(message.namespace);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FindPlacementGroupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFindPlacementGroupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<FindPlacementGroupRequest>, I>>(base?: I): FindPlacementGroupRequest {
+    return FindPlacementGroupRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FindPlacementGroupRequest>, I>>(object: I): FindPlacementGroupRequest {
+    const message = createBaseFindPlacementGroupRequest();
+    message.name = object.name ?? "";
+    message.namespace = object.namespace ?? "";
+    return message;
+  },
+};
+
+function createBaseFindPlacementGroupReply(): FindPlacementGroupReply {
+  return { found: false, group: undefined };
+}
+
+export const FindPlacementGroupReply: MessageFns<FindPlacementGroupReply> = {
+  encode(message: FindPlacementGroupReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.found !== false) {
+      writer.uint32(8).bool(message.found);
+    }
+    if (message.group !== undefined) {
+      PlacementGroupInfo.encode(message.group, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FindPlacementGroupReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFindPlacementGroupReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.found = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.group = PlacementGroupInfo.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<FindPlacementGroupReply>, I>>(base?: I): FindPlacementGroupReply {
+    return FindPlacementGroupReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FindPlacementGroupReply>, I>>(object: I): FindPlacementGroupReply {
+    const message = createBaseFindPlacementGroupReply();
+    message.found = object.found ?? false;
+    message.group = (object.group !== undefined && object.group !== null)
+      ? PlacementGroupInfo.fromPartial(object.group)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRemovePlacementGroupsRequest(): RemovePlacementGroupsRequest {
+  return { groupIds: [], reason: "" };
+}
+
+export const RemovePlacementGroupsRequest: MessageFns<RemovePlacementGroupsRequest> = {
+  encode(message: RemovePlacementGroupsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.groupIds) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemovePlacementGroupsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemovePlacementGroupsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groupIds.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemovePlacementGroupsRequest>, I>>(base?: I): RemovePlacementGroupsRequest {
+    return RemovePlacementGroupsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemovePlacementGroupsRequest>, I>>(object: I): RemovePlacementGroupsRequest {
+    const message = createBaseRemovePlacementGroupsRequest();
+    message.groupIds = object.groupIds?.map((e) => e) || [];
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBasePlacementGroupList(): PlacementGroupList {
+  return { groups: [] };
+}
+
+export const PlacementGroupList: MessageFns<PlacementGroupList> = {
+  encode(message: PlacementGroupList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.groups) {
+      PlacementGroupInfo.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlacementGroupList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlacementGroupList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groups.push(PlacementGroupInfo.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlacementGroupList>, I>>(base?: I): PlacementGroupList {
+    return PlacementGroupList.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlacementGroupList>, I>>(object: I): PlacementGroupList {
+    const message = createBasePlacementGroupList();
+    message.groups = object.groups?.map((e) => PlacementGroupInfo.fromPartial(e)) || [];
     return message;
   },
 };
@@ -5099,7 +6118,7 @@ export const ClusterInfoReply: MessageFns<ClusterInfoReply> = {
 };
 
 /**
- * The cluster's tables: nodes, jobs, actors, key-value. Nothing here is per task.
+ * The cluster's tables: nodes, jobs, actors, placement groups, key-value. Nothing here is per task.
  * Every call carries the cluster token in metadata ("authorization: Bearer ...").
  */
 export type HeadServiceService = typeof HeadServiceService;
@@ -5183,6 +6202,70 @@ export const HeadServiceService = {
     requestDeserialize: (value: Buffer): ActorReport => ActorReport.decode(value),
     responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
+  /**
+   * Any process. Idempotent by group id: a repeat gets the first answer. Answers when the groups are stored; they are
+   * placed afterwards. Many at once, because callers make many in one turn.
+   */
+  createPlacementGroups: {
+    path: "/tsray.v1.HeadService/CreatePlacementGroups" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CreatePlacementGroupsRequest): Buffer =>
+      Buffer.from(CreatePlacementGroupsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreatePlacementGroupsRequest => CreatePlacementGroupsRequest.decode(value),
+    responseSerialize: (value: CreatePlacementGroupsReply): Buffer =>
+      Buffer.from(CreatePlacementGroupsReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CreatePlacementGroupsReply => CreatePlacementGroupsReply.decode(value),
+  },
+  /**
+   * Any process; long poll: answers with the groups whose version is above the known one, or that are not known, as soon
+   * as there is one; with none after `wait_ms`. Safe to repeat.
+   */
+  watchPlacementGroups: {
+    path: "/tsray.v1.HeadService/WatchPlacementGroups" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: WatchPlacementGroupsRequest): Buffer =>
+      Buffer.from(WatchPlacementGroupsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchPlacementGroupsRequest => WatchPlacementGroupsRequest.decode(value),
+    responseSerialize: (value: PlacementGroupList): Buffer => Buffer.from(PlacementGroupList.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlacementGroupList => PlacementGroupList.decode(value),
+  },
+  /** Any process: the group of that name, or found = false. Safe to repeat. */
+  findPlacementGroup: {
+    path: "/tsray.v1.HeadService/FindPlacementGroup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FindPlacementGroupRequest): Buffer =>
+      Buffer.from(FindPlacementGroupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FindPlacementGroupRequest => FindPlacementGroupRequest.decode(value),
+    responseSerialize: (value: FindPlacementGroupReply): Buffer =>
+      Buffer.from(FindPlacementGroupReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FindPlacementGroupReply => FindPlacementGroupReply.decode(value),
+  },
+  /**
+   * Any process: ends what runs in the groups and gives their resources back; answers when that is done. Repeats and
+   * unknown ids are no-ops.
+   */
+  removePlacementGroups: {
+    path: "/tsray.v1.HeadService/RemovePlacementGroups" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemovePlacementGroupsRequest): Buffer =>
+      Buffer.from(RemovePlacementGroupsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemovePlacementGroupsRequest => RemovePlacementGroupsRequest.decode(value),
+    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
+  listPlacementGroups: {
+    path: "/tsray.v1.HeadService/ListPlacementGroups" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    requestDeserialize: (value: Buffer): Empty => Empty.decode(value),
+    responseSerialize: (value: PlacementGroupList): Buffer => Buffer.from(PlacementGroupList.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlacementGroupList => PlacementGroupList.decode(value),
   },
   listNodes: {
     path: "/tsray.v1.HeadService/ListNodes" as const,
@@ -5384,6 +6467,24 @@ export interface HeadServiceServer extends UntypedServiceImplementation {
    * (actor_id, incarnation, state).
    */
   reportActor: handleUnaryCall<ActorReport, Empty>;
+  /**
+   * Any process. Idempotent by group id: a repeat gets the first answer. Answers when the groups are stored; they are
+   * placed afterwards. Many at once, because callers make many in one turn.
+   */
+  createPlacementGroups: handleUnaryCall<CreatePlacementGroupsRequest, CreatePlacementGroupsReply>;
+  /**
+   * Any process; long poll: answers with the groups whose version is above the known one, or that are not known, as soon
+   * as there is one; with none after `wait_ms`. Safe to repeat.
+   */
+  watchPlacementGroups: handleUnaryCall<WatchPlacementGroupsRequest, PlacementGroupList>;
+  /** Any process: the group of that name, or found = false. Safe to repeat. */
+  findPlacementGroup: handleUnaryCall<FindPlacementGroupRequest, FindPlacementGroupReply>;
+  /**
+   * Any process: ends what runs in the groups and gives their resources back; answers when that is done. Repeats and
+   * unknown ids are no-ops.
+   */
+  removePlacementGroups: handleUnaryCall<RemovePlacementGroupsRequest, Empty>;
+  listPlacementGroups: handleUnaryCall<Empty, PlacementGroupList>;
   listNodes: handleUnaryCall<Empty, NodeList>;
   /**
    * CLI -> head: the node takes no new work, has `grace_ms` for what runs, hands its objects on and leaves. Answers when
@@ -5518,6 +6619,94 @@ export interface HeadServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  /**
+   * Any process. Idempotent by group id: a repeat gets the first answer. Answers when the groups are stored; they are
+   * placed afterwards. Many at once, because callers make many in one turn.
+   */
+  createPlacementGroups(
+    request: CreatePlacementGroupsRequest,
+    callback: (error: ServiceError | null, response: CreatePlacementGroupsReply) => void,
+  ): ClientUnaryCall;
+  createPlacementGroups(
+    request: CreatePlacementGroupsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CreatePlacementGroupsReply) => void,
+  ): ClientUnaryCall;
+  createPlacementGroups(
+    request: CreatePlacementGroupsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CreatePlacementGroupsReply) => void,
+  ): ClientUnaryCall;
+  /**
+   * Any process; long poll: answers with the groups whose version is above the known one, or that are not known, as soon
+   * as there is one; with none after `wait_ms`. Safe to repeat.
+   */
+  watchPlacementGroups(
+    request: WatchPlacementGroupsRequest,
+    callback: (error: ServiceError | null, response: PlacementGroupList) => void,
+  ): ClientUnaryCall;
+  watchPlacementGroups(
+    request: WatchPlacementGroupsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlacementGroupList) => void,
+  ): ClientUnaryCall;
+  watchPlacementGroups(
+    request: WatchPlacementGroupsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlacementGroupList) => void,
+  ): ClientUnaryCall;
+  /** Any process: the group of that name, or found = false. Safe to repeat. */
+  findPlacementGroup(
+    request: FindPlacementGroupRequest,
+    callback: (error: ServiceError | null, response: FindPlacementGroupReply) => void,
+  ): ClientUnaryCall;
+  findPlacementGroup(
+    request: FindPlacementGroupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FindPlacementGroupReply) => void,
+  ): ClientUnaryCall;
+  findPlacementGroup(
+    request: FindPlacementGroupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FindPlacementGroupReply) => void,
+  ): ClientUnaryCall;
+  /**
+   * Any process: ends what runs in the groups and gives their resources back; answers when that is done. Repeats and
+   * unknown ids are no-ops.
+   */
+  removePlacementGroups(
+    request: RemovePlacementGroupsRequest,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  removePlacementGroups(
+    request: RemovePlacementGroupsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  removePlacementGroups(
+    request: RemovePlacementGroupsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  listPlacementGroups(
+    request: Empty,
+    callback: (error: ServiceError | null, response: PlacementGroupList) => void,
+  ): ClientUnaryCall;
+  listPlacementGroups(
+    request: Empty,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlacementGroupList) => void,
+  ): ClientUnaryCall;
+  listPlacementGroups(
+    request: Empty,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlacementGroupList) => void,
   ): ClientUnaryCall;
   listNodes(request: Empty, callback: (error: ServiceError | null, response: NodeList) => void): ClientUnaryCall;
   listNodes(

@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Empty, Endpoint, JobConfig, Resources, SchedulingStrategy } from "./common.ts";
+import { BundleReservation, Empty, Endpoint, JobConfig, Resources, SchedulingStrategy } from "./common.ts";
 import { ActorSpec, ListObjectsRequest, ObjectList, TaskList, WorkerList } from "./head.ts";
 
 export const protobufPackage = "tsray.v1";
@@ -137,7 +137,11 @@ export interface WorkerGone {
   /** V8's own last words (heap exhausted); empty: none */
   fatalError: string;
   /** set when the node ended it for want of memory */
-  outOfMemory: OutOfMemory | undefined;
+  outOfMemory:
+    | OutOfMemory
+    | undefined;
+  /** it was ended because the lease's placement group was removed: why */
+  groupRemoved: string;
 }
 
 /** Why the memory monitor of a node ended a worker. */
@@ -152,6 +156,32 @@ export interface OutOfMemory {
 /** Other owners wait for these resources: give the lease back once its queued work is done or can be taken back. */
 export interface LeaseReclaim {
   leaseId: string;
+}
+
+export interface BundleBatch {
+  bundles: BundleReservation[];
+}
+
+export interface BundleAnswers {
+  answers: BundleAnswer[];
+}
+
+export interface BundleAnswer {
+  accepted: boolean;
+  /** when not accepted: what is missing */
+  reason: string;
+}
+
+export interface ReturnBundlesRequest {
+  returns: BundleReturn[];
+}
+
+export interface BundleReturn {
+  groupId: string;
+  attempt: number;
+  /** those of earlier attempts too */
+  earlier: boolean;
+  reason: string;
 }
 
 export interface StartActorRequest {
@@ -1232,6 +1262,7 @@ function createBaseWorkerGone(): WorkerGone {
     begun: 0,
     fatalError: "",
     outOfMemory: undefined,
+    groupRemoved: "",
   };
 }
 
@@ -1266,6 +1297,9 @@ export const WorkerGone: MessageFns<WorkerGone> = {
     }
     if (message.outOfMemory !== undefined) {
       OutOfMemory.encode(message.outOfMemory, writer.uint32(82).fork()).join();
+    }
+    if (message.groupRemoved !== "") {
+      writer.uint32(90).string(message.groupRemoved);
     }
     return writer;
   },
@@ -1363,6 +1397,14 @@ export const WorkerGone: MessageFns<WorkerGone> = {
             message.outOfMemory = OutOfMemory.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.groupRemoved = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1392,6 +1434,7 @@ export const WorkerGone: MessageFns<WorkerGone> = {
     message.outOfMemory = (object.outOfMemory !== undefined && object.outOfMemory !== null)
       ? OutOfMemory.fromPartial(object.outOfMemory)
       : undefined;
+    message.groupRemoved = object.groupRemoved ?? "";
     return message;
   },
 };
@@ -1538,6 +1581,329 @@ export const LeaseReclaim: MessageFns<LeaseReclaim> = {
   fromPartial<I extends Exact<DeepPartial<LeaseReclaim>, I>>(object: I): LeaseReclaim {
     const message = createBaseLeaseReclaim();
     message.leaseId = object.leaseId ?? "";
+    return message;
+  },
+};
+
+function createBaseBundleBatch(): BundleBatch {
+  return { bundles: [] };
+}
+
+export const BundleBatch: MessageFns<BundleBatch> = {
+  encode(message: BundleBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.bundles) {
+      BundleReservation.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BundleBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBundleBatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.bundles.push(BundleReservation.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BundleBatch>, I>>(base?: I): BundleBatch {
+    return BundleBatch.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BundleBatch>, I>>(object: I): BundleBatch {
+    const message = createBaseBundleBatch();
+    message.bundles = object.bundles?.map((e) => BundleReservation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBundleAnswers(): BundleAnswers {
+  return { answers: [] };
+}
+
+export const BundleAnswers: MessageFns<BundleAnswers> = {
+  encode(message: BundleAnswers, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.answers) {
+      BundleAnswer.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BundleAnswers {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBundleAnswers();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answers.push(BundleAnswer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BundleAnswers>, I>>(base?: I): BundleAnswers {
+    return BundleAnswers.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BundleAnswers>, I>>(object: I): BundleAnswers {
+    const message = createBaseBundleAnswers();
+    message.answers = object.answers?.map((e) => BundleAnswer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBundleAnswer(): BundleAnswer {
+  return { accepted: false, reason: "" };
+}
+
+export const BundleAnswer: MessageFns<BundleAnswer> = {
+  encode(message: BundleAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.accepted !== false) {
+      writer.uint32(8).bool(message.accepted);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BundleAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBundleAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.accepted = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BundleAnswer>, I>>(base?: I): BundleAnswer {
+    return BundleAnswer.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BundleAnswer>, I>>(object: I): BundleAnswer {
+    const message = createBaseBundleAnswer();
+    message.accepted = object.accepted ?? false;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseReturnBundlesRequest(): ReturnBundlesRequest {
+  return { returns: [] };
+}
+
+export const ReturnBundlesRequest: MessageFns<ReturnBundlesRequest> = {
+  encode(message: ReturnBundlesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.returns) {
+      BundleReturn.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReturnBundlesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReturnBundlesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.returns.push(BundleReturn.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReturnBundlesRequest>, I>>(base?: I): ReturnBundlesRequest {
+    return ReturnBundlesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReturnBundlesRequest>, I>>(object: I): ReturnBundlesRequest {
+    const message = createBaseReturnBundlesRequest();
+    message.returns = object.returns?.map((e) => BundleReturn.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBundleReturn(): BundleReturn {
+  return { groupId: "", attempt: 0, earlier: false, reason: "" };
+}
+
+export const BundleReturn: MessageFns<BundleReturn> = {
+  encode(message: BundleReturn, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.groupId !== "") {
+      writer.uint32(10).string(message.groupId);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(16).int64(message.attempt);
+    }
+    if (message.earlier !== false) {
+      writer.uint32(24).bool(message.earlier);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BundleReturn {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBundleReturn();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groupId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.earlier = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BundleReturn>, I>>(base?: I): BundleReturn {
+    return BundleReturn.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BundleReturn>, I>>(object: I): BundleReturn {
+    const message = createBaseBundleReturn();
+    message.groupId = object.groupId ?? "";
+    message.attempt = object.attempt ?? 0;
+    message.earlier = object.earlier ?? false;
+    message.reason = object.reason ?? "";
     return message;
   },
 };
@@ -2220,6 +2586,38 @@ export const RayletServiceService = {
     responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
   },
+  /**
+   * Head -> raylet: the two phases of placing a group's bundles, and the way back. Idempotent by (group_id, index,
+   * attempt): a repeat gets the same answer. Many at once. Prepare sets the resources aside, commit lets tasks and actors
+   * in, return ends those and gives the resources back, and answers when that is done.
+   */
+  prepareBundles: {
+    path: "/tsray.v1.RayletService/PrepareBundles" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: BundleBatch): Buffer => Buffer.from(BundleBatch.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BundleBatch => BundleBatch.decode(value),
+    responseSerialize: (value: BundleAnswers): Buffer => Buffer.from(BundleAnswers.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BundleAnswers => BundleAnswers.decode(value),
+  },
+  commitBundles: {
+    path: "/tsray.v1.RayletService/CommitBundles" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: BundleBatch): Buffer => Buffer.from(BundleBatch.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BundleBatch => BundleBatch.decode(value),
+    responseSerialize: (value: BundleAnswers): Buffer => Buffer.from(BundleAnswers.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BundleAnswers => BundleAnswers.decode(value),
+  },
+  returnBundles: {
+    path: "/tsray.v1.RayletService/ReturnBundles" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReturnBundlesRequest): Buffer => Buffer.from(ReturnBundlesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReturnBundlesRequest => ReturnBundlesRequest.decode(value),
+    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
   /** Head -> raylet, on behalf of `tsray list`. */
   listTasks: {
     path: "/tsray.v1.RayletService/ListTasks" as const,
@@ -2316,6 +2714,14 @@ export interface RayletServiceServer extends UntypedServiceImplementation {
   startActor: handleUnaryCall<StartActorRequest, StartActorReply>;
   /** Head -> raylet. Repeats are no-ops. */
   stopActor: handleUnaryCall<StopActorRequest, Empty>;
+  /**
+   * Head -> raylet: the two phases of placing a group's bundles, and the way back. Idempotent by (group_id, index,
+   * attempt): a repeat gets the same answer. Many at once. Prepare sets the resources aside, commit lets tasks and actors
+   * in, return ends those and gives the resources back, and answers when that is done.
+   */
+  prepareBundles: handleUnaryCall<BundleBatch, BundleAnswers>;
+  commitBundles: handleUnaryCall<BundleBatch, BundleAnswers>;
+  returnBundles: handleUnaryCall<ReturnBundlesRequest, Empty>;
   /** Head -> raylet, on behalf of `tsray list`. */
   listTasks: handleUnaryCall<Empty, TaskList>;
   listObjects: handleUnaryCall<ListObjectsRequest, ObjectList>;
@@ -2374,6 +2780,56 @@ export interface RayletServiceClient extends Client {
   ): ClientUnaryCall;
   stopActor(
     request: StopActorRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  /**
+   * Head -> raylet: the two phases of placing a group's bundles, and the way back. Idempotent by (group_id, index,
+   * attempt): a repeat gets the same answer. Many at once. Prepare sets the resources aside, commit lets tasks and actors
+   * in, return ends those and gives the resources back, and answers when that is done.
+   */
+  prepareBundles(
+    request: BundleBatch,
+    callback: (error: ServiceError | null, response: BundleAnswers) => void,
+  ): ClientUnaryCall;
+  prepareBundles(
+    request: BundleBatch,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BundleAnswers) => void,
+  ): ClientUnaryCall;
+  prepareBundles(
+    request: BundleBatch,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BundleAnswers) => void,
+  ): ClientUnaryCall;
+  commitBundles(
+    request: BundleBatch,
+    callback: (error: ServiceError | null, response: BundleAnswers) => void,
+  ): ClientUnaryCall;
+  commitBundles(
+    request: BundleBatch,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BundleAnswers) => void,
+  ): ClientUnaryCall;
+  commitBundles(
+    request: BundleBatch,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BundleAnswers) => void,
+  ): ClientUnaryCall;
+  returnBundles(
+    request: ReturnBundlesRequest,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  returnBundles(
+    request: ReturnBundlesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  returnBundles(
+    request: ReturnBundlesRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Empty) => void,

@@ -1,0 +1,182 @@
+/**
+ * Which nodes the bundles of a placement group go to.
+ *
+ * Decides by the head's view of what is free. PACK takes one node if one has room for all, else as few as it finds;
+ * SPREAD prefers nodes without a bundle of the group, the strict strategies allow nothing else. Large bundles first, tight
+ * nodes first; a bounded search goes back where that leads nowhere. All bundles or none. Pure. The raylets have the last word.
+ */
+import { describeTerms, fitsLabels, type LabelTerm } from "../../core/base/labels.ts";
+import { type Amounts, firstMissing, type NodeRoom, say, sayAll } from "../actors/placement.ts";
+
+/** Steps of the search for one group. */
+const STEPS_MAX = 20_000;
+
+export interface BundleWish {
+  readonly resources: Amounts;
+  readonly labels: readonly LabelTerm[];
+}
+
+export interface GroupWish {
+  readonly strategy: string;
+  /** Those to be placed now. */
+  readonly bundles: readonly BundleWish[];
+  /** Nodes of those that lie already. */
+  readonly taken: readonly string[];
+}
+
+export type BundlePlacement =
+  | { readonly kind: "placed"; readonly nodeIds: readonly string[] }
+  | { readonly kind: "waits"; readonly reason: string };
+
+interface Candidate {
+  readonly room: NodeRoom;
+  readonly free: Record<string, number>;
+  /** Bundles of the group there. */
+  count: number;
+}
+
+/** @param isAllowed leaves out nodes that have just refused this group */
+export function placeBundles(
+  wish: GroupWish,
+  rooms: ReadonlyMap<string, NodeRoom>,
+  isAllowed: (nodeId: string) => boolean = () => true,
+): BundlePlacement {
+  const candidates = [...rooms.values()]
+    .filter(({ nodeId }) => isAllowed(nodeId))
+    .map(
+      (room): Candidate => ({
+        room,
+        free: { ...room.free },
+        count: wish.taken.filter((nodeId) => nodeId === room.nodeId).length,
+      }),
+    );
+  const chosen = wish.strategy.endsWith("PACK")
+    ? (onOneNode(wish, candidates) ?? (wish.strategy === "PACK" ? search(wish, candidates) : undefined))
+    : search(wish, candidates);
+  if (chosen === undefined) return { kind: "waits", reason: whyNowhere(wish, [...rooms.values()]) };
+  return { kind: "placed", nodeIds: chosen };
+}
+
+/** All on the node where it is tightest: that of the group's other bundles, where it has some and must. */
+function onOneNode(
+  { strategy, bundles, taken }: GroupWish,
+  candidates: readonly Candidate[],
+): string[] | undefined {
+  const all = sum(bundles);
+  const isTied = taken.length > 0;
+  const able = candidates.filter(
+    ({ room, free, count }) =>
+      (!isTied || count > 0 || strategy === "PACK") &&
+      firstMissing(all, free) === undefined &&
+      bundles.every(({ labels }) => fitsLabels(labels, room.labels)),
+  );
+  const best = least(
+    able,
+    (a, b) => b.count - a.count || keepsGpus(a, all) - keepsGpus(b, all) || b.room.use - a.room.use,
+  );
+  return best === undefined ? undefined : bundles.map(() => best.room.nodeId);
+}
+
+/** Depth first over the bundles, the largest first, nodes in the order that the strategy likes. */
+function search(wish: GroupWish, candidates: readonly Candidate[]): string[] | undefined {
+  const { strategy, bundles } = wish;
+  const order = bundles
+    .map((bundle, index) => ({ bundle, index, size: sizeOf(bundle.resources, candidates) }))
+    .sort((a, b) => b.size - a.size);
+  const chosen: string[] = new Array(bundles.length);
+  let steps = 0;
+  const place = (depth: number): boolean => {
+    const next = order[depth];
+    if (next === undefined) return true;
+    const { resources, labels } = next.bundle;
+    const able = candidates.filter(
+      ({ room, free, count }) =>
+        (strategy !== "STRICT_SPREAD" || count === 0) &&
+        fitsLabels(labels, room.labels) &&
+        firstMissing(resources, free) === undefined,
+    );
+    const isPack = strategy === "PACK";
+    able.sort(
+      (a, b) =>
+        (isPack ? Math.sign(b.count) - Math.sign(a.count) : a.count - b.count) ||
+        keepsGpus(a, resources) - keepsGpus(b, resources) ||
+        (isPack ? b.room.use - a.room.use : a.room.use - b.room.use),
+    );
+    for (const candidate of able) {
+      if (++steps > STEPS_MAX) return false;
+      take(candidate.free, resources, -1);
+      candidate.count += 1;
+      chosen[next.index] = candidate.room.nodeId;
+      if (place(depth + 1)) return true;
+      take(candidate.free, resources, 1);
+      candidate.count -= 1;
+    }
+    return false;
+  };
+  return place(0) ? chosen : undefined;
+}
+
+/** The largest share of a resource that it takes of any node. */
+function sizeOf(resources: Amounts, candidates: readonly Candidate[]): number {
+  let size = 0;
+  for (const [name, amount] of Object.entries(resources)) {
+    const most = Math.max(1, ...candidates.map(({ room }) => room.total[name] ?? 0));
+    size = Math.max(size, amount / most);
+  }
+  return size;
+}
+
+/** Bundles without GPUs leave machines with GPUs alone while others have room. */
+const keepsGpus = ({ room }: Candidate, wanted: Amounts): number =>
+  (room.total.GPU ?? 0) > 0 && (wanted.GPU ?? 0) === 0 ? 1 : 0;
+
+function sum(bundles: readonly BundleWish[]): Amounts {
+  const all: Record<string, number> = {};
+  for (const { resources } of bundles) take(all, resources, 1);
+  return all;
+}
+
+function take(from: Record<string, number>, amounts: Amounts, sign: 1 | -1): void {
+  for (const name in amounts) from[name] = (from[name] ?? 0) + sign * (amounts[name] ?? 0);
+}
+
+function least<T>(items: readonly T[], compare: (a: T, b: T) => number): T | undefined {
+  return items.reduce<T | undefined>(
+    (best, each) => (best === undefined || compare(each, best) < 0 ? each : best),
+    undefined,
+  );
+}
+
+/** Names what is missing. Steady: the text changes only when the kind of shortage does. */
+function whyNowhere(wish: GroupWish, rooms: readonly NodeRoom[]): string {
+  if (rooms.length === 0) return "the cluster has no node yet";
+  const { strategy, bundles, taken } = wish;
+  for (const { resources, labels } of bundles) {
+    const able = rooms.filter((room) => fitsLabels(labels, room.labels));
+    if (able.length === 0)
+      return `infeasible: no node of ${rooms.length} has the labels ${describeTerms(labels)}`;
+    if (able.some((room) => firstMissing(resources, room.total) === undefined)) continue;
+    for (const [name, amount] of Object.entries(resources)) {
+      const largest = Math.max(...able.map((room) => room.total[name] ?? 0));
+      if (largest < amount)
+        return `infeasible: a bundle needs ${say(amount)} ${name}, and no node of ${able.length} has more than ${say(largest)} in total`;
+    }
+    return `infeasible: no node has all of ${sayAll(resources)}`;
+  }
+  const all = sum(bundles);
+  if (strategy === "STRICT_PACK" && !rooms.some((room) => firstMissing(all, room.total) === undefined))
+    return `infeasible: STRICT_PACK needs one node with ${sayAll(all)}`;
+  const wanted = bundles.length + taken.length;
+  if (strategy === "STRICT_SPREAD" && rooms.length < wanted)
+    return `infeasible: STRICT_SPREAD needs ${wanted} nodes, and there are ${rooms.length}`;
+  const where =
+    strategy === "STRICT_PACK"
+      ? " on one node"
+      : strategy === "STRICT_SPREAD"
+        ? ", each on another node"
+        : "";
+  return `it waits for ${bundles
+    .map(({ resources }) => `{${sayAll(resources)}}`)
+    .slice(0, 8)
+    .join(" ")} to be free${where}`;
+}
