@@ -9,6 +9,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import numpy as np
 import ray
 from measure import PLAN, Rate, Samples, expect_equal, measure, selected
+from ray.util import placement_group, remove_placement_group
 
 OK = b"ok"
 ARRAY_LENGTH = 50_000_000
@@ -19,6 +20,7 @@ PUTTERS, PUTS_EACH = 2, 20
 CLIENTS, TASKS_EACH = 4, 2500
 N, CALLS_EACH, CALLERS, CALLS_WITH_REF = 2, 5000, 4, 1000
 QUEUED = 1_000_000
+GROUPS = 100
 
 
 @ray.remote
@@ -265,6 +267,17 @@ def million_queued():
     return Samples(sample, 1)
 
 
+def placement_groups():
+    def run():
+        groups = [placement_group([{"custom": 0.001}]) for _ in range(GROUPS)]
+        ready = [group.wait(timeout_seconds=30) for group in groups]
+        for group in groups:
+            remove_placement_group(group)
+        return ready
+
+    return Rate(run, GROUPS, equals([True] * GROUPS))
+
+
 # ------------------------------------------------------------------------------------------------------------------ actors
 
 
@@ -345,6 +358,7 @@ TASKS = [
     ("single client tasks and get batch", "batches/s", tasks_at_once(BATCH, 1)),
     ("single client wait 1k refs", "batches/s", wait_1k),
     ("multi client tasks async", "tasks/s", multi_tasks),
+    ("placement group create/removal", "groups/s", placement_groups),
     ("1M queued tasks", "tasks/s", million_queued, "heavy"),
 ]
 ACTORS = [
@@ -370,6 +384,7 @@ if __name__ == "__main__":
     if rows:
         ray.init(
             num_cpus=PLAN.get("numCpus"),
+            resources={"custom": 100},
             object_store_memory=PLAN.get("objectStoreMemory"),
             logging_level=logging.ERROR,
         )

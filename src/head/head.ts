@@ -105,6 +105,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     clients,
     log,
     runningJobs: () => jobs.running(),
+    firstAttempt: () => groups.firstAttempt,
     events: {
       registered: ({ node, actors: hosted, jobIds, bundles }) => {
         jobs.nodeRegistered(node.nodeId, jobIds);

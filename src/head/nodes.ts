@@ -63,6 +63,8 @@ export interface NodeTableOptions {
   readonly records: NodeRecords;
   readonly clients: RayletClients;
   readonly events: NodeEvents;
+  /** Where this head's attempts to place groups begin. */
+  firstAttempt(): number;
   /** Jobs that run now: part of what a registering node is told. */
   runningJobs(): JobConfig[];
   log(line: string): void;
@@ -286,7 +288,7 @@ export class NodeTable {
 
   /** All that a node has to know, apart from itself: it replaces what the node knew. */
   #snapshot(nodeId: string): ClusterUpdate {
-    const { healthCheck, runningJobs, cluster } = this.#options;
+    const { healthCheck, runningJobs, cluster, firstAttempt } = this.#options;
     return updateOf({
       registered: true,
       nodes: this.alive().filter((view) => view.nodeId !== nodeId),
@@ -294,6 +296,7 @@ export class NodeTable {
       healthCheck: { ...healthCheck },
       clusterId: cluster.clusterId,
       epoch: cluster.epoch,
+      firstAttempt: firstAttempt(),
     });
   }
 

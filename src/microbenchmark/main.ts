@@ -12,7 +12,8 @@ const plan = readPlan();
 const rows = selectRows({ objects: OBJECT_ROWS, tasks: TASK_ROWS, actors: ACTOR_ROWS }, plan);
 // A worker, which has no plan, comes here too: its init() never settles.
 if (rows.length > 0) {
-  await init({ address: "local", numCpus: plan.numCpus, objectStoreMemory: plan.objectStoreMemory });
+  const { numCpus, objectStoreMemory } = plan;
+  await init({ address: "local", numCpus, objectStoreMemory, resources: { custom: 100 } });
   await measureRows(rows, plan);
   await shutdown();
 }

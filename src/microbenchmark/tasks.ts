@@ -1,5 +1,5 @@
 /** Rows about tasks. Names are those that `ray microbenchmark` prints, where it has the row. */
-import { get, kill, type ObjectRef, wait } from "../index.ts";
+import { get, kill, type ObjectRef, placementGroup, placementGroups, wait } from "../index.ts";
 import { expectEqual } from "./expect.ts";
 import type { RateWork, Row } from "./measure.ts";
 import { Gate, OK, Server, smallValue, waitFor } from "./workload.ts";
@@ -9,6 +9,7 @@ const CLIENTS = 4;
 const TASKS_EACH = 2500;
 const QUEUED = 1_000_000;
 const CPUS_BLOCKED = 2;
+const GROUPS = 100;
 
 export const TASK_ROWS: readonly Row[] = [
   {
@@ -79,6 +80,29 @@ export const TASK_ROWS: readonly Row[] = [
         },
         check: () => expectEqual(done.join(), new Array(CLIENTS).fill(TASKS_EACH).join()),
         close: () => clients.forEach((client) => void kill(client)),
+      };
+    },
+  },
+  {
+    name: "placement group create/removal",
+    unit: "groups/s",
+    what: "100 groups of one bundle of 0.001 of a custom resource are created, all are waited for, all are removed",
+    prepare: () => {
+      let ids: ReadonlySet<string> = new Set();
+      return {
+        amount: GROUPS,
+        run: async () => {
+          const groups = await Promise.all(
+            Array.from({ length: GROUPS }, () => placementGroup([{ custom: 0.001 }])),
+          );
+          await Promise.all(groups.map((group) => group.ready()));
+          await Promise.all(groups.map((group) => group.remove()));
+          ids = new Set(groups.map(({ id }) => id));
+        },
+        check: async () => {
+          const made = (await placementGroups()).filter(({ id }) => ids.has(id));
+          expectEqual(made.filter(({ state }) => state === "REMOVED").length, GROUPS);
+        },
       };
     },
   },

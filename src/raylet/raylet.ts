@@ -666,7 +666,10 @@ export class Raylet {
       return;
     }
     // The answer to a registration is all there is: what happened meanwhile was not told.
-    if (update.registered) this.#endMissingJobs(update.jobs);
+    if (update.registered) {
+      this.#endMissingJobs(update.jobs);
+      this.#machine.bundles.fence(update.firstAttempt);
+    }
     this.#others.update(update.nodes, update.registered);
     for (const job of update.jobs) this.#knowJob(jobFromWire(job));
     for (const jobId of update.endedJobIds) this.#endJob(jobId);

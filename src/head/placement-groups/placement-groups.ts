@@ -83,7 +83,8 @@ export class PlacementGroups {
   readonly #stale = new Set<string>();
   readonly #writes = new Set<Promise<unknown>>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  #firstAttempt = 0;
+  /** Attempts to place groups are numbered from here: those of earlier heads are below. */
+  firstAttempt = 0;
   #watcherCount = 0;
   #placeTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -101,7 +102,7 @@ export class PlacementGroups {
    * `silenceMsMax`.
    */
   async load(epoch: number, silenceMsMax: number): Promise<void> {
-    this.#firstAttempt = epoch * PER_EPOCH;
+    this.firstAttempt = epoch * PER_EPOCH;
     for (const { spec, state } of await this.#tables.load()) {
       const version = Math.max(state.version, epoch * PER_EPOCH);
       const record = newRecord(spec, { ...state, version });
@@ -111,7 +112,7 @@ export class PlacementGroups {
       }
       this.#enter(record);
       for (const { nodeId } of state.bundles) if (nodeId !== undefined) this.#stale.add(nodeId);
-      this.#apply(record, { kind: "headRestarted", attempt: this.#firstAttempt });
+      this.#apply(record, { kind: "headRestarted", attempt: this.firstAttempt });
     }
     if (this.#stale.size > 0) this.#after(silenceMsMax, () => this.#giveUpStale());
   }
@@ -362,7 +363,7 @@ export class PlacementGroups {
           ? `${GROUPS_MAX} placement groups stand, which is the most the cluster takes`
           : undefined;
     if (error !== undefined) return { group: undefined, error };
-    const record = newRecord(spec, stateOf(spec, this.#firstAttempt));
+    const record = newRecord(spec, stateOf(spec, this.firstAttempt));
     this.#enter(record);
     const specStored = this.#written(this.#tables.putSpec(spec));
     record.stored = specStored;

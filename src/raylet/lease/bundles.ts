@@ -23,6 +23,8 @@ interface Bundle extends Reservation {
   /** Its share of those devices, lent out. */
   readonly gpus: GpuSlots;
   stage: "prepared" | "committed" | "closing";
+  /** A head has been told that it is here. */
+  isReported: boolean;
 }
 
 /** A share of the node, or of a bundle, that a lease or an actor holds. */
@@ -47,6 +49,8 @@ export class Bundles {
   /** The latest attempt of each group that was returned: nothing up to it is taken in any more. */
   readonly #returned = new Map<string, number>();
   #closing = 0;
+  /** Attempts below this are an earlier head's. */
+  #firstAttempt = 0;
 
   /** @param total what the node has, and @param available what of it is free: the lease machine's own, kept up to date here */
   constructor(total: Record<string, number>, available: Record<string, number>, gpus: GpuSlots) {
@@ -60,8 +64,12 @@ export class Bundles {
     const { groupId, index, attempt, resources } = reservation;
     const known = this.#bundles.get(keyOf(reservation));
     if (known?.attempt === attempt && known.stage !== "closing") return undefined;
-    if (known !== undefined) return `an earlier reservation of bundle ${index} has not been given back yet`;
+    // An attempt is over where a later one begins.
+    if (known?.stage === "prepared" && known.attempt < attempt) this.#free(known);
+    else if (known !== undefined)
+      return `an earlier reservation of bundle ${index} has not been given back yet`;
     if (attempt <= (this.#returned.get(groupId) ?? -1)) return "it was returned before it came";
+    if (attempt < this.#firstAttempt) return "the head that asked for it has been replaced";
     if (!fits(resources, this.#available))
       return `missing ${describeMissing(resources, this.#available, this.#total)}`;
     const units = resources.GPU ?? 0;
@@ -69,7 +77,16 @@ export class Bundles {
     if (gpuIds === undefined) return "no GPU has enough of it free";
     subtract(this.#available, resources);
     const gpus = new GpuSlots(gpuIds, gpuIds.length === 0 ? 0 : units / gpuIds.length);
-    const bundle: Bundle = { groupId, index, attempt, resources, gpuIds, gpus, stage: "prepared" };
+    const bundle: Bundle = {
+      groupId,
+      index,
+      attempt,
+      resources,
+      gpuIds,
+      gpus,
+      stage: "prepared",
+      isReported: false,
+    };
     this.#bundles.set(keyOf(bundle), bundle);
     const group = this.#byGroup.get(groupId);
     if (group === undefined) this.#byGroup.set(groupId, new Set([bundle]));
@@ -162,16 +179,28 @@ export class Bundles {
     if (bundle !== undefined) this.settle();
   }
 
+  /**
+   * A head was told what is {@link held}, and its own attempts begin at `firstAttempt`: of earlier ones nothing is taken in
+   * any more, and what has come since it was told goes.
+   */
+  fence(firstAttempt: number): void {
+    this.#firstAttempt = Math.max(firstAttempt, this.#firstAttempt);
+    for (const bundle of [...this.#bundles.values()]) {
+      if (bundle.stage === "prepared" && bundle.attempt < firstAttempt && !bundle.isReported)
+        this.#free(bundle);
+    }
+  }
+
   /** All that is set aside here and not on its way out, for a head that has to know. */
   held(): { groupId: string; index: number; attempt: number; committed: boolean }[] {
-    return [...this.#bundles.values()]
-      .filter(({ stage }) => stage !== "closing")
-      .map(({ groupId, index, attempt, stage }) => ({
-        groupId,
-        index,
-        attempt,
-        committed: stage === "committed",
-      }));
+    const held = [...this.#bundles.values()].filter(({ stage }) => stage !== "closing");
+    for (const bundle of held) bundle.isReported = true;
+    return held.map(({ groupId, index, attempt, stage }) => ({
+      groupId,
+      index,
+      attempt,
+      committed: stage === "committed",
+    }));
   }
 
   /** What the node has given to groups, in its own names. */

@@ -119,6 +119,8 @@ export interface ClusterUpdate {
   healthCheck:
     | HealthCheck
     | undefined;
+  /** with `registered`: reservations of placement groups below it are an earlier head's */
+  firstAttempt: number;
   /** of other nodes: what they owned is nobody's any more */
   endedProcessIds: string[];
   /** the head has declared this node dead: the raylet must end its workers and itself */
@@ -1242,6 +1244,7 @@ function createBaseClusterUpdate(): ClusterUpdate {
     jobs: [],
     endedJobIds: [],
     healthCheck: undefined,
+    firstAttempt: 0,
     endedProcessIds: [],
     fenced: false,
     heardBeat: 0,
@@ -1267,6 +1270,9 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     }
     if (message.healthCheck !== undefined) {
       HealthCheck.encode(message.healthCheck, writer.uint32(42).fork()).join();
+    }
+    if (message.firstAttempt !== 0) {
+      writer.uint32(64).int64(message.firstAttempt);
     }
     for (const v of message.endedProcessIds) {
       writer.uint32(58).string(v!);
@@ -1342,6 +1348,14 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
             message.healthCheck = HealthCheck.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.firstAttempt = longToNumber(reader.int64());
+            continue;
+          }
           case 7: {
             if (tag !== 58) {
               break;
@@ -1414,6 +1428,7 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     message.healthCheck = (object.healthCheck !== undefined && object.healthCheck !== null)
       ? HealthCheck.fromPartial(object.healthCheck)
       : undefined;
+    message.firstAttempt = object.firstAttempt ?? 0;
     message.endedProcessIds = object.endedProcessIds?.map((e) => e) || [];
     message.fenced = object.fenced ?? false;
     message.heardBeat = object.heardBeat ?? 0;
