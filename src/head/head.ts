@@ -181,7 +181,17 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
     server.addService(
       service,
-      handlers({ nodes, jobs, actors, groups, clients, keyValue: new KeyValue(store), packages, jobFiles, info }),
+      handlers({
+        nodes,
+        jobs,
+        actors,
+        groups,
+        clients,
+        keyValue: new KeyValue(store),
+        packages,
+        jobFiles,
+        info,
+      }),
     );
     const address = await bindServer(server, options.bind);
     log(`head of cluster ${info.clusterId} listens on ${address} (epoch ${info.epoch})`);
