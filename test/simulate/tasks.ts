@@ -48,6 +48,7 @@ export class Node {
     this.id = id;
     this.machine = new LeaseMachine({
       nodeId: id,
+      labels: {},
       total: { CPU: CPUS * CPU },
       gpuIds: [],
       workersPerJobMax: 8,
@@ -270,6 +271,7 @@ export class TaskWorld {
       const node = {
         nodeId: from.id,
         address: from.id,
+        labels: {},
         total: from.machine.total,
         available: { ...from.machine.available },
       };
@@ -313,7 +315,7 @@ export class TaskWorld {
       pool: JOB,
       classId,
       resources: { CPU: cpuOf(classId) },
-      strategy: { kind: "DEFAULT", nodeId: "", soft: false },
+      strategy: { kind: "DEFAULT", nodeId: "", soft: false, labels: [], groupId: "", bundle: -1 },
       count,
       redirected,
       patient,
