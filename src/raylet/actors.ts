@@ -180,6 +180,8 @@ export class Actors {
    */
   async stop(actorId: string, graceful: boolean, reason: string, upTo = -1): Promise<void> {
     const actor = this.#hosted.get(actorId);
+    // A start of those lives may still be on its way here: it must find them ended.
+    if (upTo >= 0) this.#rememberEnd(actorId, upTo, true);
     if (actor === undefined || (upTo >= 0 && actor.incarnation > upTo)) return;
     actor.stopping = reason || "it was stopped";
     if (actor.worker === undefined) {
@@ -295,14 +297,20 @@ export class Actors {
   ): void {
     const { actorId } = actor.spec;
     this.#hosted.delete(actorId);
-    this.#ended.delete(actorId);
-    this.#ended.set(actorId, { incarnation: actor.incarnation, stopped: actor.stopping !== undefined });
-    const [oldest] = this.#ended.keys();
-    if (this.#ended.size > ENDED_KEPT_MAX && oldest !== undefined) this.#ended.delete(oldest);
+    this.#rememberEnd(actorId, actor.incarnation, actor.stopping !== undefined);
     const { share, cpuLent } = actor;
     this.#parts.machine.giveBack(cpuLent ? { ...share, resources: exceptCpu(share.resources) } : share);
     this.#report(actor, state, reason, error);
     this.#parts.onResources();
+  }
+
+  #rememberEnd(actorId: string, incarnation: number, stopped: boolean): void {
+    const known = this.#ended.get(actorId);
+    if (known !== undefined && known.incarnation >= incarnation) return;
+    this.#ended.delete(actorId);
+    this.#ended.set(actorId, { incarnation, stopped });
+    const [oldest] = this.#ended.keys();
+    if (this.#ended.size > ENDED_KEPT_MAX && oldest !== undefined) this.#ended.delete(oldest);
   }
 }
 

@@ -251,7 +251,10 @@ export class ActorWorld {
       host,
       () => true,
       (answer) => {
-        const hosted = host.hosted.get(actor.state.actorId);
+        const { actorId } = actor.state;
+        const hosted = host.hosted.get(actorId);
+        if ((host.ended.get(actorId)?.incarnation ?? -1) < upTo)
+          host.ended.set(actorId, { incarnation: upTo, stopped: true });
         if (hosted === undefined || hosted.incarnation > upTo) answer(true);
         else
           this.#clock.after(this.#clock.between(1, 20), () => {
@@ -294,7 +297,8 @@ export class ActorWorld {
     if (!host.alive || !hosted.alive) return;
     hosted.alive = false;
     host.hosted.delete(actorId);
-    host.ended.set(actorId, { incarnation: hosted.incarnation, stopped });
+    if ((host.ended.get(actorId)?.incarnation ?? -1) < hosted.incarnation)
+      host.ended.set(actorId, { incarnation: hosted.incarnation, stopped });
     this.#report(host, this.#actors.get(actorId) as Actor, hosted.incarnation, "CRASHED");
   }
 

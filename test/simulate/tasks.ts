@@ -10,6 +10,7 @@ const CPU = 10_000;
 const CPUS = 2;
 const MAX_RETRIES = 3;
 const JOB = "j";
+const POOL = JOB;
 const REJECT_PAUSE_MS = 25;
 
 interface Task {
@@ -248,7 +249,7 @@ export class TaskWorld {
     this.#clock.after(this.#clock.between(20, 200), () => {
       if (!worker.alive) return;
       worker.ready = true;
-      this.#feed(node, { kind: "workerIdle", workerId: worker.id, jobId: JOB, pool: JOB, wasReady: false });
+      this.#feed(node, { kind: "workerIdle", workerId: worker.id, jobId: JOB, pool: POOL, wasReady: false });
     });
   }
 
@@ -262,7 +263,7 @@ export class TaskWorld {
       const begun = worker.running;
       this.#clock.send(`${node.id}>${owner.id}`, () => this.#leaseLost(owner, leaseId, begun, false));
     }
-    this.#feed(node, { kind: "workerGone", workerId: worker.id, pool: JOB, wasReady: worker.ready });
+    this.#feed(node, { kind: "workerGone", workerId: worker.id, pool: POOL, wasReady: worker.ready });
   }
 
   #spreadViews(): void {
@@ -312,7 +313,7 @@ export class TaskWorld {
     const demand = {
       owner: `${owner.id}#1`,
       jobId: JOB,
-      pool: JOB,
+      pool: POOL,
       classId,
       resources: { CPU: cpuOf(classId) },
       strategy: { kind: "DEFAULT", nodeId: "", soft: false, labels: [], groupId: "", bundle: -1 },

@@ -232,6 +232,7 @@ export class ActorDirectory {
     const word: ActorWordFromRaylet = { ...report, state: wordOf(report.state) };
     const record = this.#find(report.actorId);
     if (record !== undefined) {
+      this.#endIfStray(record, word);
       this.#apply(record, { kind: "reported", report: word });
       await record.stored;
     } else if (word.state === "ALIVE" && this.#options.nodes.isAlive(report.nodeId)) {
@@ -242,6 +243,16 @@ export class ActorDirectory {
   async #endUnknown(nodeId: string, actorId: string): Promise<void> {
     this.#options.log(`actor ${actorId} on node ${nodeId} is not known: it is ended`);
     await this.#callStop(nodeId, actorId, -1, false, "the head does not know this actor").catch(() => {});
+  }
+
+  /** A start that was taken to be lost was carried out after all, when that life had been given to another node. */
+  #endIfStray({ spec, state }: ActorRecord, { state: said, nodeId, incarnation }: ActorWordFromRaylet): void {
+    const isElsewhere = state.nodeId !== undefined && state.nodeId !== nodeId && state.stoppingOn !== nodeId;
+    if (said !== "ALIVE" || !isElsewhere || !this.#options.nodes.isAlive(nodeId)) return;
+    this.#options.log(
+      `actor ${tellActor(spec)} runs on node ${nodeId} although it was placed elsewhere: ended`,
+    );
+    void this.#callStop(nodeId, spec.actorId, incarnation, false, "it was placed elsewhere").catch(() => {});
   }
 
   list(): ActorList {
