@@ -654,8 +654,6 @@ export class Raylet {
     if (this.#machine.pending().length > 0) this.#leases.feed({ kind: "tick" });
   }
 
-  // --- the cluster ---
-
   #onClusterUpdate(update: ClusterUpdate): void {
     if (update.over !== "") {
       this.#options.onOver(`the cluster is over: ${update.over}`, false);

@@ -656,8 +656,6 @@ export class Runtime implements RuntimePort {
     this.#connected?.link.channel.send([Local.knowsProcess, endpointToTuple(peer)]);
   }
 
-  // --- objects ---
-
   put(value: unknown): ObjectRef<unknown> {
     if (this.#connected !== undefined) return new ObjectRef(this.#connected.objects.put(value));
     const promised = promise(this.references, 1);
