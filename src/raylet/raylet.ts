@@ -7,7 +7,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { type Endpoint, endpointToTuple } from "../core/base/endpoint.ts";
 import { ClusterUnreachableError, toErrorRecord } from "../core/base/errors.ts";
-import { type Resources, UNITS } from "../core/base/resources.ts";
+import { UNITS } from "../core/base/resources.ts";
 import { hostId, type NodeRecord, removeNodeRecord } from "../core/launch/session.ts";
 import type { Channel, Identity } from "../core/rpc/channel.ts";
 import { type ChannelServer, listenForChannels } from "../core/rpc/channel-server.ts";
@@ -29,7 +29,6 @@ import { Clients } from "./clients.ts";
 import { Drain, type DrainOrder } from "./drain.ts";
 import { Environments } from "./environments/environments.ts";
 import { jobFilesOf } from "./environments/job-files.ts";
-import type { HeadEpoch } from "./head-epoch.ts";
 import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { LeaseMachine } from "./lease/lease-machine.ts";
 import { LeaseService } from "./lease/lease-service.ts";
@@ -37,6 +36,7 @@ import type { MemoryMonitor } from "./memory/monitor.ts";
 import { watchMemory } from "./memory/watch-workers.ts";
 import { writeRecordOf } from "./node-record.ts";
 import { OtherNodes } from "./other-nodes.ts";
+import type { RayletOptions } from "./raylet-options.ts";
 import { Standing } from "./standing.ts";
 import { StoreKeeper } from "./store-keeper.ts";
 import { Transfers } from "./transfer/transfers.ts";
@@ -51,34 +51,6 @@ import { WorkerStarts } from "./workers/worker-starts.ts";
 const IDLE_CHECK_MS = 1000;
 /** Task workers of one job, where tasks ask for little or no CPU. */
 const WORKERS_PER_JOB_MAX = 64;
-
-export interface RayletOptions {
-  readonly nodeId: string;
-  readonly token: string;
-  readonly sessionDir: string;
-  /** Host for other nodes; undefined = this node is all there is (embedded). */
-  readonly host: string | undefined;
-  readonly isHead: boolean;
-  /** The head is in this process. */
-  readonly isHeadWithin: boolean;
-  /** The latest head that this process has heard of, also as an earlier node. */
-  readonly epoch: HeadEpoch;
-  readonly total: Resources;
-  readonly gpuIds: readonly string[];
-  readonly labels: Readonly<Record<string, string>>;
-  readonly storePath: string;
-  readonly storeBytes: number;
-  readonly spillDir: string;
-  /** For copies of users' files and packages. */
-  readonly environmentsDir: string;
-  /** Of the store, kept ready ahead of use. */
-  readonly warmBytes: number;
-  /** Job of the driver that this daemon is embedded in: its workers start at once, and the daemon goes with it. */
-  readonly embeddedJob: JobConfigRecord | undefined;
-  readonly log: (line: string) => void;
-  /** The node must end: fenced, told to, or its embedding driver is gone. Fenced, the machine may come back as a new node. */
-  readonly onOver: (reason: string, isFenced: boolean) => void;
-}
 
 export class Raylet {
   readonly #options: RayletOptions;

@@ -21,7 +21,6 @@ import {
 import { captureActor, captureTask } from "../core/base/group-capture.ts";
 import { newActorId, newRequestId, objectIdOf } from "../core/base/ids.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
-import type { RuntimeEnv } from "../core/base/runtime-env.ts";
 import type { OwnerEnvironments } from "../core/environments/prepare.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { ObjectAccess } from "../core/ownership/object-access.ts";
@@ -52,6 +51,7 @@ import { strategyToWire } from "../core/submit/leases.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { createCodec, type HandleBinding } from "./codec.ts";
+import type { Connection, ExecutorHooks } from "./connection.ts";
 import { DETACHED_ARGUMENTS_BYTES_MAX, Outliving, valuesOf } from "./detached.ts";
 import { offerFiles, ownerEnvironments } from "./environments.ts";
 import { RuntimeGroups } from "./groups.ts";
@@ -59,26 +59,6 @@ import { RuntimeGroups } from "./groups.ts";
 const CREATE_TIMEOUT_MS = 30_000;
 const REGISTER_TIMEOUT_MS = 30_000;
 const LISTED_ROWS_MAX = 1000;
-
-/** How a process connects. */
-export interface Connection {
-  readonly self: Endpoint;
-  readonly token: string;
-  readonly raylet: Endpoint;
-  readonly register: Message;
-  /** Host for TCP; undefined = Unix sockets only. */
-  readonly host: string | undefined;
-  /** What its calls inherit: text of an environment in a worker, what `init` was given in a driver. */
-  readonly environment: string | RuntimeEnv;
-  readonly timeoutMs?: number;
-}
-
-/** What a worker adds: messages that only executors get. */
-export interface ExecutorHooks {
-  onMessage(channel: Channel, message: Message): void;
-  onPeerClosed(channel: Channel): void;
-  onLocal(message: Message): void;
-}
 
 interface Connected {
   readonly link: RayletLink;

@@ -25,6 +25,7 @@ import { BoundedMap } from "../bounded-map.ts";
 import type { RayletClients } from "../raylet-clients.ts";
 import type { StateStore } from "../state-store/state-store.ts";
 import { ActorIndex } from "./actor-index.ts";
+import { infoOf, tellActor } from "./actor-info.ts";
 import {
   type ActorEffect,
   type ActorEvent,
@@ -676,32 +677,4 @@ async function storedInfo(record: ActorRecord): Promise<ActorInfo> {
   return info;
 }
 
-function infoOf({ spec, state }: ActorRecord): ActorInfo {
-  const { actorId, className, name, namespace, jobId, detached, handleMeta, maxRestarts, resources } = spec;
-  const { version, phase, endpoint, incarnation, deathReason, deathError, pendingReason } = state;
-  const isDead = phase === "DEAD";
-  return {
-    actorId,
-    className,
-    name,
-    namespace,
-    jobId,
-    detached,
-    handleMeta,
-    maxRestarts,
-    resources,
-    version,
-    state: phase,
-    endpoint,
-    incarnation,
-    deathReason: isDead ? deathReason : "",
-    deathError,
-    pendingReason,
-    found: true,
-  };
-}
-
 const nameKey = (namespace: string, name: string) => `${namespace}\0${name}`;
-
-const tellActor = (spec: ActorSpec) =>
-  `${spec.actorId} (${spec.name ? `${spec.className} "${spec.name}"` : spec.className})`;
