@@ -1,7 +1,7 @@
 /** `tsray memory`, `list objects` and `status`: what the stores hold, who holds which object and why, what lies on disk. */
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, onTestFinished, test } from "vitest";
 import { CLI, makeRuntimeDir, type Program, startProgram, until } from "./processes.ts";
 import { until as eventually, Sandbox, temporaryDirectory } from "./support.ts";
 
@@ -53,6 +53,7 @@ async function json<T>(...args: string[]): Promise<T> {
 test("objects of a driver and an actor, with sizes, reasons and copies; then none", async () => {
   await using sandbox = new Sandbox({});
   runtimeDir = makeRuntimeDir();
+  onTestFinished(() => rmSync(runtimeDir, { recursive: true, force: true }));
   const script = join(sandbox.dir, "driver.mjs");
   writeFileSync(
     script,
