@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Endpoint } from "../../core/base/endpoint.ts";
@@ -244,7 +245,10 @@ test("whatever ends at whatever moment, what is here is whole, and nothing half-
   const objects = Array.from({ length: 6 }, (_, i) => sources[0].put(Math.floor((i + 0.3) * CHUNK_BYTES)));
   for (const { key, bytes } of objects) sources[1].store.put(key, bytes.length, [{ offset: 0, bytes }]);
   const to = await start({ storeBytes: 128 * MIB });
-  const later = (act: () => void) => setTimeout(act, Math.random() * 25);
+  const pending: Promise<void>[] = [];
+  const later = (act: () => void) => {
+    pending.push(sleep(Math.random() * 25).then(act));
+  };
   let arrived = 0;
   for (let round = 0; round < 12; round++) {
     await Promise.all(
@@ -260,6 +264,7 @@ test("whatever ends at whatever moment, what is here is whole, and nothing half-
         if (failed === null) arrived += 1;
       }),
     );
+    await Promise.all(pending.splice(0));
     for (const { key } of objects) to.store.delete(key);
     expect(to.store.list(100).filter(({ state }) => state !== "deleting")).toEqual([]);
   }
