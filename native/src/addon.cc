@@ -230,7 +230,7 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
                            InstanceMethod<&ArenaWrap::memory>("memory"),
                            InstanceMethod<&ArenaWrap::seal>("seal"),
                            InstanceMethod<&ArenaWrap::abort>("abort"),
-                           InstanceMethod<&ArenaWrap::contains>("contains"),
+                           InstanceMethod<&ArenaWrap::contains>("contains"), InstanceMethod<&ArenaWrap::keep>("keep"),
                            InstanceMethod<&ArenaWrap::size>("size"),
                            InstanceMethod<&ArenaWrap::get>("get"),
                            InstanceMethod<&ArenaWrap::readChunk>("readChunk"),
@@ -431,6 +431,14 @@ class ArenaWrap : public Napi::ObjectWrap<ArenaWrap> {
     if (!begin(info, key)) return info.Env().Undefined();
     Place place;
     const Found found = arena_->find(key, false, &place);
+    if (found == Found::damaged) return throwDamaged(info.Env());
+    return Napi::Boolean::New(info.Env(), found == Found::ok);
+  }
+
+  Napi::Value keep(const Napi::CallbackInfo& info) {
+    uint8_t key[kKeyBytes];
+    if (!begin(info, key)) return info.Env().Undefined();
+    const Found found = arena_->keep(key);
     if (found == Found::damaged) return throwDamaged(info.Env());
     return Napi::Boolean::New(info.Env(), found == Found::ok);
   }

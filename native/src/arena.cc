@@ -522,6 +522,25 @@ void Arena::sealBlock(uint32_t block) {
   crashPoint();
 }
 
+/** Of a sealed object: from now on it is spilled and no longer evicted. */
+Found Arena::keep(const uint8_t* key) {
+  Lock lock(this);
+  if (!lock.ok()) return Found::damaged;
+  const uint32_t index = lookup(key);
+  if (index == 0 || blocks_[index].state != kSealed) return Found::missing;
+  Block& block = blocks_[index];
+  if (block.secondary == 0) return Found::ok;
+  const bool listed = leavable(block);
+  if (listed) lruRemove(index);
+  crashPoint();
+  block.secondary = 0;
+  block.lastUse = ++header_->tick;
+  crashPoint();
+  if (listed) lruAppend(index);
+  crashPoint();
+  return Found::ok;
+}
+
 uint32_t Arena::creatingByMe(const uint8_t* key) const {
   const uint32_t block = lookup(key);
   const bool mine = block != 0 && blocks_[block].state == kCreating && blocks_[block].creator == attachment_;

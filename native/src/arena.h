@@ -92,6 +92,8 @@ class Arena {
   /** Writes primary copies out until at most `usedBytes` are taken by what cannot be evicted, or nothing more can be. */
   bool spillDownTo(uint64_t usedBytes);
 
+  /** Makes a secondary copy the primary one: it is not evicted any more. A primary one stays what it is. */
+  Found keep(const uint8_t* key);
   Found remove(const uint8_t* key);
   /** Deletes every sealed object whose key begins so; how many that were, in `*count`. False: damaged. */
   bool removeAll(const uint8_t* prefix, size_t bytes, uint64_t* count);

@@ -48,7 +48,7 @@ void keyOf(uint8_t* key, uint32_t kind, uint32_t number) {
   const char told = 'r';
   bool hasTold = false;
   for (;;) {
-    switch (random64(&seed) % 5) {
+    switch (random64(&seed) % 6) {
       case 0:  // a pin that nobody gives back
         keyOf(key, 1, static_cast<uint32_t>(random64(&seed) % kKeptObjects));
         arena->pin(key, &pin, &place);
@@ -64,6 +64,10 @@ void keyOf(uint8_t* key, uint32_t kind, uint32_t number) {
       case 3:
         keyOf(key, 3, static_cast<uint32_t>(random64(&seed) % 16));
         arena->remove(key);
+        break;
+      case 4:
+        keyOf(key, 3, static_cast<uint32_t>(random64(&seed) % 16));
+        arena->keep(key);
         break;
       default:
         arena->spillDownTo(kCapacityBytes / 4);

@@ -230,7 +230,7 @@ export class FakeRaylet {
         this.drains.push(request);
         return {};
       }),
-      takeObject: handleUnary(() => ({ error: "", hadCopy: false, endpoint: undefined })),
+      takeObject: handleUnary(() => ({ error: "", endpoint: undefined })),
       ping: handleUnary(() => ({ nodeId, uptimeMs: 1 })),
       shutdown: handleUnary(() => ({})),
     };

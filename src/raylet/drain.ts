@@ -108,28 +108,21 @@ export class Drain {
     if (failed > 0) log(`${failed} objects could not be handed on`);
   }
 
-  /** To the first that takes it for good; one that had a copy keeps that, and another is preferred. */
+  /** To the first that takes it for good. */
   async #handOnTo(clients: readonly RayletServiceClient[], key: Buffer, owner: Endpoint): Promise<boolean> {
-    let isKept = false;
     for (const client of clients) {
       try {
         const request = { key, from: { ...this.#parts.self() } };
-        const { error, hadCopy, endpoint } = await unary(
-          client,
-          client.takeObject,
-          request,
-          OBJECT_TIMEOUT_MS,
-        );
+        const { error, endpoint } = await unary(client, client.takeObject, request, OBJECT_TIMEOUT_MS);
         if (error !== "" || endpoint === undefined) continue;
         const seq = key.readUInt32BE(8) * 2 ** 32 + key.readUInt32BE(12);
         const channel = this.#parts.channelTo(owner);
         channel.send([Peer.copyAt, seq, endpointToTuple(endpoint)]);
-        isKept = true;
-        if (!hadCopy) break;
+        return true;
       } catch {
         // The next one may take it.
       }
     }
-    return isKept;
+    return false;
   }
 }

@@ -303,10 +303,8 @@ export class Raylet {
 
   /** Keeps an object that a node which leaves had the primary copy of. */
   async takeObject(key: Buffer, from: WireEndpoint | undefined): Promise<TakeObjectReply> {
-    const hadCopy = this.#store.contains(key);
-    const error =
-      from === undefined ? "no source" : await this.#transfers.pull(key, [endpointToTuple(from)], true);
-    return { error: error ?? "", hadCopy, endpoint: { ...(this.#server as ChannelServer).endpoint } };
+    const error = from === undefined ? "no source" : await this.#transfers.keep(key, [endpointToTuple(from)]);
+    return { error: error ?? "", endpoint: { ...(this.#server as ChannelServer).endpoint } };
   }
 
   get uptimeMs(): number {

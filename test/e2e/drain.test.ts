@@ -95,6 +95,21 @@ describe("a node that is drained", () => {
     expect((await get(put(1))) === 1).toBe(true);
   });
 
+  // Method: the only other node has read the object before, so it has a copy that it may evict; then its store is filled.
+  test("a node that had a copy keeps it for good", async () => {
+    const leaving = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    const made = makeBytes.options({ numCpus: 0, resources: { a: 0.1 }, maxRetries: 0 }).remote(4 * MB, 3);
+    const here = sumAndNode.options({
+      numCpus: 0,
+      schedulingStrategy: nodeAffinity(cluster.nodes[0]?.nodeId ?? ""),
+    });
+    expect(await here.remote(made)).toMatchObject({ sum: 12 * MB });
+    await cluster.removeNode(leaving, { graceful: true });
+    const filling = range(40).map((i) => put(new Uint8Array(4 * MB).fill(i)));
+    expect(await here.remote(made)).toMatchObject({ sum: 12 * MB });
+    expect(await here.remote(filling[7] as (typeof filling)[0])).toMatchObject({ sum: 28 * MB });
+  });
+
   // R39 at a small count.
   test("one after the other, under load: nothing is lost, and nothing runs twice", async () => {
     let old = await Promise.all([cluster.addNode({ numCpus: 1 }), cluster.addNode({ numCpus: 1 })]);

@@ -299,6 +299,7 @@ describe.skipIf(addon === null)(`arena ${reason ?? ""}`, () => {
       arena.delete(namedKey("pinned"));
       arena.create(namedKey("e"), 100, false); arena.abort(namedKey("e"));
       arena.delete(namedKey("d"));
+      arena.keep(namedKey("copy"));
       view = null;
       await collect();
       arena.create(namedKey("f"), 3_000_000, false); arena.seal(namedKey("f"));`,

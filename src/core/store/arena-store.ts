@@ -100,6 +100,10 @@ export class ArenaStore implements ObjectStore {
     return this.#open().readChunk(key, offset, length) ?? undefined;
   }
 
+  keep(key: Uint8Array): boolean {
+    return this.#open().keep(key);
+  }
+
   delete(key: Uint8Array): boolean {
     return this.#open().delete(key);
   }

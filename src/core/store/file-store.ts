@@ -7,7 +7,7 @@
  *   <hex>.creating   a symbolic link to `part-<pid>-<n>`, made with the exclusiveness of symlink(2): one creator per key,
  *                    and its pid is readable when it dies
  *   part-<pid>-<n>   the bytes of an object being made; renamed to <hex> = sealed, in one step
- *   <hex>.moving     a symbolic link like it: the one process that copies the object to disk
+ *   <hex>.moving     a symbolic link like it: the one process that copies the object to disk, evicts or keeps it
  *   capacity         the capacity in bytes, for those that attach
  *   spill            a symbolic link to the spill directory, where there is one: <hex> and part-... are there as here
  *
@@ -15,11 +15,11 @@
  * after an eighth of the capacity or when it seems full. N writers may overshoot by up to N eighths.
  */
 import {
+  chmodSync,
   closeSync,
   copyFileSync,
   existsSync,
   fstatSync,
-  ftruncateSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -35,10 +35,11 @@ import {
   unlinkSync,
   utimesSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { NotInitializedError, ObjectStoreFullError } from "../base/errors.ts";
+import { codeOf, creatorOf, isAlive, readPart, unlinkIfThere } from "./file-claims.ts";
+import { checkWhole, FileWriter, isFull, openSized } from "./file-writer.ts";
 import {
   type ObjectStore,
   type ObjectWriter,
@@ -206,6 +207,22 @@ export class FileStore implements ObjectStore {
     });
   }
 
+  keep(key: Uint8Array): boolean {
+    const hex = this.#name(key);
+    const path = this.#find(hex);
+    if (path === undefined) return false;
+    if (!isSecondary(statSync(path, { throwIfNoEntry: false }))) return this.#find(hex) !== undefined;
+    return this.#alone(hex, () => {
+      try {
+        chmodSync(path, PRIMARY_MODE);
+        return true;
+      } catch (error) {
+        if (codeOf(error) === "ENOENT") return false;
+        throw error;
+      }
+    });
+  }
+
   delete(key: Uint8Array): boolean {
     return this.#unlinkSealed(this.#name(key));
   }
@@ -369,12 +386,30 @@ export class FileStore implements ObjectStore {
     if (usedBytes - bytesOf(evictable) - bytesOf(movable) + size <= this.#capacityBytes) {
       for (const { key } of evictable.sort((a, b) => a.lastUseMs - b.lastUseMs)) {
         if (fits()) return memory;
-        if (this.#unlinkSealed(key)) this.#evictions += 1;
+        if (this.#evict(key)) this.#evictions += 1;
       }
       if (fits() || this.#spillUntil(fits)) return memory;
     }
     if (this.#spillDir === undefined) throw this.#full(size);
     return { directory: this.#spillDir, isDisk: true };
+  }
+
+  #evict(hex: string): boolean {
+    return this.#alone(hex, () => {
+      const stats = statSync(join(this.#directory, hex), { throwIfNoEntry: false });
+      return isSecondary(stats) && this.#unlinkSealed(hex);
+    });
+  }
+
+  /** What evicts, keeps or moves an object does so one at a time. False: another process has it in hands. */
+  #alone(hex: string, act: () => boolean): boolean {
+    const claim = join(this.#directory, `${hex}.moving`);
+    if (!this.#claimMove(claim, `part-${process.pid}-${this.#nextPart()}`)) return false;
+    try {
+      return act();
+    } finally {
+      rmSync(claim, { force: true });
+    }
   }
 
   /** Moves primary copies to disk, the oldest first. False: `enough` is not reached. */
@@ -530,104 +565,8 @@ export class FileStore implements ObjectStore {
   }
 }
 
-interface WriterFiles {
-  readonly fd: number;
-  readonly size: number;
-  readonly part: string;
-  readonly claim: string;
-  readonly sealed: string;
-  readonly isDisk: boolean;
-}
-
-class FileWriter implements ObjectWriter {
-  readonly #files: WriterFiles;
-  readonly #onEnd: (accountBytes: number, error: Error | undefined) => void;
-  #error: Error | undefined;
-  #ended = false;
-
-  /**
-   * `onEnd` hears by how many bytes the use of the store changes (0 when sealed, less than 0 when aborted), and what
-   * the file system said against it.
-   */
-  constructor(files: WriterFiles, onEnd: (accountBytes: number, error: Error | undefined) => void) {
-    this.#files = files;
-    this.#onEnd = onEnd;
-  }
-
-  readonly memory = undefined;
-
-  write(offset: number, bytes: Uint8Array): void {
-    if (this.#ended) throw new Error("the object is already sealed or aborted");
-    checkWhole("offset", offset);
-    if (!(bytes instanceof Uint8Array)) throw new TypeError("bytes must be a Uint8Array");
-    if (offset + bytes.length > this.#files.size) {
-      throw new RangeError("bytes must lie inside the object's size");
-    }
-    try {
-      for (let done = 0; done < bytes.length; ) {
-        const length = Math.min(bytes.length - done, 2 ** 30);
-        done += writeSync(this.#files.fd, bytes, done, length, offset + done);
-      }
-    } catch (error) {
-      if (!isFull(error)) throw error;
-      this.#error = error as Error;
-      throw new ObjectStoreFullError(
-        `object of ${this.#files.size} bytes does not fit the file system of ${this.#files.part}` +
-          `${this.#files.isDisk ? `; nothing can be spilled to disk (${(error as Error).message})` : ""}`,
-      );
-    }
-  }
-
-  seal(): void {
-    if (this.#ended) throw new Error("the object is already sealed or aborted");
-    this.#end(0);
-    renameSync(this.#files.part, this.#files.sealed);
-    unlinkSync(this.#files.claim);
-  }
-
-  abort(): void {
-    if (this.#ended) return;
-    this.#end(-this.#files.size);
-    rmSync(this.#files.part, { force: true });
-    rmSync(this.#files.claim, { force: true });
-  }
-
-  #end(accountBytes: number): void {
-    this.#ended = true;
-    closeSync(this.#files.fd);
-    this.#onEnd(accountBytes, this.#error);
-  }
-}
-
-function openSized(path: string, size: number, mode: number): number {
-  const fd = openSync(path, "wx", mode);
-  try {
-    ftruncateSync(fd, size);
-    return fd;
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-}
-
 function bytesOf(objects: readonly FileObject[]): number {
   return objects.reduce((sum, object) => sum + object.size, 0);
-}
-
-/** False: it was not there. */
-function unlinkIfThere(path: string): boolean {
-  try {
-    unlinkSync(path);
-    return true;
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return false;
-    throw error;
-  }
-}
-
-function checkWhole(name: string, value: number): void {
-  if (!Number.isSafeInteger(value) || value < 0)
-    throw new TypeError(`${name} must be a whole number of bytes`);
 }
 
 function checkSegments(size: number, segments: readonly StoreSegment[]): void {
@@ -644,48 +583,4 @@ function checkSegments(size: number, segments: readonly StoreSegment[]): void {
 
 function isSecondary(stats: Stats | undefined): boolean {
   return stats !== undefined && (stats.mode & 0o200) === 0;
-}
-
-function readPart(claim: string): string | undefined {
-  try {
-    return readlinkSync(claim);
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-/** The pid that a claim names; undefined when the claim is gone. */
-function creatorOf(claim: string): number | undefined {
-  const part = readPart(claim);
-  return part === undefined ? undefined : Number(basename(part).split("-")[1]);
-}
-
-/** Whether the process runs; a zombie has ended. */
-function isAlive(pid: number): boolean {
-  if (!exists(pid)) return false;
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return !"ZX".includes(stat.charAt(stat.lastIndexOf(")") + 2));
-  } catch {
-    return exists(pid); // it ended just now, or there is no /proc
-  }
-}
-
-function exists(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) !== "ESRCH";
-  }
-}
-
-function isFull(error: unknown): boolean {
-  const code = codeOf(error);
-  return code === "ENOSPC" || code === "EDQUOT";
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
 }

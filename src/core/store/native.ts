@@ -59,6 +59,8 @@ export interface NativeArena {
   size(key: Uint8Array): number;
   get(key: Uint8Array): Buffer | null;
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | null;
+  /** A secondary copy becomes the primary one. False: no sealed object of that key. */
+  keep(key: Uint8Array): boolean;
   delete(key: Uint8Array): boolean;
   /** Deletes every sealed object whose key begins with `prefix` (1 to 16 bytes). @returns how many that were */
   deleteAll(prefix: Uint8Array): number;

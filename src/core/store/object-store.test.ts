@@ -180,6 +180,20 @@ for (const { kind, available, create } of KINDS) {
       expect(store.stats().evictions).toBe(1); // in vain, so nothing was evicted for it
     });
 
+    test("a secondary copy that is kept is not evicted any more", () => {
+      const [kept, other] = [1, 2].map((fill) => put(Buffer.alloc(2 * MIB, fill), { secondary: true }));
+      expect(store.keep(kept as Buffer)).toBe(true);
+      expect(store.keep(kept as Buffer)).toBe(true);
+      expect(store.keep(newKey())).toBe(false);
+      expect(store.stats().evictableBytes).toBe(2 * MIB);
+      put(Buffer.alloc(6 * MIB));
+      expect(store.contains(other as Buffer)).toBe(false);
+      expect(() => put(Buffer.alloc(2 * MIB))).toThrow(ObjectStoreFullError);
+      expect(store.get(kept as Buffer)?.equals(Buffer.alloc(2 * MIB, 1))).toBe(true);
+      expect(store.delete(kept as Buffer)).toBe(true);
+      expect(store.keep(kept as Buffer)).toBe(false);
+    });
+
     test("all objects of a prefix are deleted in one go; others, and what is being made, are not", () => {
       const keys = [1, 1, 1, 2, 2].map((first) =>
         Buffer.concat([Buffer.alloc(8, first), newKey().subarray(8)]),
@@ -207,6 +221,7 @@ for (const { kind, available, create } of KINDS) {
         expect(() => store.contains(wrong(key))).toThrow(TypeError);
         expect(() => store.sizeOf(wrong(key))).toThrow(TypeError);
         expect(() => store.readChunk(wrong(key), 0, 1)).toThrow(TypeError);
+        expect(() => store.keep(wrong(key))).toThrow(TypeError);
         expect(() => store.delete(wrong(key))).toThrow(TypeError);
       }
       for (const size of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 60]) {

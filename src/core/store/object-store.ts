@@ -123,6 +123,12 @@ export interface ObjectStore {
   /** A copy of `length` bytes from `offset`, or undefined. RangeError outside the size. */
   readChunk(key: Uint8Array, offset: number, length: number): Buffer | undefined;
 
+  /**
+   * Makes a secondary copy the primary one: it is not evicted any more. Does nothing to a primary one.
+   * False: it is not here, or is being evicted right now.
+   */
+  keep(key: Uint8Array): boolean;
+
   /** Deletes a sealed object: readers keep what they have, its memory is free when the last view goes. False: not here. */
   delete(key: Uint8Array): boolean;
 

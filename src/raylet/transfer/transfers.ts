@@ -20,6 +20,8 @@ import { Uploads } from "./uploads.ts";
 /** Pulls under way take at most half of the room that is free, and an eighth of a full store, which makes room by spilling. */
 const FREE_SHARE_MAX = 1 / 2;
 const CAPACITY_SHARE_MIN = 1 / 8;
+/** A copy that is here can be evicted between the look and the word that it shall stay. */
+const KEEP_ATTEMPTS = 3;
 
 export interface TransferParts {
   readonly store: ObjectStore;
@@ -64,8 +66,21 @@ export class Transfers {
   }
 
   /**
+   * Has an object here that stays until it is freed, because its primary copy goes: brought from one of `sources`, or
+   * the copy that is here already.
+   * @returns null, or why that failed
+   */
+  async keep(key: Buffer, sources: readonly unknown[]): Promise<string | null> {
+    for (let attempt = 0; attempt < KEEP_ATTEMPTS; attempt++) {
+      const failed = await this.pull(key, sources, true);
+      if (failed !== null || this.#parts.store.keep(key)) return failed;
+    }
+    return "its copy here was evicted as often as it came";
+  }
+
+  /**
    * Brings an object here from one of `sources`.
-   * @param isPrimary it stays until it is freed: its primary copy goes
+   * @param isPrimary as what it is made if it is not here yet: it stays until it is freed
    * @returns null, or why that failed
    */
   pull(key: Buffer, sources: readonly unknown[], isPrimary = false): Promise<string | null> {

@@ -225,10 +225,8 @@ export interface TakeObjectRequest {
 }
 
 export interface TakeObjectReply {
-  /** empty: the object is here */
+  /** empty: the object is here, and stays until it is freed */
   error: string;
-  /** and was here before, as a copy that may be evicted */
-  hadCopy: boolean;
   /** under which owners know this node */
   endpoint: Endpoint | undefined;
 }
@@ -2402,7 +2400,7 @@ export const TakeObjectRequest: MessageFns<TakeObjectRequest> = {
 };
 
 function createBaseTakeObjectReply(): TakeObjectReply {
-  return { error: "", hadCopy: false, endpoint: undefined };
+  return { error: "", endpoint: undefined };
 }
 
 export const TakeObjectReply: MessageFns<TakeObjectReply> = {
@@ -2410,11 +2408,8 @@ export const TakeObjectReply: MessageFns<TakeObjectReply> = {
     if (message.error !== "") {
       writer.uint32(10).string(message.error);
     }
-    if (message.hadCopy !== false) {
-      writer.uint32(16).bool(message.hadCopy);
-    }
     if (message.endpoint !== undefined) {
-      Endpoint.encode(message.endpoint, writer.uint32(26).fork()).join();
+      Endpoint.encode(message.endpoint, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -2441,15 +2436,7 @@ export const TakeObjectReply: MessageFns<TakeObjectReply> = {
             continue;
           }
           case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.hadCopy = reader.bool();
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
+            if (tag !== 18) {
               break;
             }
 
@@ -2474,7 +2461,6 @@ export const TakeObjectReply: MessageFns<TakeObjectReply> = {
   fromPartial<I extends Exact<DeepPartial<TakeObjectReply>, I>>(object: I): TakeObjectReply {
     const message = createBaseTakeObjectReply();
     message.error = object.error ?? "";
-    message.hadCopy = object.hadCopy ?? false;
     message.endpoint = (object.endpoint !== undefined && object.endpoint !== null)
       ? Endpoint.fromPartial(object.endpoint)
       : undefined;
