@@ -9,6 +9,13 @@ import { join } from "node:path";
 import { RuntimeEnvError } from "../../core/base/errors.ts";
 import type { NpmSpec } from "../../core/environments/spec.ts";
 
+/**
+ * npm and what it starts are a process group of their own. In it a shell waits for the end of a pipe that this process
+ * holds, and then ends the group: npm does not outlive a raylet that is killed.
+ */
+const WITH_LIFELINE = `{ read -r _ <&3; kill -KILL 0; } & exec 3<&- npm "$@"`;
+/** What a shell answers when there is no such command. */
+const NOT_FOUND_CODE = 127;
 const TIMEOUT_MS = 15 * 60_000;
 const OUTPUT_CHARS_MAX = 8000;
 const LOCKFILES = ["npm-shrinkwrap.json", "package-lock.json"] as const;
@@ -93,7 +100,13 @@ async function runNpm(
   const command = `npm ${args.join(" ")}`;
   await new Promise<void>((resolve, reject) => {
     let output = "";
-    const child = spawn("npm", args, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn("/bin/sh", ["-c", WITH_LIFELINE, "npm", ...args], {
+      cwd,
+      env,
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+    });
+    child.stdio[3]?.on("error", () => {});
     const end = (problem: string | undefined) => {
       clearTimeout(timer);
       signal.removeEventListener("abort", kill);
@@ -115,13 +128,11 @@ async function runNpm(
         output = (output + text).slice(-OUTPUT_CHARS_MAX);
       });
     }
-    child.on("error", (error: NodeJS.ErrnoException) =>
-      end(
-        error.code === "ENOENT" ? "cannot be run: this node has no npm" : `cannot be run: ${error.message}`,
-      ),
-    );
+    child.on("error", (error) => end(`cannot be run: ${error.message}`));
+    child.on("exit", kill);
     child.on("close", (code, killed) => {
       if (code === 0) end(undefined);
+      else if (code === NOT_FOUND_CODE) end("cannot be run: this node has no npm");
       else end(killed === null ? `failed with exit code ${code}` : `was killed by ${killed}`);
     });
     if (signal.aborted) kill();
