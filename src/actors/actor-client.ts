@@ -393,7 +393,9 @@ export class ActorClient {
         const request = { actorId: this.actorId, knownVersion: this.#version, waitMs };
         const info = await this.#parts
           .head()
-          .callOnce((head, unary) => unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS));
+          .callOnce((head, unary, over) =>
+            unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS, over),
+          );
         silentSinceMs = 0;
         this.apply(info);
         const waitedMs = performance.now() - sinceMs;

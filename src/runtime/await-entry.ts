@@ -8,7 +8,11 @@ import type { Runtime } from "./runtime.ts";
 export function awaitEntry(runtime: Runtime, entry: ObjectEntry): Promise<unknown> {
   const { payload } = entry;
   if (payload?.[0] === PayloadKind.plain) return Promise.resolve(payload[1]);
-  if (payload !== undefined && runtime.isConnected) return runtime.objects.materialise(entry);
+  if (payload !== undefined && runtime.isConnected) {
+    const value = runtime.objects.materialise(entry);
+    // It may lie on another node: nothing but this keeps a driver alive until it has come.
+    return payload[0] === PayloadKind.stored ? staying(runtime, value) : value;
+  }
   return waiting(runtime, async () => {
     await whenReady(runtime, entry);
     return runtime.objects.materialise(entry);
@@ -21,6 +25,15 @@ export function whenReady(runtime: Runtime, entry: ObjectEntry): Promise<void> {
     if (runtime.isConnected) runtime.objects.ask(entry);
     entry.whenReady(resolve);
   });
+}
+
+async function staying<T>(runtime: Runtime, value: Promise<T>): Promise<T> {
+  runtime.busy(1);
+  try {
+    return await value;
+  } finally {
+    runtime.busy(-1);
+  }
 }
 
 /** Marks the running call as waiting, and a driver as having something to wait for. */

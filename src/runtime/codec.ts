@@ -6,8 +6,10 @@ import { factsOf, PlacementGroup } from "../core/api/placement-groups.ts";
 import type { PlacementGroupFacts } from "../core/base/options.ts";
 import { entryOf, isObjectRef, ObjectRef } from "../core/ownership/object-ref.ts";
 import type { ReferenceTable } from "../core/ownership/reference-table.ts";
+import { type Payload, PayloadKind } from "../core/rpc/messages.ts";
 import { ValueCodec } from "../core/serialize/codec.ts";
 import type { HandleCodec } from "../core/serialize/hooks.ts";
+import { toBytes } from "../core/serialize/layout.ts";
 import { functionCodec, remoteForms, scopes } from "./functions.ts";
 
 export interface HandleBinding {
@@ -39,4 +41,9 @@ export function createCodec(references: ReferenceTable, binding: HandleBinding):
     classes: scopes,
     functions: functionCodec(),
   });
+}
+
+/** An error's payload where no connection, and so no object access, came to be. */
+export function bareError(error: unknown, references: ReferenceTable, binding: HandleBinding): Payload {
+  return [PayloadKind.error, toBytes(createCodec(references, binding).encode(error, "the error"))];
 }

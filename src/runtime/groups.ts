@@ -67,8 +67,9 @@ export class RuntimeGroups implements GroupPort {
         );
       }, PENDING_WARNING_MS).unref();
       const limit = limitOf(timeout, signal);
+      const waits = new AbortController();
       try {
-        const info = await Promise.race([groups.settled(group.id), limit.over]);
+        const info = await Promise.race([groups.settled(group.id, waits.signal), limit.over]);
         if (info === undefined) {
           throw new GetTimeoutError(
             `${tellGroup(group)} was not placed within ${timeout} ms: ${await look()}`,
@@ -79,6 +80,7 @@ export class RuntimeGroups implements GroupPort {
           throw new PlacementGroupError(`${tellGroup(group)} was removed: ${info.reason}`);
       } finally {
         clearTimeout(warning);
+        waits.abort();
         limit.dispose();
       }
     });

@@ -40,7 +40,6 @@ import {
   type Welcome,
 } from "../core/rpc/messages.ts";
 import { Peers } from "../core/rpc/peers.ts";
-import { toBytes } from "../core/serialize/layout.ts";
 import type { ObjectStore } from "../core/store/object-store.ts";
 import { attachStore } from "../core/store/open-store.ts";
 import { packArguments } from "../core/submit/arguments.ts";
@@ -50,7 +49,7 @@ import { HeadClient } from "../core/submit/head-client.ts";
 import { strategyToWire } from "../core/submit/leases.ts";
 import { TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
-import { createCodec, type HandleBinding } from "./codec.ts";
+import { bareError, createCodec, type HandleBinding } from "./codec.ts";
 import type { Connection, ExecutorHooks } from "./connection.ts";
 import { DETACHED_ARGUMENTS_BYTES_MAX, Outliving, valuesOf } from "./detached.ts";
 import { offerFiles, ownerEnvironments } from "./environments.ts";
@@ -237,7 +236,6 @@ export class Runtime implements RuntimePort {
     connected.tasks.close(over);
     for (const call of [...this.#outstanding.values()]) call.client.shutDown(this.#failed);
     this.#connected = undefined;
-    connected.groups.close();
     connected.head.close();
     this.#peers?.closeAll();
     connected.server.close();
@@ -410,6 +408,7 @@ export class Runtime implements RuntimePort {
   ): Promise<void> {
     const { objects, welcome, head, environments } = this.connected;
     const { runtimeEnv } = options;
+    this.#onBusy(1);
     try {
       const environment = environments.ready(runtimeEnv) ?? (await environments.prepare(runtimeEnv));
       const label = labelOf(record);
@@ -459,6 +458,8 @@ export class Runtime implements RuntimePort {
       if (reply.actor !== undefined) client.created({ ...reply.actor, found: true });
     } catch (error) {
       client.refused(error as Error);
+    } finally {
+      this.#onBusy(-1);
     }
   }
 
@@ -689,11 +690,4 @@ function groupsOf(record: RegisteredClass): Record<string, string> {
   for (const [name, { options }] of methodsOf(record.fn))
     if (options.concurrencyGroup !== "") groups[name] = options.concurrencyGroup;
   return groups;
-}
-
-/** An error's payload where no connection, and so no object access, came to be. */
-function bareError(error: unknown, references: ReferenceTable, binding: HandleBinding): Payload {
-  const codec = createCodec(references, binding);
-  const encoded = codec.encode(error, "the error");
-  return [3, toBytes(encoded)];
 }

@@ -66,6 +66,38 @@ describe("a driver that ends", () => {
   });
 });
 
+// Method: when nothing else keeps its event loop alive, and node would end it.
+test("a driver stays until what it gets has come from another node", async () => {
+  await using sandbox = new Sandbox({
+    "driver.mjs": `
+      import { get, init, isInitialized, remote, shutdown, wait } from "tsray";
+      const make = remote((n) => new Uint8Array(n).fill(1));
+      await init({ address: process.argv[2], token: "${TOKEN}", logToDriver: false });
+      const ref = make.remote(${100 * MB});
+      await wait([ref]);
+      // Leases, and the sessions over which they are held, go back meanwhile.
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      process.on("beforeExit", () => isInitialized() && console.log("it would have ended"));
+      console.log("got " + (await get(ref)).length + (isInitialized() ? "" : " too late"));
+      await shutdown();`,
+  });
+  const { stdout, stderr, code } = await sandbox.run(join(sandbox.dir, "driver.mjs"), cluster.address);
+  expect({ stdout, stderr, code }).toEqual({ stdout: `got ${100 * MB}\n`, stderr: "", code: 0 });
+});
+
+// Method: the group never fits, and the program waits for it no longer than 100 ms.
+test("a driver that has given up waiting for a placement group ends by itself", async () => {
+  await using sandbox = new Sandbox({
+    "driver.mjs": `
+      import { init, placementGroup } from "tsray";
+      await init({ address: process.argv[2], token: "${TOKEN}", logToDriver: false });
+      const group = await placementGroup([{ CPU: 64 }]);
+      await group.ready({ timeout: 100 }).catch(({ name }) => console.log(name));`,
+  });
+  const { stdout, stderr, code } = await sandbox.run(join(sandbox.dir, "driver.mjs"), cluster.address);
+  expect({ stdout, stderr, code }).toEqual({ stdout: "GetTimeoutError\n", stderr: "", code: 0 });
+});
+
 // R7, at a count that fits: the actor owns what it has put, the driver borrows it.
 test("borrowers of what a dead worker owned get OwnerDiedError, and its objects are gone", async () => {
   await init({ address: cluster.address, token: TOKEN, logToDriver: false });

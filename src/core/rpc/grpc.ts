@@ -134,11 +134,12 @@ type UnaryMethod<Q, R> = (
   metadata: Metadata,
   options: { deadline: number },
   callback: (error: ServiceError | null, response: R) => void,
-) => unknown;
+) => { cancel(): void };
 
 /**
  * One unary call as a promise: `unary(client, client.listNodes, {}, 5000)`.
  * @param timeoutMs deadline of the call
+ * @param signal gives the call up: it fails like one that was lost, and keeps the process alive no longer
  * @throws the tsray error that the server threw, AuthenticationError, or ClusterUnreachableError
  */
 export function unary<Q, R>(
@@ -146,14 +147,19 @@ export function unary<Q, R>(
   method: UnaryMethod<Q, R>,
   request: Q,
   timeoutMs: number,
+  signal?: AbortSignal,
 ): Promise<R> {
   const send = () =>
     new Promise<R>((resolve, reject) => {
       const options = { deadline: Date.now() + timeoutMs };
-      method.call(client, request, new Metadata(), options, (error, response) => {
+      const call = method.call(client, request, new Metadata(), options, (error, response) => {
+        signal?.removeEventListener("abort", giveUp);
         if (error) reject(fromServiceError(error, client));
         else resolve(response);
       });
+      const giveUp = () => call.cancel();
+      if (signal?.aborted) giveUp();
+      else signal?.addEventListener("abort", giveUp, { once: true });
     });
   if (rpcFaults === undefined) return send();
   return rpcFaults.around((method as { path?: string }).path ?? "", send);

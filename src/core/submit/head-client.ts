@@ -15,12 +15,17 @@ const RETRY_MS_MAX = 1000;
 export class HeadClient {
   readonly #address: string;
   readonly #token: string;
-  #isClosed = false;
+  readonly #over = new AbortController();
   #client: Promise<{ client: HeadServiceClient; unary: Unary }> | undefined;
 
   constructor(address: string, token: string) {
     this.#address = address;
     this.#token = token;
+  }
+
+  /** Aborted when this process leaves the cluster. */
+  get over(): AbortSignal {
+    return this.#over.signal;
   }
 
   /** Loads gRPC ahead of the first call. */
@@ -30,11 +35,12 @@ export class HeadClient {
 
   /**
    * `call((head, unary) => unary(head, head.listNodes, {}, 5000))`. Made again until the head answers, for a minute.
+   * What the head may take long to answer is given `over` as its signal, so that it keeps no process that has left.
    * @param isAwaited false: the process need not stay for the answer
    * @throws what the head threw, ClusterUnreachableError, AuthenticationError
    */
   async call<R>(
-    make: (head: HeadServiceClient, unary: Unary) => Promise<R>,
+    make: (head: HeadServiceClient, unary: Unary, over: AbortSignal) => Promise<R>,
     { isAwaited = true }: { isAwaited?: boolean } = {},
   ): Promise<R> {
     const untilMs = performance.now() + OUTAGE_MS_MAX;
@@ -43,7 +49,7 @@ export class HeadClient {
         return await this.callOnce(make);
       } catch (error) {
         const isLost = error instanceof TsrayError && error.name === "ClusterUnreachableError";
-        if (!isLost || this.#isClosed || performance.now() > untilMs) throw error;
+        if (!isLost || this.over.aborted || performance.now() > untilMs) throw error;
       }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, waitMs * (0.5 + Math.random()));
@@ -53,14 +59,16 @@ export class HeadClient {
   }
 
   /** @throws also when the head does not answer now */
-  async callOnce<R>(make: (head: HeadServiceClient, unary: Unary) => Promise<R>): Promise<R> {
-    if (this.#isClosed) throw new NotInitializedError("tsray was shut down");
+  async callOnce<R>(
+    make: (head: HeadServiceClient, unary: Unary, over: AbortSignal) => Promise<R>,
+  ): Promise<R> {
+    if (this.over.aborted) throw new NotInitializedError("tsray was shut down");
     const { client, unary } = await this.#open();
-    return make(client, unary);
+    return make(client, unary, this.over);
   }
 
   close(): void {
-    this.#isClosed = true;
+    this.#over.abort();
     void this.#client?.then(({ client }) => client.close());
     this.#client = undefined;
   }

@@ -532,7 +532,8 @@ export class Leases {
       this.#touch(lease.schedulingClass);
     };
     const died = this.#deadNodes.get(lease.worker.nodeId);
-    const timer = setTimeout(() => settle(unseenLoss(false, "")), LOSS_REPORT_MS);
+    // Tasks keep the process alive themselves; a worker that ran none must not.
+    const timer = setTimeout(() => settle(unseenLoss(false, "")), LOSS_REPORT_MS).unref();
     if (known !== undefined) settle(known);
     else if (died !== undefined || lease.session.lost) settle(unseenLoss(true, died ?? "its raylet is gone"));
     else {

@@ -66,6 +66,7 @@ export class TaskSubmitter {
   readonly #lineage = new Lineage();
   readonly #oomRetries = oomRetriesOf(process.env.TSRAY_OOM_RETRIES);
   #argumentsTimer: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   constructor(parts: TaskSubmitterParts) {
     this.#parts = parts;
@@ -104,6 +105,7 @@ export class TaskSubmitter {
   reconstruct(entry: ObjectEntry): string | undefined {
     const { task, unmakeable } = entry;
     if (unmakeable !== undefined) return unmakeable;
+    if (this.#isClosed) return "this process has left its cluster";
     if (!(task instanceof TaskRecord)) return "the task that made it is not known";
     if (task.state !== "done") return undefined;
     if (task.abandoned) return `task ${task.name} was cancelled`;
@@ -170,6 +172,7 @@ export class TaskSubmitter {
 
   /** Ends every session; leases go back with them, and what is outstanding fails with `error`. */
   close(error: Payload): void {
+    this.#isClosed = true;
     clearTimeout(this.#argumentsTimer);
     this.#leases.close();
     for (const task of [...this.#tasks.values()]) this.#fail(task, error);
