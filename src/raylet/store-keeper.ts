@@ -64,7 +64,8 @@ export class StoreKeeper {
 
   /** A process is gone, here or on another node: nobody can get the objects it owned. */
   ownerEnded(processId: string): void {
-    if (!PROCESS_ID.test(processId)) return;
+    // The workers of a node that is over end after this: their objects go with the store.
+    if (this.#isClosed || !PROCESS_ID.test(processId)) return;
     const prefix = ownerPrefix(processId);
     this.#parts.store.deleteAll(prefix);
     for (const afterMs of LATE_RESULTS_MS) {
