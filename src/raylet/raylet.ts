@@ -126,6 +126,7 @@ export class Raylet {
       onGone: (gone, reason) => {
         this.#transfers.onNodeGone(gone, reason);
         this.#clients.broadcast([Local.nodeDied, gone, reason]);
+        this.#leases.ownersGone(gone);
       },
       onOwnerEnded: (processId) => this.#keeper.ownerEnded(processId),
     });

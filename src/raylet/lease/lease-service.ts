@@ -17,6 +17,8 @@ interface Session {
   readonly ownerNodeId: string;
   readonly ownerId: string;
   readonly job: JobConfigRecord;
+  /** Gives back what it holds. */
+  readonly gone: () => void;
 }
 
 export interface LeaseServiceParts {
@@ -59,7 +61,7 @@ export class LeaseService {
         this.#parts.knowJob(job);
         // One owner may reconnect before its old stream has broken: sessions, not owners, hold leases.
         const ownerId = `${owner.processId}#${this.#nextSession++}`;
-        session = { stream, ownerNodeId: owner.nodeId, ownerId, job };
+        session = { stream, ownerNodeId: owner.nodeId, ownerId, job, gone };
         this.#sessions.set(session.ownerId, session);
       } else if (session !== undefined && message?.$case === "demand") {
         this.#onDemand(session, message.value);
@@ -106,6 +108,15 @@ export class LeaseService {
       pool: worker.pool,
       wasReady: worker.ready,
     });
+  }
+
+  /** The node has died: streams of its processes may never break. */
+  ownersGone(nodeId: string): void {
+    for (const { ownerNodeId, stream, gone } of [...this.#sessions.values()]) {
+      if (ownerNodeId !== nodeId) continue;
+      gone();
+      stream.end();
+    }
   }
 
   /** Whether a process of another node asks for leases of this job. */
