@@ -3,7 +3,7 @@
  * again when it breaks, also to the next head, which is told what runs here. What a silent head means is decided in
  * head-watch.ts; a head that has declared this node dead says so, and the node must end.
  */
-import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
+import { type ClientDuplexStream, connectivityState, type ServiceError } from "@grpc/grpc-js";
 import { TsrayError } from "../core/base/errors.ts";
 import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
 import { type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
@@ -20,12 +20,14 @@ import {
 } from "../core/wire/gen/tsray/v1/head.ts";
 import type { ActorNews } from "./actors.ts";
 import { askOthers } from "./ask-others.ts";
+import { HeadDial } from "./head-dial.ts";
 import type { HeadEpoch } from "./head-epoch.ts";
 import type { RayletForHead, RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { HeadWatch } from "./head-watch.ts";
 import { jobToWire } from "./wire.ts";
 
 const RECONNECT_MS = 200;
+const DIAL_CHECK_MS = 500;
 
 /** The head has so long to take note that this node leaves. */
 const FAREWELL_MS_MAX = 1000;
@@ -55,13 +57,15 @@ export function headLink(options: HeadLinkOptions): StartedHeadLink {
 class HeadSession implements RayletHeadLink {
   readonly headAddress: string;
   readonly #options: HeadLinkOptions;
-  readonly #client: HeadServiceClient;
+  #client: HeadServiceClient;
   readonly #raylet: RayletForHead;
   readonly #log: (line: string) => void;
   readonly #jobs = new Map<string, ClientDuplexStream<JobMessage, JobEvent>>();
   #stream: ClientDuplexStream<NodeReport, ClusterUpdate> | undefined;
   #registered: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #dial = new HeadDial(performance.now());
+  readonly #dialTimer: NodeJS.Timeout;
   #soon: NodeJS.Timeout | undefined;
   #logs: LogBatch[] = [];
   #endedProcesses: string[] = [];
@@ -81,7 +85,8 @@ class HeadSession implements RayletHeadLink {
     this.headAddress = options.headAddress;
     this.#raylet = raylet;
     this.#log = options.log;
-    this.#client = createClient(HeadServiceClient, options.headAddress, options.token);
+    this.#client = this.#makeClient();
+    this.#dialTimer = setInterval(() => this.#lookAtLine(), DIAL_CHECK_MS).unref();
     this.registered = new Promise((resolve) => {
       this.#registered = resolve;
     });
@@ -187,6 +192,7 @@ class HeadSession implements RayletHeadLink {
   async close(leaving?: string): Promise<void> {
     this.#closed = true;
     clearInterval(this.#timer);
+    clearInterval(this.#dialTimer);
     clearTimeout(this.#soon);
     for (const jobId of [...this.#jobs.keys()]) this.endJob(jobId);
     const stream = this.#stream;
@@ -256,6 +262,25 @@ class HeadSession implements RayletHeadLink {
       if (!this.#options.isWithin) this.#look(healthCheck.periodMs);
     }, healthCheck.periodMs);
     this.#report(true);
+  }
+
+  #makeClient(): HeadServiceClient {
+    return createClient(HeadServiceClient, this.headAddress, this.#options.token);
+  }
+
+  /** A connection that the network has swallowed is given up for a new one. */
+  #lookAtLine(): void {
+    const state = this.#client.getChannel().getConnectivityState(false);
+    const isConnecting = state === connectivityState.CONNECTING;
+    // One that failed is tried again by gRPC itself.
+    const isHeard = state !== connectivityState.READY || this.hears();
+    if (this.#options.isWithin || !this.#dial.look({ isConnecting, isHeard }, performance.now())) return;
+    this.#log(`the head does not answer: connecting anew`);
+    const old = this.#client;
+    this.#client = this.#makeClient();
+    // Their ends open them again, over the new connection.
+    for (const stream of [this.#stream, ...this.#jobs.values()]) stream?.cancel();
+    old.close();
   }
 
   /** A node that the head cannot hear is dead to the cluster, and must not run what others are given. */
