@@ -7,23 +7,23 @@
  * nodes, coalesced; a heartbeat costs the same whatever the number of nodes. Never calls a raylet, and knows nothing of
  * actors and jobs but whom to tell.
  */
-import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { InvalidOptionError } from "../core/base/errors.ts";
 import { type HealthCheck, type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { toServiceError } from "../core/rpc/grpc.ts";
 import { probe } from "../core/rpc/probe.ts";
-import type { HeldBundle, JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
-import {
-  type ClusterInfoReply,
+import type { HeldBundle, JobConfig, NodeInfo, Resources } from "../core/wire/gen/tsray/v1/common.ts";
+import type {
+  ClusterInfoReply,
   ClusterUpdate,
-  type HostedActor,
-  type LogBatch,
-  type NodeList,
-  type NodeReport,
-  type PendingDemand,
+  HostedActor,
+  LogBatch,
+  NodeList,
+  NodeReport,
+  PendingDemand,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import type { NodeRecords } from "./node-records.ts";
+import { encodeUpdate, type NodeCall, NodeSession, preEncoded, updateOf } from "./node-session.ts";
 import { judgeSilence } from "./node-silence.ts";
 import type { RayletClients } from "./raylet-clients.ts";
 
@@ -70,44 +70,15 @@ export interface NodeTableOptions {
   log(line: string): void;
 }
 
-type Call = ServerDuplexStream<NodeReport, ClusterUpdate>;
-
 interface Node {
   view: NodeInfo;
+  /** What others are told of it, encoded; undefined until it is needed. */
+  encoded: Buffer | undefined;
   /** Undefined between a broken stream and the next registration. */
   session: NodeSession | undefined;
   heardAtMs: number;
   pending: PendingDemand[];
   isProbed: boolean;
-}
-
-/** The stream of one node. When it cannot keep up it gets nothing until it has, and then everything at once. */
-class NodeSession {
-  readonly call: Call;
-  #isCongested = false;
-  #hasMissed = false;
-
-  constructor(call: Call, snapshot: () => ClusterUpdate) {
-    this.call = call;
-    call.on("drain", () => {
-      this.#isCongested = false;
-      if (!this.#hasMissed) return;
-      this.#hasMissed = false;
-      this.send(snapshot());
-    });
-  }
-
-  send(update: ClusterUpdate): void {
-    if (!this.call.writable) return;
-    if (this.#isCongested) this.#hasMissed = true;
-    else this.#isCongested = !this.call.write(update);
-  }
-
-  end(last?: ClusterUpdate): void {
-    if (!this.call.writable) return;
-    if (last) this.call.write(last);
-    this.call.end();
-  }
 }
 
 export class NodeTable {
@@ -143,6 +114,7 @@ export class NodeTable {
       else {
         this.#alive.set(view.nodeId, {
           view,
+          encoded: undefined,
           session: undefined,
           heardAtMs: performance.now(),
           pending: [],
@@ -177,6 +149,7 @@ export class NodeTable {
     if (node === undefined) return false;
     if (node.view.state === "DRAINING") return true;
     node.view = { ...node.view, state: "DRAINING" };
+    node.encoded = undefined;
     void this.#options.records.put(node.view);
     this.#options.events.viewChanged(node.view);
     this.#spreadSoon(nodeId);
@@ -197,7 +170,7 @@ export class NodeTable {
   }
 
   /** Serves one NodeSession stream. */
-  serve(call: Call): void {
+  serve(call: NodeCall): void {
     let node: Node | undefined;
     let session: NodeSession | undefined;
     const lost = () => {
@@ -210,7 +183,10 @@ export class NodeTable {
         if (node !== undefined) this.#heard(node, session, report);
         return;
       }
-      session = new NodeSession(call, () => this.#snapshot(report.register?.nodeId ?? ""));
+      session = new NodeSession(call, {
+        snapshot: () => this.#snapshot(report.register?.nodeId ?? ""),
+        views: (nodeIds) => this.#viewsOf(nodeIds),
+      });
       try {
         node = this.#register(report, session);
       } catch (error) {
@@ -250,11 +226,19 @@ export class NodeTable {
     if (known === undefined && this.#alive.size >= NODES_ALIVE_MAX) {
       throw new InvalidOptionError(`the cluster has ${NODES_ALIVE_MAX} nodes, which is the most it takes`);
     }
-    const node: Node = known ?? { view: info, session, heardAtMs: 0, pending: [], isProbed: false };
+    const node: Node = known ?? {
+      view: info,
+      encoded: undefined,
+      session,
+      heardAtMs: 0,
+      pending: [],
+      isProbed: false,
+    };
     const before = node.session;
     node.session = session;
     const state = known?.view.state === "DRAINING" ? "DRAINING" : "ALIVE";
     node.view = { ...info, alive: true, state, deathReason: "", available: info.available ?? info.total };
+    node.encoded = undefined;
     void this.#options.records.put(node.view);
     this.#alive.set(nodeId, node);
     if (before !== undefined && before !== session) before.end();
@@ -271,16 +255,21 @@ export class NodeTable {
   #heard(node: Node, session: NodeSession, report: NodeReport): void {
     if (node.session !== session) return;
     node.heardAtMs = performance.now();
-    if (report.beat > 0) session.send(updateOf({ heardBeat: report.beat }));
+    if (report.beat > 0) session.sendNow(updateOf({ heardBeat: report.beat }));
     node.pending = report.pending.slice(0, PENDING_SHAPES_PER_NODE_MAX);
     const { events } = this.#options;
     const { total = node.view.total, available = node.view.available } = report;
     const { store = node.view.store, transfers = node.view.transfers } = report;
-    node.view = { ...node.view, total, available, store, transfers };
+    const before = node.view;
+    node.view = { ...before, total, available, store, transfers };
     if (report.endedProcessIds.length > 0) events.processesEnded(report.endedProcessIds);
     if (report.available !== undefined || report.total !== undefined) {
       events.viewChanged(node.view);
-      this.#spreadSoon(node.view.nodeId);
+      // Beats that say the same again are no news to the others.
+      if (!isSame(before.available, available) || !isSame(before.total, total)) {
+        node.encoded = undefined;
+        this.#spreadSoon(node.view.nodeId);
+      }
     }
     if (report.logs.length > 0) events.logs(report.logs);
     if (report.leaving !== "") this.#left(node, report.leaving);
@@ -289,15 +278,28 @@ export class NodeTable {
   /** All that a node has to know, apart from itself: it replaces what the node knew. */
   #snapshot(nodeId: string): ClusterUpdate {
     const { healthCheck, runningJobs, cluster, firstAttempt } = this.#options;
-    return updateOf({
+    const first = encodeUpdate({
       registered: true,
-      nodes: this.alive().filter((view) => view.nodeId !== nodeId),
       jobs: runningJobs(),
       healthCheck: { ...healthCheck },
       clusterId: cluster.clusterId,
       epoch: cluster.epoch,
       firstAttempt: firstAttempt(),
     });
+    const others = [...this.#alive.values()].filter(({ view }) => view.nodeId !== nodeId);
+    return preEncoded([first, ...others.map(encodedView)]);
+  }
+
+  /** Of nodes that are gone by now the node learns that they are. */
+  #viewsOf(nodeIds: Iterable<string>): ClusterUpdate {
+    const parts: Buffer[] = [];
+    for (const nodeId of nodeIds) {
+      const node = this.#alive.get(nodeId);
+      const dead = node === undefined ? this.#dead.get(nodeId) : undefined;
+      if (node !== undefined) parts.push(encodedView(node));
+      else if (dead !== undefined) parts.push(encodeUpdate({ nodes: [dead] }));
+    }
+    return preEncoded(parts);
   }
 
   #streamLost(node: Node, session: NodeSession): void {
@@ -380,51 +382,40 @@ export class NodeTable {
       this.#spreadTimer = undefined;
       const startMs = performance.now();
       this.#spread();
-      this.#spreadTookMs = performance.now() - startMs;
+      // Until what was written has gone to the sockets.
+      setImmediate(() => {
+        this.#spreadTookMs = performance.now() - startMs;
+      });
     }, waitMs);
   }
 
-  /** Each view is encoded once: a node that changed itself gets the same bytes with its own part cut out. */
+  /** Each view is encoded once, and all nodes get the same bytes: what a node reads of itself it knows. */
   #spread(): void {
-    const changed = [...this.#changed].flatMap((nodeId) => this.#alive.get(nodeId)?.view ?? []);
-    const views = [...this.#diedUntold, ...changed];
+    const changed = [...this.#changed].filter((nodeId) => this.#alive.has(nodeId));
+    const nodeIds = [...this.#diedUntold.map(({ nodeId }) => nodeId), ...changed];
     this.#changed.clear();
     this.#diedUntold = [];
-    if (views.length === 0) return;
-    // Encoded messages may be joined: repeated fields of the parts follow one another.
-    const parts = views.map((view) =>
-      Buffer.from(ClusterUpdate.encode(updateOf({ nodes: [view] })).finish()),
-    );
-    const indexes = new Map(views.map((view, index) => [view.nodeId, index]));
-    const forAll = preEncoded(parts);
-    for (const { view, session } of this.#alive.values()) {
-      const own = indexes.get(view.nodeId);
-      if (own === undefined) session?.send(forAll);
-      else if (views.length > 1) session?.send(preEncoded(parts.filter((_, index) => index !== own)));
-    }
+    if (nodeIds.length === 0) return;
+    const update = this.#viewsOf(nodeIds);
+    const only = nodeIds.length === 1 ? nodeIds[0] : undefined;
+    for (const { view, session } of this.#alive.values())
+      if (view.nodeId !== only) session?.sendViews(update, nodeIds);
   }
 }
 
-const NOTHING = ClusterUpdate.fromPartial({});
-
-/** Unlike fromPartial, copies no view. */
-const updateOf = (update: Partial<ClusterUpdate>): ClusterUpdate => ({ ...NOTHING, ...update });
-
-const encoded = new WeakMap<ClusterUpdate, Buffer>();
-
-/** A message that stands for bytes which are there already. */
-function preEncoded(parts: readonly Buffer[]): ClusterUpdate {
-  const update = updateOf({});
-  encoded.set(update, Buffer.concat(parts));
-  return update;
+/** What the others need: not what only lists show. */
+function encodedView(node: Node): Buffer {
+  node.encoded ??= encodeUpdate({ nodes: [{ ...node.view, store: undefined, transfers: undefined }] });
+  return node.encoded;
 }
 
-/** Serialises an update once, however many streams it goes to. */
-export function encodeUpdateOnce(update: ClusterUpdate): Buffer {
-  let bytes = encoded.get(update);
-  if (bytes === undefined) {
-    bytes = Buffer.from(ClusterUpdate.encode(update).finish());
-    encoded.set(update, bytes);
+function isSame(a: Resources | undefined, b: Resources | undefined): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
+  let names = 0;
+  for (const name in a.amounts) {
+    if (a.amounts[name] !== b.amounts[name]) return false;
+    names += 1;
   }
-  return bytes;
+  return names === Object.keys(b.amounts).length;
 }

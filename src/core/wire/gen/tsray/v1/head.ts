@@ -111,7 +111,7 @@ export interface LogLine {
 export interface ClusterUpdate {
   /** answer to the first message */
   registered: boolean;
-  /** changed nodes; dead ones come once with alive = false */
+  /** changed nodes, the reader's own perhaps among them; dead ones come once with alive = false */
   nodes: NodeInfo[];
   /** jobs that started: raylets start workers ahead of the first lease */
   jobs: JobConfig[];
