@@ -30,7 +30,9 @@ export type BundlePlacement =
 
 interface Candidate {
   readonly room: NodeRoom;
-  readonly free: Record<string, number>;
+  readonly hasGpu: boolean;
+  /** What bundles of this search have left of the room's; undefined = none of them lies there. */
+  free: Record<string, number> | undefined;
   /** Bundles of the group there. */
   count: number;
 }
@@ -41,15 +43,13 @@ export function placeBundles(
   rooms: ReadonlyMap<string, NodeRoom>,
   isAllowed: (nodeId: string) => boolean = () => true,
 ): BundlePlacement {
-  const candidates = [...rooms.values()]
-    .filter(({ nodeId }) => isAllowed(nodeId))
-    .map(
-      (room): Candidate => ({
-        room,
-        free: { ...room.free },
-        count: wish.taken.filter((nodeId) => nodeId === room.nodeId).length,
-      }),
-    );
+  const candidates: Candidate[] = [];
+  for (const room of rooms.values()) {
+    if (!isAllowed(room.nodeId)) continue;
+    let count = 0;
+    for (const nodeId of wish.taken) if (nodeId === room.nodeId) count += 1;
+    candidates.push({ room, hasGpu: (room.total.GPU ?? 0) > 0, free: undefined, count });
+  }
   const chosen = wish.strategy.endsWith("PACK")
     ? (onOneNode(wish, candidates) ?? (wish.strategy === "PACK" ? search(wish, candidates) : undefined))
     : search(wish, candidates);
@@ -64,71 +64,100 @@ function onOneNode(
 ): string[] | undefined {
   const all = sum(bundles);
   const isTied = taken.length > 0;
-  const able = candidates.filter(
-    ({ room, free, count }) =>
-      (!isTied || count > 0 || strategy === "PACK") &&
-      firstMissing(all, free) === undefined &&
-      bundles.every(({ labels }) => fitsLabels(labels, room.labels)),
-  );
-  const best = least(
-    able,
+  const fits = ({ room, count }: Candidate) =>
+    (!isTied || count > 0 || strategy === "PACK") &&
+    firstMissing(all, room.free) === undefined &&
+    bundles.every(({ labels }) => fitsLabels(labels, room.labels));
+  const best = leastFit(
+    candidates,
+    fits,
     (a, b) => b.count - a.count || keepsGpus(a, all) - keepsGpus(b, all) || b.room.use - a.room.use,
   );
   return best === undefined ? undefined : bundles.map(() => best.room.nodeId);
 }
 
-/** Depth first over the bundles, the largest first, nodes in the order that the strategy likes. */
+/**
+ * Depth first over the bundles, the largest first, nodes in the order that the strategy likes. Mostly the first choice
+ * leads to the end, so the others are put in order only where it does not.
+ */
 function search(wish: GroupWish, candidates: readonly Candidate[]): string[] | undefined {
   const { strategy, bundles } = wish;
+  const sizeOf = sizesBy(candidates);
   const order = bundles
-    .map((bundle, index) => ({ bundle, index, size: sizeOf(bundle.resources, candidates) }))
+    .map((bundle, index) => ({ bundle, index, size: sizeOf(bundle.resources) }))
     .sort((a, b) => b.size - a.size);
+  /** Bundles of one kind fit the same nodes, while nothing of the group lies there. */
+  const fittingByKind = new Map<string, readonly Candidate[]>();
+  const fitting = ({ resources, labels }: BundleWish): readonly Candidate[] => {
+    const kind = JSON.stringify([resources, labels]);
+    let found = fittingByKind.get(kind);
+    if (found === undefined) {
+      found = candidates.filter(
+        ({ room }) => fitsLabels(labels, room.labels) && firstMissing(resources, room.free) === undefined,
+      );
+      fittingByKind.set(kind, found);
+    }
+    return found;
+  };
+  const isPack = strategy === "PACK";
+  const isStrict = strategy === "STRICT_SPREAD";
   const chosen: string[] = new Array(bundles.length);
   let steps = 0;
   const place = (depth: number): boolean => {
     const next = order[depth];
     if (next === undefined) return true;
-    const { resources, labels } = next.bundle;
-    const able = candidates.filter(
-      ({ room, free, count }) =>
-        (strategy !== "STRICT_SPREAD" || count === 0) &&
-        fitsLabels(labels, room.labels) &&
-        firstMissing(resources, free) === undefined,
-    );
-    const isPack = strategy === "PACK";
-    able.sort(
-      (a, b) =>
-        (isPack ? Math.sign(b.count) - Math.sign(a.count) : a.count - b.count) ||
-        keepsGpus(a, resources) - keepsGpus(b, resources) ||
-        (isPack ? b.room.use - a.room.use : a.room.use - b.room.use),
-    );
-    for (const candidate of able) {
-      if (++steps > STEPS_MAX) return false;
+    const { resources } = next.bundle;
+    const fits = ({ free, count }: Candidate) =>
+      (!isStrict || count === 0) && (free === undefined || firstMissing(resources, free) === undefined);
+    const compare = (a: Candidate, b: Candidate) =>
+      (isPack ? Math.sign(b.count) - Math.sign(a.count) : a.count - b.count) ||
+      keepsGpus(a, resources) - keepsGpus(b, resources) ||
+      (isPack ? b.room.use - a.room.use : a.room.use - b.room.use);
+    const leadsOn = (candidate: Candidate): boolean => {
+      candidate.free ??= { ...candidate.room.free };
       take(candidate.free, resources, -1);
       candidate.count += 1;
       chosen[next.index] = candidate.room.nodeId;
       if (place(depth + 1)) return true;
       take(candidate.free, resources, 1);
       candidate.count -= 1;
+      return false;
+    };
+    const able = fitting(next.bundle);
+    const first = leastFit(able, fits, compare);
+    if (first === undefined || ++steps > STEPS_MAX) return false;
+    if (leadsOn(first)) return true;
+    for (const candidate of able.filter((each) => each !== first && fits(each)).sort(compare)) {
+      if (++steps > STEPS_MAX) return false;
+      if (leadsOn(candidate)) return true;
     }
     return false;
   };
   return place(0) ? chosen : undefined;
 }
 
-/** The largest share of a resource that it takes of any node. */
-function sizeOf(resources: Amounts, candidates: readonly Candidate[]): number {
-  let size = 0;
-  for (const [name, amount] of Object.entries(resources)) {
-    const most = Math.max(1, ...candidates.map(({ room }) => room.total[name] ?? 0));
-    size = Math.max(size, amount / most);
-  }
-  return size;
+/** The largest share of a resource that something takes of any node. */
+function sizesBy(candidates: readonly Candidate[]): (resources: Amounts) => number {
+  const mostByName = new Map<string, number>();
+  const most = (name: string): number => {
+    let known = mostByName.get(name);
+    if (known === undefined) {
+      known = 1;
+      for (const { room } of candidates) known = Math.max(known, room.total[name] ?? 0);
+      mostByName.set(name, known);
+    }
+    return known;
+  };
+  return (resources) => {
+    let size = 0;
+    for (const name in resources) size = Math.max(size, (resources[name] ?? 0) / most(name));
+    return size;
+  };
 }
 
 /** Bundles without GPUs leave machines with GPUs alone while others have room. */
-const keepsGpus = ({ room }: Candidate, wanted: Amounts): number =>
-  (room.total.GPU ?? 0) > 0 && (wanted.GPU ?? 0) === 0 ? 1 : 0;
+const keepsGpus = ({ hasGpu }: Candidate, wanted: Amounts): number =>
+  hasGpu && (wanted.GPU ?? 0) === 0 ? 1 : 0;
 
 function sum(bundles: readonly BundleWish[]): Amounts {
   const all: Record<string, number> = {};
@@ -140,11 +169,14 @@ function take(from: Record<string, number>, amounts: Amounts, sign: 1 | -1): voi
   for (const name in amounts) from[name] = (from[name] ?? 0) + sign * (amounts[name] ?? 0);
 }
 
-function least<T>(items: readonly T[], compare: (a: T, b: T) => number): T | undefined {
-  return items.reduce<T | undefined>(
-    (best, each) => (best === undefined || compare(each, best) < 0 ? each : best),
-    undefined,
-  );
+function leastFit<T>(
+  items: readonly T[],
+  fits: (item: T) => boolean,
+  compare: (a: T, b: T) => number,
+): T | undefined {
+  let best: T | undefined;
+  for (const each of items) if (fits(each) && (best === undefined || compare(each, best) < 0)) best = each;
+  return best;
 }
 
 /** Names what is missing. Steady: the text changes only when the kind of shortage does. */
