@@ -124,7 +124,7 @@ async function runNpm(
     const timer = setTimeout(kill, TIMEOUT_MS);
     signal.addEventListener("abort", kill);
     for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8").on("data", (text: string) => {
+      stream?.setEncoding("utf8").on("data", (text: string) => {
         output = (output + text).slice(-OUTPUT_CHARS_MAX);
       });
     }
