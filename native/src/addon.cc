@@ -11,6 +11,7 @@
 
 #include "arena.h"
 #include "process.h"
+#include "pulse.h"
 #include "views.h"
 
 namespace tsray {
@@ -755,6 +756,23 @@ Napi::Value mapSharedJs(const Napi::CallbackInfo& info) {
                                     [bytes](Napi::Env, uint8_t* memory) { munmap(memory, bytes); });
 }
 
+Napi::Value watchPulseJs(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  uint64_t fd = 0, silentMs = 0;
+  if (!readInteger(env, info[0], "fd must be a whole number", &fd) ||
+      !readInteger(env, info[1], "silentMsMax must be a whole number", &silentMs)) {
+    return env.Undefined();
+  }
+  if (fd > INT32_MAX || silentMs == 0 || silentMs > INT32_MAX) {
+    throwRange(env, "fd must be below 2 ** 31 and silentMsMax from 1 to 2 ** 31 - 1");
+    return env.Undefined();
+  }
+  int error = 0;
+  if (!watchPulse(static_cast<int>(fd), silentMs, &error))
+    return throwErrno(env, error, "cannot watch descriptor", std::to_string(fd));
+  return env.Undefined();
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   EnvState* state = new EnvState();
   env.SetInstanceData(state);
@@ -765,6 +783,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("transferableViews", Napi::Boolean::New(env, Views::areTransferable(env)));
   exports.Set("weakRef", Napi::Function::New<weakRef>(env, "weakRef"));
   exports.Set("setParentDeathSignal", Napi::Function::New<setParentDeathSignalJs>(env, "setParentDeathSignal"));
+  exports.Set("watchPulse", Napi::Function::New<watchPulseJs>(env, "watchPulse"));
   exports.Set("mapShared", Napi::Function::New<mapSharedJs>(env, "mapShared"));
   return exports;
 }

@@ -4,12 +4,15 @@
 import { get, init, nodes, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { loadNative } from "../../src/core/store/native.ts";
 import { isRunning } from "../fixtures/processes.ts";
-import { Recorded } from "../fixtures/recorded.ts";
-import { Recorder, temporaryDirectory, until } from "./support.ts";
+import { Recorded, recordTwice } from "../fixtures/recorded.ts";
+import { Recorder, rejection, temporaryDirectory, until } from "./support.ts";
 
 const TOKEN = "0123456789abcdef0123456789abcdef";
 const LIMIT_MS = 60_000;
+/** Without it, what is in a loop ends when its raylet wakes. */
+const hasAddon = loadNative().addon !== null;
 const dir = temporaryDirectory();
 
 /** When each life was seen to run, first and last. */
@@ -46,17 +49,25 @@ describe("a raylet that is stopped", () => {
   });
 
   test("for long has lost its actors to another node, and comes back as a new one", async () => {
-    const first = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    const first = await cluster.addNode({ numCpus: 1, resources: { a: 2 } });
     const recorder = new Recorder(dir, "stopped");
     const actor = Recorded.options({ resources: { a: 1 }, maxRestarts: -1, maxTaskRetries: -1 }).remote(
       recorder.path,
     );
     await get(actor.ping.remote());
+    // One more that does not look up from what it does.
+    const spins = new Recorder(dir, "spins");
+    const spinner = Recorded.options({ resources: { a: 1 } }).remote(spins.path);
+    const spinning = rejection(spinner.spin.remote());
+    await until(() => spins.lines.at(-1)?.endsWith("spins"), "the other actor to be in its loop", LIMIT_MS);
+    const spinnerPid = Number(spins.lines.at(-1)?.split(" ")[1]);
     await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
     process.kill(first.pid, "SIGSTOP");
     await until(() => lives(recorder).length === 2, "the next life", LIMIT_MS);
     const [old] = lives(recorder);
     expect(isRunning(old?.pid ?? 0)).toBe(false);
+    if (hasAddon) expect(isRunning(spinnerPid)).toBe(false);
+    expect(await spinning).toMatchObject({ maybeExecuted: true });
     process.kill(first.pid, "SIGCONT");
     const isBack = async () => (await nodes()).some((node) => node.alive && node.pid === first.pid);
     await until(isBack, "the machine to come back as a new node", LIMIT_MS);
@@ -66,6 +77,26 @@ describe("a raylet that is stopped", () => {
     });
     await get(actor.ping.remote());
     expectNoOverlap(recorder);
+  });
+
+  test("leaves a worker alone that was stopped itself: its task waits, and runs once", async () => {
+    const node = await cluster.addNode({ numCpus: 1 });
+    const recorder = new Recorder(dir, "worker");
+    const before = await nodes();
+    const running = recordTwice.remote(recorder.path);
+    await until(() => recorder.lines.length === 1, "the task to run", LIMIT_MS);
+    const pid = Number(recorder.lines[0]?.split(" ")[0]);
+    process.kill(pid, "SIGSTOP");
+    // Longer than a node may be silent, and than a worker waits for its raylet.
+    const wokenAt = performance.now() + 6000;
+    await until(() => performance.now() > wokenAt, "the time to pass", LIMIT_MS);
+    process.kill(pid, "SIGCONT");
+    expect(await running).toBe(pid);
+    expect(recorder.lines).toEqual([`${pid} begins`, `${pid} ends`]);
+    expect((await nodes()).map(({ nodeId, alive }) => [nodeId, alive])).toEqual(
+      before.map(({ nodeId, alive }) => [nodeId, alive]),
+    );
+    expect(isRunning(node.pid)).toBe(true);
   });
 
   test("for a moment goes on", async () => {

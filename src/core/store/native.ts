@@ -106,6 +106,11 @@ export interface NativeAddon {
    */
   setParentDeathSignal(signal: number, expectedParentPid: number): boolean;
   /**
+   * Has a thread end this process and its group (SIGKILL) when the first 8 bytes of an open file have not changed for
+   * `silentMsMax`, whatever the main thread does. Once per process.
+   */
+  watchPulse(fd: number, silentMsMax: number): void;
+  /**
    * The first `bytes` of an open file, shared with whoever else maps it: what one writes the others see, and it stays
    * when a process is killed. The file must have that many bytes reserved.
    */
