@@ -4,9 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Endpoint } from "../core/base/endpoint.ts";
-import { type Channel, openChannel } from "../core/rpc/channel.ts";
+import type { Channel } from "../core/rpc/channel.ts";
 import { listenForChannels } from "../core/rpc/channel-server.ts";
 import { type JobConfigRecord, Local } from "../core/rpc/messages.ts";
+import { openChannel } from "../core/rpc/open-channel.ts";
 import { Clients } from "./clients.ts";
 
 const TOKEN = "a token of this test, long enough";

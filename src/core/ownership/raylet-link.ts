@@ -6,9 +6,11 @@ import {
   fromErrorRecord,
   type TsrayError,
 } from "../base/errors.ts";
-import { type Channel, type Identity, openChannel } from "../rpc/channel.ts";
+import type { Channel } from "../rpc/channel.ts";
+import type { Identity } from "../rpc/connection.ts";
 import type { Message } from "../rpc/frames.ts";
 import { Local, type Welcome } from "../rpc/messages.ts";
+import { openChannel } from "../rpc/open-channel.ts";
 
 export class RayletLink {
   readonly channel: Channel;

@@ -4,13 +4,14 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Endpoint } from "../base/endpoint.ts";
 import { ClusterUnreachableError } from "../base/errors.ts";
 import { tokensEqual } from "../base/token.ts";
-import { Channel, checkHello, helloOk } from "./channel.ts";
-import { FRAME_BYTES_MAX, FrameReader } from "./frames.ts";
+import { AcceptedChannels } from "./accepted.ts";
+import type { Channel } from "./channel.ts";
+import { Connection, helloOk, readHello, refused, writeHandshake } from "./connection.ts";
+import { FRAME_BYTES_MAX, FrameReader, type Message } from "./frames.ts";
+import { answerAsk } from "./open-channel.ts";
 
 const HELLO_TIMEOUT_MS = 5000;
 const UNAUTHENTICATED_MAX = 512;
-
-const NOBODY: Endpoint = { processId: "", nodeId: "", unixPath: "", host: "", port: 0, pid: 0 };
 
 export interface ChannelServer {
   readonly endpoint: Endpoint;
@@ -34,51 +35,53 @@ export interface ListenOptions {
 /** @throws ClusterUnreachableError when an address cannot be bound */
 export async function listenForChannels(options: ListenOptions): Promise<ChannelServer> {
   const { processId, nodeId, unixPath, host, token, log } = options;
-  const channels = new Set<Channel>();
-  let unauthenticated = 0;
+  const strangers = new Set<Connection>();
   let endpoint: Endpoint = { processId, nodeId, unixPath, host: host ?? "", port: 0, pid: process.pid };
+  const channels = new AcceptedChannels(() => ({ self: endpoint, token }), options.onPeer);
 
   const accept = (socket: Socket): void => {
-    if (unauthenticated >= UNAUTHENTICATED_MAX) {
+    if (strangers.size >= UNAUTHENTICATED_MAX) {
       socket.destroy();
       return;
     }
-    unauthenticated += 1;
-    const channel = new Channel(socket, NOBODY);
-    let greeted = false;
+    const reader = new FrameReader((message) => greet(message));
+    const connection = new Connection(socket, reader, socket.remoteAddress === undefined ? "unix" : "tcp");
+    const from = socket.remoteAddress ?? "this machine";
+    strangers.add(connection);
     const settle = () => {
-      if (!greeted) unauthenticated -= 1;
-      greeted = true;
+      strangers.delete(connection);
       clearTimeout(timer);
     };
-    const timer = setTimeout(() => channel.destroy(), HELLO_TIMEOUT_MS);
-    channels.add(channel);
-    const from = socket.remoteAddress ?? "this machine";
-    channel.onClose((error) => {
-      if (error !== undefined)
-        log?.(`connection of ${channel.peer.processId || "a stranger"} (${from}): ${error.message}`);
+    const timer = setTimeout(() => {
       settle();
-      channels.delete(channel);
-    });
-    const reader = new FrameReader((message) => {
-      if (greeted) {
-        channel.onMessage(message);
-        return;
-      }
-      const answer = checkHello(message, (given) => tokensEqual(given, token));
+      connection.drop();
+    }, HELLO_TIMEOUT_MS);
+    connection.onEnd = settle;
+    connection.onMalformed = (error) => {
       settle();
-      if ("refused" in answer) {
-        log?.(`refused a connection (${from}): ${String(answer.refused[2])}`);
-        channel.send(answer.refused);
-        channel.close();
-        return;
+      log?.(`connection of a stranger (${from}): ${error.message}`);
+    };
+    const greet = (message: Message) => {
+      settle();
+      reader.deliver = () => {};
+      const hello = readHello(message, (given) => tokensEqual(given, token));
+      if (hello.kind === "refused") {
+        log?.(`refused a connection (${from}): ${String(hello.answer[2])}`);
+        writeHandshake(connection, hello.answer);
+        connection.end();
+      } else if (hello.kind === "ask") {
+        const isKnown = answerAsk(hello.session);
+        const answer = isKnown ? helloOk(endpoint, 0) : refused("session", "that channel is over");
+        writeHandshake(connection, answer);
+        connection.end();
+      } else {
+        reader.frameBytesMax = FRAME_BYTES_MAX;
+        channels.greet(connection, hello.peer, hello.session)?.onClose((error) => {
+          if (error !== undefined)
+            log?.(`connection of ${hello.peer.processId || "a stranger"} (${from}): ${error.message}`);
+        });
       }
-      reader.frameBytesMax = FRAME_BYTES_MAX;
-      channel.peer = answer.peer;
-      channel.send(helloOk(endpoint));
-      options.onPeer(channel);
-    });
-    channel.listen(reader);
+    };
   };
 
   const servers: Server[] = [await bind(accept, { path: unixPath })];
@@ -97,7 +100,8 @@ export async function listenForChannels(options: ListenOptions): Promise<Channel
     },
     close() {
       for (const server of servers) server.close();
-      for (const channel of channels) channel.close();
+      for (const connection of strangers) connection.drop();
+      channels.close();
       rmSync(unixPath, { force: true });
     },
   };

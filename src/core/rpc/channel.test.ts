@@ -7,9 +7,10 @@ import { crc32 } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
 import type { Endpoint } from "../base/endpoint.ts";
 import { AuthenticationError } from "../base/errors.ts";
-import { type Channel, openChannel } from "./channel.ts";
+import type { Channel } from "./channel.ts";
 import { type ChannelServer, listenForChannels } from "./channel-server.ts";
 import { type BlobSink, encodeBatch, FRAME_BYTES_MAX_UNAUTHENTICATED, type Message } from "./frames.ts";
+import { openChannel } from "./open-channel.ts";
 
 const TOKEN = "a token of this test, long enough";
 const dir = mkdtempSync(join(tmpdir(), "tsray-rpc-"));

@@ -1,34 +1,51 @@
 /**
- * Faults that tests and the chaos run provoke in this process's calls over gRPC: what networks do now and then, at random
+ * Faults that tests and the chaos run provoke in what this process says to others: what networks do now and then, at random
  * but from a seed. TSRAY_TEST_FAULTS is read once; without it nothing here runs.
  *
  *   TSRAY_TEST_FAULTS="seed=7,loseRequest=0.1,loseReply=0.1,inFlight=0.05,duplicate=0.1,delay=0.2,delayMs=50,
- *                      breakStream=0.001,only=ReportActor|CreateActor"
+ *                      breakStream=0.001,cut=0.01,replay=0.5,hold=0.01,holdMs=50,only=ReportActor|CreateActor|tcp"
  *
+ * Calls over gRPC (this file):
  *   loseRequest  the call fails and never arrives
  *   loseReply    it is served, and the answer is lost
  *   inFlight     the caller sees it fail at once, while it is still being served
  *   duplicate    it arrives twice
  *   delay        it leaves up to delayMs later (20 unless told)
  *   breakStream  per message written to a stream: the stream breaks
- *   only         methods that this is done to
+ *
+ * Channels (stream-faults.ts):
+ *   cut          per frame: the connection breaks before it, in its middle, or behind it
+ *   cutAfter     the connection breaks at its n-th frame, in one of those ways
+ *   replay       a connection that takes over sends again what the other side has already
+ *   hold         per frame: it and all behind it leave up to holdMs later (50 unless told)
+ *   proxyPort    connections between nodes go to that port of this machine, beginning with a line "host:port"
+ *
+ *   only         methods that this is done to, "unix" and "tcp" for the channels of a node and those between nodes
  */
 import { basename } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ClusterUnreachableError, InvalidOptionError } from "../base/errors.ts";
 
-const CHANCES = ["loseRequest", "loseReply", "inFlight", "duplicate", "delay", "breakStream"] as const;
+const CHANCES = [
+  "loseRequest",
+  "loseReply",
+  "inFlight",
+  "duplicate",
+  "delay",
+  "breakStream",
+  "cut",
+  "replay",
+  "hold",
+] as const;
 type Chance = (typeof CHANCES)[number];
+const NUMBERS = ["seed", "delayMs", "cutAfter", "holdMs", "proxyPort"] as const;
+type Name = Chance | (typeof NUMBERS)[number];
 
-export type FaultPlan = Readonly<Record<Chance, number>> & {
-  readonly seed: number;
-  readonly delayMs: number;
-  readonly only: readonly string[];
-};
+export type FaultPlan = Readonly<Record<Name, number>> & { readonly only: readonly string[] };
 
 /** @throws InvalidOptionError naming what is no fault, or no chance */
 export function parseFaults(spec: string): FaultPlan {
-  const plan: Record<Chance | "seed" | "delayMs", number> & { only: string[] } = {
+  const plan: Record<Name, number> & { only: string[] } = {
     seed: 1,
     loseRequest: 0,
     loseReply: 0,
@@ -37,6 +54,12 @@ export function parseFaults(spec: string): FaultPlan {
     delay: 0,
     delayMs: 20,
     breakStream: 0,
+    cut: 0,
+    cutAfter: 0,
+    replay: 0,
+    hold: 0,
+    holdMs: 50,
+    proxyPort: 0,
     only: [],
   };
   for (const part of spec.split(",")) {
@@ -45,14 +68,14 @@ export function parseFaults(spec: string): FaultPlan {
     else {
       const isChance = (CHANCES as readonly string[]).includes(name);
       const number = value === "" ? Number.NaN : Number(value);
-      const isKnown = isChance || name === "seed" || name === "delayMs";
+      const isKnown = isChance || (NUMBERS as readonly string[]).includes(name);
       if (!isKnown || !(number >= 0) || (isChance && number > 1)) {
         throw new InvalidOptionError(
-          `TSRAY_TEST_FAULTS must be a list of seed=N, delayMs=N, only=METHOD|METHOD and ${CHANCES.join(", ")} with ` +
-            `chances from 0 to 1, got "${part}"`,
+          `TSRAY_TEST_FAULTS must be a list of ${NUMBERS.map((n) => `${n}=N`).join(", ")}, only=METHOD|METHOD and ` +
+            `${CHANCES.join(", ")} with chances from 0 to 1, got "${part}"`,
         );
       }
-      plan[name as Chance] = number;
+      plan[name as Name] = number;
     }
   }
   return plan;
@@ -110,7 +133,7 @@ function lost(method: string, how: string): ClusterUnreachableError {
 }
 
 /** mulberry32 */
-function randomFrom(seed: number, salt: string): () => number {
+export function randomFrom(seed: number, salt: string): () => number {
   let state = seed | 0;
   for (let i = 0; i < salt.length; i++) state = Math.imul(state ^ salt.charCodeAt(i), 0x01000193);
   return () => {
@@ -123,7 +146,13 @@ function randomFrom(seed: number, salt: string): () => number {
 
 const { TSRAY_TEST_FAULTS } = process.env;
 
-/** Of this process; undefined where nobody asked for faults. */
-export const rpcFaults: RpcFaults | undefined = TSRAY_TEST_FAULTS
-  ? new RpcFaults(parseFaults(TSRAY_TEST_FAULTS), basename(process.argv[1] ?? ""))
+/** What this process was told; undefined where nobody asked for faults. */
+export const faultPlan: FaultPlan | undefined = TSRAY_TEST_FAULTS
+  ? parseFaults(TSRAY_TEST_FAULTS)
   : undefined;
+/** Which program of a run this is. */
+export const saltOfProcess: string = basename(process.argv[1] ?? "");
+
+/** Of this process's calls. */
+export const rpcFaults: RpcFaults | undefined =
+  faultPlan === undefined ? undefined : new RpcFaults(faultPlan, saltOfProcess);

@@ -25,6 +25,17 @@ const BLOB_HEADER_BYTES = HEADER_BYTES + 8;
 const BATCH = 0;
 const BLOB = 1;
 
+/** Frames that carry nothing but a number: what channels that outlive connections say to each other (resume-machine.ts). */
+export const Control = {
+  /** So many of your frames have been taken. */
+  confirm: 2,
+  /** This connection takes over from another; its first frame has that number. */
+  begin: 3,
+  /** The channel is over. */
+  bye: 4,
+} as const;
+const CONTROL_BYTES = 6;
+
 /** What a reader is given to read into, where nothing better is known. */
 const SCRATCH_BYTES = 64 * 1024;
 /** Longest single read into a blob's own place: what is checked right after it is still in the processor's cache. */
@@ -53,6 +64,14 @@ export function encodeBatch(messages: readonly Message[]): [header: Buffer, body
   header.writeUInt32LE(body.length, 0);
   header[4] = BATCH;
   return [header, body];
+}
+
+export function encodeControl(kind: number, number: number): Buffer {
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + CONTROL_BYTES);
+  frame.writeUInt32LE(CONTROL_BYTES, 0);
+  frame[4] = kind;
+  frame.writeUIntLE(number, HEADER_BYTES, CONTROL_BYTES);
+  return frame;
 }
 
 /** @param crc CRC-32 of the blob (node:zlib) */
@@ -100,7 +119,11 @@ interface IncomingBlob extends Filling {
  */
 export class FrameReader {
   frameBytesMax: number = FRAME_BYTES_MAX_UNAUTHENTICATED;
-  readonly #deliver: (message: Message) => void;
+  deliver: (message: Message) => void;
+  /** A batch of that many bytes is here. @returns whether its messages are delivered. Set where frames are counted */
+  onBatch: ((bytes: number) => boolean) | undefined;
+  /** A {@link Control} frame is here. Set where such are expected. */
+  onControl: ((kind: number, number: number) => void) | undefined;
   readonly #sink: BlobSink | undefined;
   readonly #header = Buffer.allocUnsafe(BLOB_HEADER_BYTES);
   #headerFilled = 0;
@@ -109,7 +132,7 @@ export class FrameReader {
   #scratch: Buffer | undefined;
 
   constructor(deliver: (message: Message) => void, sink?: BlobSink) {
-    this.#deliver = deliver;
+    this.deliver = deliver;
     this.#sink = sink;
   }
 
@@ -155,6 +178,14 @@ export class FrameReader {
       )
         throw malformed("a blob frame shorter than its message");
       this.#body = filling(messageBytes);
+      return at - from;
+    }
+    if (type >= Control.confirm && type <= Control.bye && this.onControl !== undefined) {
+      if (length !== CONTROL_BYTES) throw malformed(`a control frame of ${length} bytes`);
+      at += this.#fillHeader(HEADER_BYTES + CONTROL_BYTES, chunk, at);
+      if (this.#headerFilled < HEADER_BYTES + CONTROL_BYTES) return at - from;
+      this.#headerFilled = 0;
+      this.onControl(type, this.#header.readUIntLE(HEADER_BYTES, CONTROL_BYTES));
       return at - from;
     }
     if (type !== BATCH) throw malformed(`a frame of type ${type}`);
@@ -209,11 +240,12 @@ export class FrameReader {
   }
 
   #dispatch(body: Buffer, decoder: Unpackr): void {
+    if (this.onBatch?.(body.length) === false) return;
     const batch = unpack(body, decoder);
     if (!Array.isArray(batch)) throw malformed("a batch that is no list");
     for (const message of batch) {
       if (!isMessage(message)) throw malformed("an entry that is no message");
-      this.#deliver(message);
+      this.deliver(message);
     }
   }
 }

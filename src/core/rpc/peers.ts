@@ -1,8 +1,10 @@
 /** The channels of this process to other processes, one per peer, whoever opened it. */
 import type { Endpoint } from "../base/endpoint.ts";
 import { ClusterUnreachableError, type TsrayError } from "../base/errors.ts";
-import { type Channel, type Identity, openChannel } from "./channel.ts";
+import type { Channel } from "./channel.ts";
+import type { Identity } from "./connection.ts";
 import type { Message } from "./frames.ts";
+import { openChannel } from "./open-channel.ts";
 
 export class Peers {
   readonly #channels = new Map<string, Channel>();

@@ -7,9 +7,11 @@
  */
 import { type Endpoint, endpointFromTuple } from "../../core/base/endpoint.ts";
 import { ClusterUnreachableError } from "../../core/base/errors.ts";
-import { type Channel, type Identity, openChannel } from "../../core/rpc/channel.ts";
+import type { Channel } from "../../core/rpc/channel.ts";
+import type { Identity } from "../../core/rpc/connection.ts";
 import type { BlobSink, Message } from "../../core/rpc/frames.ts";
 import { Transfer } from "../../core/rpc/messages.ts";
+import { openChannel } from "../../core/rpc/open-channel.ts";
 
 const CHECK_MS = 5000;
 /** A source that owes us something and has sent nothing for this long is given up. It says `queued` more often. */

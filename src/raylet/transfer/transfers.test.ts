@@ -8,9 +8,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Endpoint } from "../../core/base/endpoint.ts";
-import { type Channel, openChannel } from "../../core/rpc/channel.ts";
+import type { Channel } from "../../core/rpc/channel.ts";
 import type { Message } from "../../core/rpc/frames.ts";
 import { Transfer } from "../../core/rpc/messages.ts";
+import { openChannel } from "../../core/rpc/open-channel.ts";
 import { CHUNK_BYTES } from "./pull.ts";
 import { Impostor, Node, type NodeOptions, TOKEN } from "./transfer.fixture.ts";
 

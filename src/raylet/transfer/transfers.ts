@@ -6,7 +6,8 @@
  */
 import { existsSync } from "node:fs";
 import { type Endpoint, endpointFromTuple } from "../../core/base/endpoint.ts";
-import type { Channel, Identity } from "../../core/rpc/channel.ts";
+import type { Channel } from "../../core/rpc/channel.ts";
+import type { Identity } from "../../core/rpc/connection.ts";
 import type { Message } from "../../core/rpc/frames.ts";
 import { Transfer } from "../../core/rpc/messages.ts";
 import { type ObjectStore, STORE_KEY_BYTES } from "../../core/store/object-store.ts";
