@@ -5,6 +5,7 @@ import { REPOSITORY, Sandbox } from "./support.ts";
 
 test.each([
   ["tune-digits", /test accuracy\s+\d\d\.\d+%/],
+  ["tune-supernova", /search +64 trials: chi-squared \d+\.\d+; better than the grid after \d+/],
   ["outer-planets", /same to the last bit/],
 ])("example %s runs to its end", async (name, line) => {
   await using sandbox = new Sandbox({});
