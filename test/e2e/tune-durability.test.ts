@@ -180,6 +180,35 @@ describe("restoring", () => {
     expect(restarted[1]?.metrics.iterations_since_restore).toBe(2);
   });
 
+  test("ended, failed, running and waiting trials of a killed driver: each as it is asked for", async () => {
+    const home = join(dir, "states");
+    const path = join(home, "e");
+    mkdirSync(home);
+    {
+      await using sandbox = new Sandbox({});
+      const script = sandbox.start(DRIVER, "unfinished", path, "");
+      await until(() => existsSync(join(home, "waits")), "the third trial to wait", 60_000);
+      script.child.kill("SIGKILL");
+      await script.ended;
+    }
+    const copy = join(dir, "states-copy");
+    cpSync(path, copy, { recursive: true });
+    writeFileSync(join(home, "go"), "");
+    const options = { space: { name: gridSearch(["a", "b", "c", "d"]), dir: home }, maxConcurrentTrials: 1 };
+    const shown = (grid: ResultGrid<object>) =>
+      [...grid].map(({ status, iterations: count }) => `${status} ${count}`);
+    const resumed = await restore(path, trainables.unfinished, options);
+    expect(shown(resumed)).toEqual(["TERMINATED 3", "ERROR 1", "TERMINATED 3", "TERMINATED 3"]);
+    expect(resumed[2]?.metrics.iterations_since_restore).toBe(2);
+    // What was under way counts as ended, what had failed goes on, and what had not begun is run either way.
+    const chosen = await restore(copy, trainables.unfinished, {
+      ...options,
+      resumeUnfinished: false,
+      resumeErrored: true,
+    });
+    expect(shown(chosen)).toEqual(["TERMINATED 3", "TERMINATED 3", "TERMINATED 1", "TERMINATED 3"]);
+  }, 120_000);
+
   test("a finished experiment grows: more samples, more iterations", async () => {
     const space = { length: 4 };
     const tuner = new Tuner(trainables.Counter as never, {

@@ -186,6 +186,14 @@ describe("the command line", () => {
     const wrong = await sandbox.run(cli, "tune", "best", dir);
     expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringMatching(/there is no experiment in/)]);
     expect((await sandbox.run(cli, "tune", "best", grid.experimentPath, "--mode", "most")).code).toBe(2);
+    for (const [args, complaint] of [
+      [["ls", join(dir, "nowhere")], /there is no directory .*nowhere/],
+      [["show", grid.experimentPath, "--rows", "0"], /--rows takes a whole number >= 1/],
+      [["best", grid.experimentPath, "--scope", "first"], /--scope takes last, best, avg, /],
+    ] as const) {
+      const { code, stderr } = await sandbox.run(cli, "tune", ...args);
+      expect([code, stderr]).toEqual([2, expect.stringMatching(complaint)]);
+    }
   });
 
   test("resume runs the experiment's script again", async () => {

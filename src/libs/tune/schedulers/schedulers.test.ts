@@ -1,7 +1,8 @@
 // Goal: schedulers decide as the papers (and Ray, where it differs on purpose) say. Method: reports by hand, decisions out.
 import { describe, expect, test } from "vitest";
 import { Random } from "../random.ts";
-import { qrandint, sampleFrom, uniform } from "../space/index.ts";
+import { TPESearcher } from "../search/index.ts";
+import { defineSpace, qrandint, sampleFrom, type TrialSpace, uniform } from "../space/index.ts";
 import { explore } from "./explore.ts";
 import {
   ASHA,
@@ -551,6 +552,38 @@ test("ResourceChanging gives running trials a larger share when others are gone"
   expect(report(scheduler, "a", 2, 0)).toBe("continue");
   running = ["a"];
   expect(report(scheduler, "a", 3, 0)).toEqual({ kind: "reallocate", resources: { CPU: 4 } });
+});
+
+test("a loop of one's own: a space by function, a searcher that is asked and told, a scheduler that prunes", () => {
+  const space = defineSpace((trial: TrialSpace) => {
+    const deep = trial.suggestCategorical("deep", [true, false]);
+    const rate = deep
+      ? trial.suggestFloat("rate", 0.01, 1, { log: true })
+      : trial.suggestFloat("shallow rate", 0.001, 0.1);
+    return { deep, rate };
+  });
+  const searcher = new TPESearcher();
+  searcher.setup(space, [{ metric: "loss", direction: "min" }], 1);
+  const pruner = asPruner(new ASHA({ maxT: 9, reductionFactor: 3 }), "min");
+  let [steps, best] = [0, Infinity];
+  for (let i = 0; i < 60; i++) {
+    const id = String(i);
+    const suggestion = searcher.suggest(id);
+    if (suggestion.kind !== "config") throw new Error(suggestion.kind);
+    const { deep, rate } = suggestion.config as { deep: boolean; rate: number };
+    let loss = 0;
+    for (let step = 1; step <= 9; step++) {
+      loss = (Math.log10(rate) + 0.5) ** 2 + (deep ? 0 : 0.5) + 1 / step;
+      searcher.onReport?.(id, step, [loss]);
+      steps += 1;
+      if (pruner.shouldPrune(id, step, loss)) break;
+    }
+    pruner.complete(id);
+    searcher.onComplete(id, [loss]);
+    best = Math.min(best, loss);
+  }
+  expect(best).toBeLessThan(0.15);
+  expect(steps).toBeLessThan((60 * 9) / 2);
 });
 
 test("a scheduler works as a pruner of a loop of one's own", () => {
