@@ -50,10 +50,10 @@ const STYLE = `
 h1{font-size:1.3rem;margin:0 0 .6rem}h2{font-size:1rem;margin:0 0 .5rem}
 dl{display:flex;flex-wrap:wrap;gap:.3rem 1.6rem;margin:0 0 1.2rem}dl div{display:flex;gap:.4rem}dt{color:var(--soft)}dd{margin:0}
 section{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:1rem;margin-bottom:1rem;overflow-x:auto}
-svg{display:block;max-width:100%;height:auto}svg text{fill:var(--soft);font-size:11px}svg .axis{stroke:var(--line)}
+svg{display:block;max-width:100%;height:auto}svg text{fill:var(--soft);font-size:11px;paint-order:stroke;stroke:var(--panel);stroke-width:3px}svg .axis{stroke:var(--line)}
 .row{display:flex;flex-wrap:wrap;gap:1rem}.row svg{flex:1 1 260px;max-width:345px}
-.curve,.coord{fill:none;stroke:var(--mark);stroke-opacity:.35}.best{stroke:var(--best);stroke-opacity:1;stroke-width:2}
-circle{fill:var(--mark);fill-opacity:.55}circle.best{fill:var(--best);fill-opacity:1}.bar{fill:var(--mark)}
+.curve,.coord{fill:none;stroke:var(--mark);stroke-opacity:.35}.best,.sofar{fill:none;stroke:var(--best);stroke-opacity:1;stroke-width:2}
+circle,circle.best{stroke:none}circle{fill:var(--mark);fill-opacity:.55}circle.best{fill:var(--best);fill-opacity:1}.bar{fill:var(--mark)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{text-align:left;padding:.2rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
 th{cursor:pointer;color:var(--soft);font-weight:600}td.number{text-align:right}tr.error td{color:var(--best)}`;
 
@@ -74,20 +74,28 @@ function scale(values,from,to){const numeric=values.every(v=>typeof v==="number"
  let low=Math.min(...values),high=Math.max(...values);const log=low>0&&high/low>50;const f=log?Math.log:x=>x;
  if(low===high){low=log?low/2:low-1;high=log?high*2:high+1}
  const at=v=>from+(to-from)*(f(v)-f(low))/(f(high)-f(low));
- const ticks=[0,.25,.5,.75,1].map(s=>{const v=log?Math.exp(f(low)+s*(f(high)-f(low))):low+s*(high-low);return[at(v),show(Number(v.toPrecision(3)))]});
- return{at,ticks}}
+ return{at,ticks:(log?decades(low,high):round(low,high)).map(v=>[at(v),show(v)])}}
+function round(low,high){const raw=(high-low)/4,ten=10**Math.floor(Math.log10(raw)),step=ten*[1,2,5,10].find(m=>m*ten>=raw);
+ const ticks=[];for(let i=Math.ceil(low/step-1e-9);i*step<=high+1e-9*step;i++)ticks.push(Number((i*step).toPrecision(12)));return ticks}
+function decades(low,high){const span=Math.log10(high/low),parts=span<2.5?[1,2,5]:[1],every=Math.ceil(span/6);const ticks=[];
+ for(let e=Math.floor(Math.log10(low));e<=Math.log10(high);e++)if(e%every===0)for(const m of parts){const v=Number((m*10**e).toPrecision(12));if(v>=low*.999&&v<=high*1.001)ticks.push(v)}return ticks}
 function frame(width,height,x,y,xName,yName){const g=svg("svg",{viewBox:"0 0 "+width+" "+height,role:"img","aria-label":yName+" by "+xName});
- for(const[px,t]of x.ticks)g.append(svg("line",{x1:px,x2:px,y1:12,y2:height-34,class:"axis"}),svg("text",{x:px,y:height-20,"text-anchor":"middle"},document.createTextNode(t)));
+ for(const[px,t]of x.ticks)g.append(svg("line",{x1:px,x2:px,y1:24,y2:height-34,class:"axis"}),svg("text",{x:px,y:height-20,"text-anchor":"middle"},document.createTextNode(t)));
  for(const[py,t]of y.ticks)g.append(svg("line",{x1:56,x2:width-10,y1:py,y2:py,class:"axis"}),svg("text",{x:50,y:py+4,"text-anchor":"end"},document.createTextNode(t)));
  g.append(svg("text",{x:(width+46)/2,y:height-5,"text-anchor":"middle"},document.createTextNode(xName)),svg("text",{x:4,y:10},document.createTextNode(yName)));return g}
 const valued=data.trials.filter(t=>t.values[0]!==null);
 const bestId=valued.length?valued[0].id:undefined;
 const label=t=>"trial "+t.id+"\\n"+data.metrics.map((m,i)=>m+" "+show(t.values[i])).join("\\n")+"\\n"+Object.entries(t.config).map(([k,v])=>k+" "+show(v)).join("\\n");
 const byId=new Map(data.trials.map(t=>[t.id,t]));
-if(data.curves.length){const pts=data.curves.flatMap(c=>c.points);const x=scale(pts.map(p=>p[0]),60,690),y=scale(pts.map(p=>p[1]),262,16);const g=frame(700,300,x,y,"training_iteration",metric);
+const metricOf=t=>t.values[0];
+if(data.metrics.length===1&&valued.length>1){const order=[...valued].sort((a,b)=>Number(a.id)-Number(b.id));const x=scale(order.map(t=>Number(t.id)),60,680),y=scale(order.map(metricOf),262,28);const g=frame(700,300,x,y,"trial",metric);
+ let best=metricOf(order[0]);const line=[];for(const t of order){const v=metricOf(t),px=x.at(Number(t.id));line.push(px+","+y.at(best));if(max?v>best:v<best)best=v;line.push(px+","+y.at(best))}
+ for(const t of order)g.append(tip(svg("circle",{r:3,cx:x.at(Number(t.id)),cy:y.at(metricOf(t)),class:t.id===bestId?"best":""}),label(t)));
+ g.append(svg("polyline",{class:"sofar",points:line.join(" ")}));section("history","History: "+metric+", and the best so far",g)}
+if(data.curves.some(c=>c.points.length>1)){const pts=data.curves.flatMap(c=>c.points);const x=scale(pts.map(p=>p[0]),60,680),y=scale(pts.map(p=>p[1]),262,28);const g=frame(700,300,x,y,"training_iteration",metric);
  for(const c of[...data.curves].reverse()){const cls="curve"+(c.id===bestId?" best":"");const mark=c.points.length>1?svg("polyline",{class:cls,points:c.points.map(p=>x.at(p[0])+","+y.at(p[1])).join(" ")}):svg("circle",{class:c.id===bestId?"best":"",r:3,cx:x.at(c.points[0][0]),cy:y.at(c.points[0][1])});g.append(tip(mark,label(byId.get(c.id))))}
  section("curves","Learning curves: "+metric,g)}
-if(data.metrics.length>1){const both=data.trials.filter(t=>t.values[0]!==null&&t.values[1]!==null);if(both.length){const x=scale(both.map(t=>t.values[0]),60,690),y=scale(both.map(t=>t.values[1]),262,16);const g=frame(700,300,x,y,data.metrics[0],data.metrics[1]);
+if(data.metrics.length>1){const both=data.trials.filter(t=>t.values[0]!==null&&t.values[1]!==null);if(both.length){const x=scale(both.map(t=>t.values[0]),60,680),y=scale(both.map(t=>t.values[1]),262,28);const g=frame(700,300,x,y,data.metrics[0],data.metrics[1]);
  for(const t of both)g.append(tip(svg("circle",{r:4,cx:x.at(t.values[0]),cy:y.at(t.values[1]),class:t.isPareto?"best":""}),label(t)));
  section("pareto","Pareto front",g)}}
 if(data.importances.length){const g=svg("svg",{viewBox:"0 0 700 "+(data.importances.length*24+8),role:"img","aria-label":"parameter importances"});
@@ -95,14 +103,15 @@ if(data.importances.length){const g=svg("svg",{viewBox:"0 0 700 "+(data.importan
  section("importances","Parameter importances for "+metric,g)}
 const names=[...new Set(valued.flatMap(t=>Object.keys(t.config)))].filter(n=>new Set(valued.map(t=>show(t.config[n]))).size>1);
 if(valued.length>1&&names.length){const row=html("div",{className:"row"});
- for(const n of names.slice(0,24)){const having=valued.filter(t=>t.config[n]!==undefined);const x=scale(having.map(t=>t.config[n]),60,310),y=scale(having.map(t=>t.values[0]),182,16);const g=frame(320,220,x,y,n,metric);
+ for(const n of names.slice(0,24)){const having=valued.filter(t=>t.config[n]!==undefined);const x=scale(having.map(t=>t.config[n]),60,296),y=scale(having.map(t=>t.values[0]),182,28);const g=frame(320,220,x,y,n,metric);
   for(const t of[...having].reverse())g.append(tip(svg("circle",{r:3,cx:x.at(t.config[n]),cy:y.at(t.values[0]),class:t.id===bestId?"best":""}),label(t)));row.append(g)}
  section("slices","Slices",row);
  const axes=[...names.slice(0,12),metric];const gap=axes.length>1?620/(axes.length-1):0;const value=(t,n)=>n===metric?t.values[0]:t.config[n];
  const scales=axes.map(n=>scale(valued.filter(t=>value(t,n)!==undefined).map(t=>value(t,n)),250,30));
  const g=svg("svg",{viewBox:"0 0 720 280",role:"img","aria-label":"parallel coordinates"});
  axes.forEach((n,i)=>{const px=50+i*gap;g.append(svg("line",{x1:px,x2:px,y1:30,y2:250,class:"axis"}),svg("text",{x:px,y:16,"text-anchor":"middle"},document.createTextNode(n)));for(const[py,t]of scales[i].ticks)g.append(svg("text",{x:px+4,y:py+4},document.createTextNode(t)))});
- for(const t of[...valued].reverse())g.append(tip(svg("polyline",{class:"coord"+(t.id===bestId?" best":""),points:axes.map((n,i)=>value(t,n)===undefined?null:(50+i*gap)+","+scales[i].at(value(t,n))).filter(Boolean).join(" ")}),label(t)));
+ // The better, the stronger.
+ valued.map((t,i)=>[t,i]).reverse().forEach(([t,i])=>g.append(tip(svg("polyline",{class:"coord"+(t.id===bestId?" best":""),style:t.id===bestId?"":"stroke-opacity:"+(.08+.6*(1-i/valued.length)**2).toFixed(3),points:axes.map((n,i)=>value(t,n)===undefined?null:(50+i*gap)+","+scales[i].at(value(t,n))).filter(Boolean).join(" ")}),label(t))));
  section("parallel","Parallel coordinates",g)}
 const columns=["trial","status",...data.metrics,"iterations","seconds",...new Set(data.trials.flatMap(t=>Object.keys(t.config)))];
 const cell=(t,c,i)=>i===0?t.id:i===1?t.status:i<2+data.metrics.length?t.values[i-2]:c==="iterations"&&i===2+data.metrics.length?t.iterations:c==="seconds"&&i===3+data.metrics.length?t.seconds:t.config[c];

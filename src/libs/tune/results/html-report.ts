@@ -1,5 +1,5 @@
 /**
- * A report of the experiment as one HTML file that needs nothing else: learning curves, slices, parallel coordinates,
+ * A report of the experiment as one HTML file that needs nothing else: history, learning curves, slices, parallel coordinates,
  * parameter importances, Pareto front, the table of trials. This file makes the data; `html-page.ts` shows them.
  */
 import { join } from "node:path";
