@@ -2,7 +2,7 @@
 // substance. Kills and restarts are in tune-durability.test.ts.
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { InvalidOptionError, UnschedulableError } from "tsray";
+import { InvalidOptionError, placementGroups, UnschedulableError } from "tsray";
 import {
   ASHA,
   ConcurrencyLimiter,
@@ -195,6 +195,25 @@ describe("what is run", () => {
     }));
     const grid = await search(prepared, { space: { x: gridSearch([0.5, 1, 2]) } });
     expect(grid.numTerminated).toBe(3);
+  });
+
+  test("a placement group per trial, for the trial and what it starts", async () => {
+    for (const bundles of [
+      [{ CPU: 1 }, { CPU: 1 }],
+      [{}, { CPU: 1 }],
+    ]) {
+      const prepared = withResources(trainables.grouped as never, { bundles });
+      const grid = await search(prepared, { numSamples: 2, reuseActors: false });
+      expect(grid.errors).toEqual([]);
+      expect(new Set(values(grid, "group")).size).toBe(2);
+      expect(values(grid, "child")).toEqual(values(grid, "group"));
+      const setAside = bundles.filter((bundle) => Object.keys(bundle).length > 0);
+      expect(values(grid, "bundles")).toEqual([setAside, setAside]);
+    }
+    // Trials one after the other share a process, and with it the group.
+    const one = withResources(trainables.grouped as never, { bundles: [{ CPU: 1 }, { CPU: 1 }] });
+    expect(new Set(values(await search(one, { numSamples: 3 }), "group")).size).toBe(1);
+    expect((await placementGroups()).filter(({ state }) => state !== "REMOVED")).toEqual([]);
   });
 
   test("a searcher and its limits: as many trials as samples, results are told", async () => {
@@ -422,22 +441,59 @@ describe("schedulers", () => {
     expect(readdirSync(grid.experimentPath).some((name) => name.startsWith("pbt_policy_"))).toBe(true);
   });
 
-  test("PBT with few checkpoints kept never misses one", async () => {
-    const grid = await search(trainables.Member, {
-      space: { rate: uniform(0, 1) },
-      numSamples: 5,
-      seed: 3,
-      metric: "total",
+  test.each([
+    [1, 200],
+    [3, 40],
+  ])(
+    "PBT with %i checkpoints kept never misses one in %i steps",
+    async (numToKeep, steps) => {
+      const openFiles = () => readdirSync("/proc/self/fd").length;
+      const before = openFiles();
+      const opened: number[] = [];
+      const grid = await search(trainables.Member, {
+        space: { rate: uniform(0, 1) },
+        numSamples: 3,
+        seed: 3,
+        metric: "total",
+        mode: "max",
+        stop: { training_iteration: steps },
+        checkpoint: { numToKeep, frequency: 1 },
+        callbacks: [{ onTrialResult: () => void opened.push(openFiles() - before) }],
+        scheduler: new PBT({ perturbationInterval: 2, mutations: { rate: uniform(0, 1) } }),
+      });
+      expect(grid.errors).toEqual([]);
+      expect(Math.max(...opened)).toBeLessThan(20);
+      // The best, the latest, and one that another trial is about to load.
+      for (const { path } of grid)
+        expect(readdirSync(path).filter((name) => name.startsWith("checkpoint_")).length).toBeLessThanOrEqual(
+          numToKeep + 2,
+        );
+    },
+    180_000,
+  );
+
+  test("PBT passes over reports without its metric where it may, and says so once", async () => {
+    const said: string[] = [];
+    const write = process.stdout.write;
+    process.stdout.write = ((text: string) => said.push(String(text)) > 0) as typeof write;
+    const options = (requireAttributes: boolean): Options => ({
+      space: { rate: gridSearch([1, 2, 3, 4]) },
+      metric: "score",
       mode: "max",
-      stop: { training_iteration: 60 },
-      checkpoint: { numToKeep: 1, frequency: 1 },
-      scheduler: new PBT({ perturbationInterval: 2, mutations: { rate: uniform(0, 1) } }),
+      progress: { live: false },
+      scheduler: new PBT({ perturbationInterval: 2, requireAttributes, mutations: { rate: [1, 2, 3, 4] } }),
     });
-    expect(grid.errors).toEqual([]);
-    for (const { path } of grid)
-      expect(readdirSync(path).filter((name) => name.startsWith("checkpoint_")).length).toBeLessThanOrEqual(
-        3,
-      );
+    try {
+      const grid = await search(trainables.lateScore, options(false));
+      expect(grid.errors).toEqual([]);
+      expect(grid.numTerminated).toBe(4);
+    } finally {
+      process.stdout.write = write;
+    }
+    const notes = said.join("").match(/did not report "score": PBT passes over such reports/g);
+    expect(notes).toHaveLength(1);
+    const error = await rejection(search(trainables.lateScore, { ...options(true), progress: false }));
+    expect(error.message).toMatch(/did not report the metric "score"; its report has the keys i, /);
   });
 
   test("resources change when others are gone", async () => {
@@ -538,6 +594,16 @@ describe("bad input", () => {
     expect(() => withResources(trainables.number as never, { cpus: 1 } as never)).toThrow(
       /no "cpus"; they have numCpus/,
     );
+    const bundled = (resources: object) => () =>
+      withResources(trainables.number as never, resources as never);
+    expect(bundled({ bundles: [] })).toThrow(/bundles must be an array such as/);
+    expect(bundled({ bundles: [{}] })).toThrow(/bundles must be an array such as/);
+    expect(bundled({ bundles: [{ CPU: 1 }, {}] })).toThrow(
+      /bundles\[1\] must be an object .* only the first/,
+    );
+    expect(bundled({ bundles: [{ CPU: -1 }] })).toThrow(/bundles\[0\]\.CPU must be a number > 0, got -1/);
+    expect(bundled({ bundles: [{ CPU: 1 }], strategy: "NEAR" })).toThrow(/strategy must be one of PACK, /);
+    expect(bundled({ bundles: [{ CPU: 1 }], numCpus: 1 })).toThrow(/nothing beside them .* "numCpus"/);
   });
 
   test("resources that no node has are said at once", async () => {
@@ -548,6 +614,20 @@ describe("bad input", () => {
     expect(error.message).toMatch(
       /trial 00000 asks for 64 CPU, and no node can ever give that \(nodes have: /,
     );
+    for (const resources of [
+      { bundles: [{ CPU: 2 }, { CPU: 1 }] },
+      { bundles: [{ CPU: 1 }, { CPU: 1 }], strategy: "STRICT_SPREAD" as const },
+    ]) {
+      const grouped = withResources(trainables.grouped as never, resources);
+      expect((await rejection(search(grouped))).message).toMatch(
+        /trial 00000 asks for bundles of \d CPU \+ 1 CPU \((PACK|STRICT_SPREAD)\), and no node can ever give/,
+      );
+    }
+    const changing = withResources(trainables.grouped as never, { bundles: [{ CPU: 1 }] });
+    expect(
+      (await rejection(search(changing, { metric: "m", mode: "max", scheduler: new ResourceChanging() })))
+        .message,
+    ).toMatch(/ResourceChanging shares out amounts; it does not go with bundles/);
   });
 
   test("a name that is taken, a storage that cannot be written", async () => {

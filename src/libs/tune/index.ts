@@ -53,7 +53,7 @@ export { Checkpoint } from "./tuner/checkpoint.ts";
 export type { Header, Result, StoredCheckpoint, TrialStatus } from "./tuner/experiment.ts";
 export type { CheckpointOptions, FailureOptions, TunerOptions } from "./tuner/options.ts";
 export type { Metrics } from "./tuner/protocol.ts";
-export type { ResourcesOption } from "./tuner/resources.ts";
+export type { AmountsOption, BundlesOption, ResourcesOption } from "./tuner/resources.ts";
 export {
   getCheckpoint,
   getTrialContext,

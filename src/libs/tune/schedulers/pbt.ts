@@ -134,7 +134,7 @@ export abstract class PopulationScheduler extends BaseScheduler {
   onReport(report: TrialReport): Decision {
     const { trialId, time, value, othersWait } = report;
     const member = this.members.get(trialId);
-    if (member === undefined || Number.isNaN(time)) return "continue";
+    if (member === undefined || report.isComplete === false || Number.isNaN(time)) return "continue";
     this.observe(report, member);
     if (time < this.#burnIn || (!this.#synchronous && time - member.perturbedAt < this.#interval))
       return "continue";

@@ -17,6 +17,8 @@ export interface TrialReport {
   readonly config: Config;
   /** Whether some other trial waits for resources. */
   readonly othersWait: boolean;
+  /** false: the report lacks the metric or the time (default true). */
+  readonly isComplete?: boolean;
 }
 
 /** What one scheduler decides about the trial that just reported. */

@@ -6,7 +6,7 @@
 import { flattenNumbers } from "../results/flatten.ts";
 import type { Config, Direction } from "../search/searcher.ts";
 import type { HostError, Metrics, SavedCheckpoint } from "./protocol.ts";
-import type { Resources } from "./resources.ts";
+import type { Demand, Group, Resources } from "./resources.ts";
 
 export type TrialStatus = "PENDING" | "RUNNING" | "PAUSED" | "TERMINATED" | "ERROR";
 
@@ -40,7 +40,10 @@ export interface TrialState {
   readonly id: string;
   readonly status: TrialStatus;
   readonly config: Config;
+  /** In all. */
   readonly resources: Resources;
+  /** How they lie on the nodes, where the trial has a placement group. */
+  readonly group?: Group;
   readonly iteration: number;
   readonly timeTotal: number;
   /** Of this life: since the last start from a checkpoint or from nothing. */
@@ -89,7 +92,7 @@ export interface Header {
 export type Verdict = "continue" | "stop" | "pause" | "save" | "exploit" | "reallocate";
 
 export type ExperimentEvent =
-  | { readonly kind: "add"; readonly id: string; readonly config: Config; readonly resources: Resources }
+  | ({ readonly kind: "add"; readonly id: string; readonly config: Config } & Demand)
   | { readonly kind: "exhausted" }
   | { readonly kind: "start"; readonly id: string }
   | {
@@ -194,12 +197,13 @@ export class Experiment {
   }
 }
 
-function newTrial({ id, config, resources }: Extract<ExperimentEvent, { kind: "add" }>): TrialState {
+function newTrial({ id, config, resources, group }: Extract<ExperimentEvent, { kind: "add" }>): TrialState {
   return {
     id,
     status: "PENDING",
     config,
     resources,
+    ...(group === undefined ? {} : { group }),
     iteration: 0,
     timeTotal: 0,
     iterationsSinceRestore: 0,
@@ -257,8 +261,11 @@ function next(trial: TrialState, event: Exclude<ExperimentEvent, { kind: "add" |
         failures: 0,
       };
       if (!event.fromScratch) return reopened;
-      const { id, config, resources, nextCheckpoint, lives } = trial;
-      return { ...newTrial({ kind: "add", id, config, resources }), nextCheckpoint, lives };
+      return {
+        ...newTrial({ ...trial, kind: "add" }),
+        nextCheckpoint: trial.nextCheckpoint,
+        lives: trial.lives,
+      };
     }
   }
 }

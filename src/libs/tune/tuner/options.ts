@@ -15,7 +15,7 @@ import {
 import { defineSpace, type Space } from "../space/space.ts";
 import { resolveStop, type StopOption, type Stopper } from "../stoppers/stoppers.ts";
 import type { Callback } from "./callback.ts";
-import { type Resources, type ResourcesOption, resolveResources } from "./resources.ts";
+import { type Demand, type ResourcesOption, resolveResources } from "./resources.ts";
 import type { RetentionRule } from "./retention.ts";
 
 export interface FailureOptions {
@@ -95,7 +95,7 @@ export interface ResolvedOptions {
   readonly concurrentMax: number;
   readonly timeBudgetMs: number;
   readonly reuseActors: boolean;
-  readonly resources: Resources;
+  readonly demand: Demand;
   readonly maxFailures: number;
   readonly failFast: boolean;
   readonly retention: RetentionRule;
@@ -188,7 +188,7 @@ export function resolveTunerOptions(
     concurrentMax: options.maxConcurrentTrials ?? Infinity,
     timeBudgetMs: options.timeBudget ?? Infinity,
     reuseActors: options.reuseActors ?? true,
-    resources: resolveResources(options.resources ?? {}),
+    demand: resolveResources(options.resources ?? {}),
     maxFailures: failure.maxFailures ?? 0,
     failFast: failure.failFast ?? false,
     ...resolveCheckpoint(options.checkpoint ?? {}, objectives),

@@ -6,7 +6,7 @@
  * only when no trial is about to load it.
  */
 import { kill, type ObjectRef } from "../../../index.ts";
-import { TuneError } from "../errors.ts";
+import { InvalidOptionError, TuneError } from "../errors.ts";
 import { encode } from "../journal/encoding.ts";
 import type { Journal } from "../journal/journal.ts";
 import { ResourceChanging } from "../schedulers/resource-changing.ts";
@@ -33,7 +33,7 @@ import type {
   SavedCheckpoint,
 } from "./protocol.ts";
 import { snapshotOf } from "./replay.ts";
-import type { Resources } from "./resources.ts";
+import type { Demand, Resources } from "./resources.ts";
 import { type RetentionRule, superfluous } from "./retention.ts";
 import { type Next, type Slot, Slots } from "./slots.ts";
 import type { Study } from "./study.ts";
@@ -41,7 +41,7 @@ import type { Study } from "./study.ts";
 export interface RunnerSettings {
   readonly trainable: unknown;
   readonly parameters: Readonly<Record<string, ObjectRef<unknown>>>;
-  readonly resourcesOf: (config: Config) => Resources;
+  readonly resourcesOf: (config: Config) => Demand;
   /** Trials that this run may add; Infinity: as long as the searcher has some. */
   readonly trialsMax: number;
   readonly concurrentMax: number;
@@ -167,11 +167,11 @@ export class Runner {
     for (const slot of this.#slots) {
       if (slot.trial === undefined) continue;
       slot.next ??= next;
-      slot.actor.interrupt.remote();
+      slot.actor?.interrupt.remote();
     }
     const graceMs = reason === "budget" ? BUDGET_GRACE_MS : STOP_GRACE_MS;
     this.#graceTimer = setTimeout(() => {
-      for (const slot of this.#slots) if (slot.trial !== undefined) kill(slot.actor);
+      for (const { trial, actor } of this.#slots) if (trial !== undefined && actor !== undefined) kill(actor);
     }, graceMs);
     this.#schedule();
   }
@@ -197,7 +197,7 @@ export class Runner {
     this.#picked ??= this.#pick();
     if (this.#picked === undefined) return false;
     const trial = this.#experiment.get(this.#picked);
-    const slot = this.#slots.find(trial.resources);
+    const slot = this.#slots.find(trial);
     if (slot === undefined) return false;
     this.#picked = undefined;
     slot.trial = trial.id;
@@ -261,9 +261,11 @@ export class Runner {
       this.#record({ kind: "exhausted" });
       return;
     }
-    const resources = this.#settings.resourcesOf(suggestion.config);
-    this.#slots.checkFeasible(id, resources);
-    this.#record({ kind: "add", id, config: suggestion.config, resources });
+    const demand = this.#settings.resourcesOf(suggestion.config);
+    this.#slots.checkFeasible(id, demand);
+    if (demand.group !== undefined && this.#study.scheduler instanceof ResourceChanging)
+      throw new InvalidOptionError("ResourceChanging shares out amounts; it does not go with bundles");
+    this.#record({ kind: "add", id, config: suggestion.config, ...demand });
   }
 
   #othersWait(): boolean {
@@ -288,7 +290,7 @@ export class Runner {
     if (!(scheduler instanceof ResourceChanging)) return;
     scheduler.bindResources((trialId) => ({
       current: this.#experiment.get(trialId).resources,
-      base: this.#settings.resourcesOf(this.#experiment.get(trialId).config),
+      base: this.#settings.resourcesOf(this.#experiment.get(trialId).config).resources,
       cluster: this.#slots.cluster,
       running: [...this.#experiment.byStatus.RUNNING],
     }));
@@ -324,8 +326,21 @@ export class Runner {
   /** @returns whether the process may serve another trial */
   async #converse(slot: Slot, id: string, start: Command): Promise<boolean> {
     let command = start;
+    const actor = await slot.opened;
+    if (slot.next !== undefined) {
+      // The run ended while the placement group was made: the trial has not begun.
+      const place = { pid: process.pid, hostname: "" };
+      await this.#ended(slot, id, {
+        kind: "ended",
+        reports: [],
+        place,
+        checkpoint: undefined,
+        error: undefined,
+      });
+      return false;
+    }
     for (;;) {
-      const event: HostEvent = await slot.actor.exchange.remote(command);
+      const event: HostEvent = await actor.exchange.remote(command);
       if (this.#failure !== undefined) return false;
       switch (event.kind) {
         case "cannot-reuse": {
@@ -395,7 +410,14 @@ export class Runner {
       elapsed: Math.round(this.elapsedMs),
     } as const;
     const preview = afterReport(this.#experiment.get(id), { ...event, verdict: "continue" });
-    const { decision, byStopper } = this.#study.judge(preview, event.othersWait, event.elapsed / 1000);
+    const { decision, byStopper, lacks } = this.#study.judge(preview, event.othersWait, event.elapsed / 1000);
+    if (lacks !== undefined) {
+      const { name } = this.#study.scheduler;
+      this.#warnOnce(
+        `lacks ${lacks}`,
+        `trial ${id} did not report ${JSON.stringify(lacks)}: ${name} passes over such reports`,
+      );
+    }
     this.#record({ ...event, verdict: verdictOf(decision), ...(byStopper ? { byStopper } : {}) });
     const trial = this.#experiment.get(id);
     this.#tell((callback, info) => callback.onTrialResult?.(info, trial.lastResult ?? {}), id);

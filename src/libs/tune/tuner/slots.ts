@@ -1,18 +1,40 @@
 /**
- * Where trials run: actors within the cluster's resources, kept for the next trial of the same size.
+ * Where trials run: actors within the cluster's resources, each in a placement group of its own where trials ask for one,
+ * kept for the next trial of the same size.
  *
  * Holds: the resources of all slots together are within the cluster's.
  */
-import { type ActorHandle, kill, nodes, type ObjectRef } from "../../../index.ts";
+import {
+  type ActorHandle,
+  kill,
+  nodes,
+  type ObjectRef,
+  type PlacementGroup,
+  placement,
+  placementGroup,
+} from "../../../index.ts";
 import { UnschedulableError } from "../errors.ts";
 import type { Config } from "../search/searcher.ts";
-import { actorOptions, addAmounts, fits, keyOf, type Resources, showResources } from "./resources.ts";
+import {
+  actorOptions,
+  addAmounts,
+  canHold,
+  type Demand,
+  type Group,
+  keyOf,
+  type Resources,
+  showDemand,
+  showResources,
+} from "./resources.ts";
 import { isClassTrainable } from "./trainable.ts";
 import { type TrialHost, TrialHostActor } from "./trial-host.ts";
 
 /** An actor for trials, and the trial in it. */
 export interface Slot {
-  readonly actor: ActorHandle<TrialHost>;
+  /** undefined until its placement group is made. */
+  actor: ActorHandle<TrialHost> | undefined;
+  /** Rejects where its placement group cannot be made, or the slot was discarded before. */
+  readonly opened: Promise<ActorHandle<TrialHost>>;
   readonly resources: Resources;
   readonly key: string;
   trial: string | undefined;
@@ -37,6 +59,8 @@ export class Slots implements Iterable<Slot> {
   readonly #trainable: unknown;
   readonly #parameters: Readonly<Record<string, ObjectRef<unknown>>>;
   readonly #disposals = new Set<Promise<void>>();
+  /** Of slots that have one. */
+  readonly #groups = new WeakMap<Slot, Promise<PlacementGroup>>();
   readonly #used: Record<string, number> = {};
   #cluster: Record<string, number> = {};
   #nodes: readonly Resources[] = [];
@@ -73,18 +97,19 @@ export class Slots implements Iterable<Slot> {
     this.#cluster = sum;
   }
 
-  /** @throws UnschedulableError where no node could ever give that */
-  checkFeasible(id: string, resources: Resources): void {
-    if (this.#nodes.some((node) => fits(resources, node))) return;
+  /** @throws UnschedulableError where no node, or not all of them together, could ever give that */
+  checkFeasible(id: string, demand: Demand): void {
+    if (canHold(this.#nodes, demand)) return;
     const offered = this.#nodes.map(showResources).join("; ");
     throw new UnschedulableError(
-      `trial ${id} asks for ${showResources(resources)}, and no node can ever give that (nodes have: ${offered})`,
+      `trial ${id} asks for ${showDemand(demand)}, and no node can ever give that (nodes have: ${offered})`,
     );
   }
 
   /** A free slot of that size; undefined while there is no room for one. */
-  find(resources: Resources): Slot | undefined {
-    const key = keyOf(resources);
+  find(demand: Demand): Slot | undefined {
+    const { resources, group } = demand;
+    const key = keyOf(demand);
     for (const slot of this.#slots) if (slot.trial === undefined && slot.key === key) return slot;
     // Idle slots of another size make room.
     for (const slot of this) {
@@ -92,8 +117,7 @@ export class Slots implements Iterable<Slot> {
       if (slot.trial === undefined) this.discard(slot);
     }
     if (!this.#hasRoom(resources)) return undefined;
-    const actor = TrialHostActor.options(actorOptions(resources)).remote(this.#trainable, this.#parameters);
-    const slot: Slot = { actor, resources, key, trial: undefined, next: undefined };
+    const slot = group === undefined ? this.#open(resources, key) : this.#openIn(group, resources, key);
     this.#slots.add(slot);
     addAmounts(this.#used, resources, 1);
     return slot;
@@ -103,13 +127,21 @@ export class Slots implements Iterable<Slot> {
   discard(slot: Slot): void {
     if (!this.#slots.delete(slot)) return;
     addAmounts(this.#used, slot.resources, -1);
-    if (slot.trial !== undefined || !isClassTrainable(this.#trainable)) {
-      kill(slot.actor);
+    const { actor } = slot;
+    const group = this.#groups.get(slot);
+    if (group === undefined && (slot.trial !== undefined || !isClassTrainable(this.#trainable))) {
+      if (actor !== undefined) kill(actor);
       return;
     }
-    const disposal: Promise<void> = Promise.race([slot.actor.dispose.remote(), after(DISPOSE_MS_MAX)])
+    const isTidy = actor !== undefined && slot.trial === undefined && isClassTrainable(this.#trainable);
+    const disposal: Promise<void> = Promise.race([
+      isTidy ? actor.dispose.remote() : undefined,
+      after(DISPOSE_MS_MAX),
+    ])
       .catch(() => {})
-      .then(() => kill(slot.actor))
+      .then(() => (actor === undefined ? undefined : kill(actor)))
+      .then(async () => (await group)?.remove())
+      .catch(() => {})
       .finally(() => this.#disposals.delete(disposal));
     this.#disposals.add(disposal);
   }
@@ -117,6 +149,31 @@ export class Slots implements Iterable<Slot> {
   async close(): Promise<void> {
     for (const slot of this) this.discard(slot);
     await Promise.all(this.#disposals);
+  }
+
+  #open(resources: Resources, key: string): Slot {
+    const actor = TrialHostActor.options(actorOptions(resources)).remote(this.#trainable, this.#parameters);
+    return { actor, opened: Promise.resolve(actor), resources, key, trial: undefined, next: undefined };
+  }
+
+  /** The trial is in the group's first bundle; what it starts goes into the others, or where there is room in the group. */
+  #openIn({ bundles, strategy }: Group, resources: Resources, key: string): Slot {
+    const [own = {}] = bundles;
+    const isEmpty = Object.keys(own).length === 0;
+    const making = placementGroup(isEmpty ? bundles.slice(1) : bundles, { strategy });
+    const opened = making.then((group) => {
+      if (!this.#slots.has(slot))
+        throw new Error("the run ended before the trial's placement group was made");
+      slot.actor = TrialHostActor.options({
+        ...actorOptions(own),
+        schedulingStrategy: placement(group, { bundle: isEmpty ? -1 : 0, captureChildren: true }),
+      }).remote(this.#trainable, this.#parameters);
+      return slot.actor;
+    });
+    opened.catch(() => {}); // told to whoever runs the trial
+    const slot: Slot = { actor: undefined, opened, resources, key, trial: undefined, next: undefined };
+    this.#groups.set(slot, making);
+    return slot;
   }
 
   #hasRoom(resources: Resources): boolean {

@@ -13,6 +13,8 @@ import type { Result, TrialState } from "./experiment.ts";
 export interface Judgement {
   readonly decision: Decision;
   readonly byStopper: boolean;
+  /** The metric or time that the report lacks, where the scheduler passes over such reports. */
+  readonly lacks?: string | undefined;
 }
 
 export class Study {
@@ -54,16 +56,20 @@ export class Study {
     const time = this.#time(id, result);
     if (values.length > 0)
       this.searcher.onReport?.(id, Number.isFinite(time) ? time : trial.iteration, values);
+    const lacks = this.#lacking(result);
     const decision = this.scheduler.onReport({
       trialId: id,
       time,
       value: values[0] ?? Number.NaN,
       config,
       othersWait,
+      isComplete: lacks === undefined,
     });
     const byStopper = this.#stopper.shouldStop(id, result) || this.#stopper.shouldStopAll(elapsedSeconds);
     const isDone = result.done === true;
-    return byStopper || isDone ? { decision: "stop", byStopper: true } : { decision, byStopper: false };
+    return byStopper || isDone
+      ? { decision: "stop", byStopper: true, lacks }
+      : { decision, byStopper: false, lacks };
   }
 
   shouldStopAll(elapsedSeconds: number): boolean {
@@ -109,6 +115,13 @@ export class Study {
     this.searcher.restore(saved.searcher);
     this.scheduler.restore(saved.scheduler);
     if (saved.stopper !== null) this.#stopper.restore?.(saved.stopper);
+  }
+
+  /** Where the scheduler requires all it goes by, a report that lacks something has been refused already. */
+  #lacking(result: Result): string | undefined {
+    if (this.scheduler.requiresMetric) return undefined;
+    const keys = [...this.objectives.map(({ metric }) => metric), this.scheduler.timeAttribute];
+    return keys.find((key) => valueAt(result, key) === undefined);
   }
 
   #values(id: string, result: Result): number[] {

@@ -3,7 +3,7 @@ import { InvalidOptionError } from "../errors.ts";
 import type { Config } from "../search/searcher.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Metrics } from "./protocol.ts";
-import { type Resources, type ResourcesOption, resolveResources } from "./resources.ts";
+import { type Demand, type ResourcesOption, resolveResources } from "./resources.ts";
 
 // biome-ignore lint/suspicious/noConfusingVoidType: what a function without result gives
 type Nothing = void;
@@ -45,7 +45,7 @@ export type Trainable<C = Config, P = unknown> = TrainableFunction<C, P> | Train
 /** A trainable with resources or parameters. Made by `withResources` and `withParameters`. */
 export class Prepared<C = Config> {
   readonly subject: TrainableFunction<C, never> | TrainableClass<C, never>;
-  readonly resources: ((config: C) => Resources) | undefined;
+  readonly resources: ((config: C) => Demand) | undefined;
   readonly parameters: Readonly<Record<string, unknown>> | undefined;
 
   constructor(fields: Pick<Prepared<C>, "subject" | "resources" | "parameters">) {
@@ -56,7 +56,8 @@ export class Prepared<C = Config> {
 }
 
 /**
- * Says what each trial takes: `{ numCpus: 0.5, numGpus: 1 }`, or a function of the configuration.
+ * Says what each trial takes: `{ numCpus: 0.5, numGpus: 1 }`, a placement group `{ bundles: [{ CPU: 1 }, { CPU: 1 }] }` for
+ * the trial and what it starts, or a function of the configuration that gives one of these.
  * @throws InvalidOptionError for something that is no amount of resources
  */
 export function withResources<C = Config, P = unknown>(

@@ -22,7 +22,7 @@ import { type Prepared, prepare, type Trainable } from "./trainable.ts";
 
 export interface RestoreOptions<S extends object = object>
   extends Omit<TunerOptions<S>, "name" | "storagePath" | "seed"> {
-  /** Whether trials that had not ended go on (default true); else they count as ended. */
+  /** Whether trials that had begun and not ended go on (default true); else they count as ended. The rest is run either way. */
   readonly resumeUnfinished?: boolean;
   /** Whether failed trials go on from their last checkpoint (default false). */
   readonly resumeErrored?: boolean;
@@ -178,7 +178,7 @@ export class Tuner<S extends object = object> {
         ...options,
         trainable: this.#prepared.subject,
         parameters: await putAll(this.#prepared.parameters ?? {}),
-        resourcesOf: this.#prepared.resources ?? (() => options.resources),
+        resourcesOf: this.#prepared.resources ?? (() => options.demand),
       },
     });
     progress.watch(experiment, runner, study, this.#storage.location);
