@@ -80,13 +80,14 @@ export class Progress implements Callback {
     run: RunView,
     study: { readonly scheduler: { describe(): string }; readonly searcher: object },
     location: string,
+    /** How many trials there will be; Infinity where nobody knows. */
+    total: number,
   ): void {
     this.#experiment = experiment;
     this.#run = run;
     this.#location = location;
     this.#describe = () => study.scheduler.describe();
-    const { numSamples } = experiment.header;
-    this.#total = numSamples < 0 || experiment.header.searcher === "RandomSearcher" ? Infinity : numSamples;
+    this.#total = total;
     this.#finishedBefore = this.#finished();
   }
 

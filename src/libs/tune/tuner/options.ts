@@ -92,6 +92,8 @@ export interface ResolvedOptions {
   readonly numSamples: number;
   /** Infinity where the searcher itself ends. */
   readonly trialsMax: number;
+  /** For the reader: as many as there will be; Infinity where that is not known before. */
+  readonly trialsExpected: number;
   readonly concurrentMax: number;
   readonly timeBudgetMs: number;
   readonly reuseActors: boolean;
@@ -185,6 +187,7 @@ export function resolveTunerOptions(
     stopper: resolveStop(options.stop),
     numSamples,
     trialsMax: options.searcher === undefined || numSamples < 0 ? Infinity : numSamples,
+    trialsExpected: expectedTrials(options, space, numSamples),
     concurrentMax: options.maxConcurrentTrials ?? Infinity,
     timeBudgetMs: options.timeBudget ?? Infinity,
     reuseActors: options.reuseActors ?? true,
@@ -249,6 +252,17 @@ function searcherOf(options: TunerOptions, numSamples: number): Searcher {
     ...(pointsToEvaluate === undefined ? {} : { pointsToEvaluate }),
     ...(constantGridSearch === undefined ? {} : { constantGridSearch }),
   });
+}
+
+function expectedTrials(
+  { searcher, pointsToEvaluate }: TunerOptions,
+  space: Space,
+  numSamples: number,
+): number {
+  if (numSamples < 0) return Infinity;
+  if (searcher !== undefined) return numSamples;
+  // A point runs the part of the grid that agrees with it.
+  return pointsToEvaluate === undefined || space.gridSize === 1 ? numSamples * space.gridSize : Infinity;
 }
 
 function resolveCheckpoint(options: CheckpointOptions, [first]: readonly Objective[]) {

@@ -181,7 +181,7 @@ export class Tuner<S extends object = object> {
         resourcesOf: this.#prepared.resources ?? (() => options.demand),
       },
     });
-    progress.watch(experiment, runner, study, this.#storage.location);
+    progress.watch(experiment, runner, study, this.#storage.location, options.trialsExpected);
     const info = { header: experiment.header, path: this.path, restored: replayed !== undefined };
     for (const callback of [...callbacks, progress]) callback.onExperimentStart?.(info);
     const onInterrupt = interrupter(runner, () => progress.warn(`ending; press Ctrl-C again to end at once`));
