@@ -218,8 +218,9 @@ export class Actors {
     for (const actor of this.#hosted.values()) {
       if (actor.spec.maxRestarts === 0) continue;
       actor.leaving = reason;
-      if (actor.worker?.ready === true) actor.worker.link?.send([Local.moveActor]);
-      else actor.worker?.process.kill();
+      if (actor.worker === undefined) this.#end(actor, "MOVED", reason);
+      else if (actor.worker.ready) actor.worker.link?.send([Local.moveActor]);
+      else actor.worker.process.kill();
     }
   }
 
@@ -227,7 +228,9 @@ export class Actors {
   endAll(reason: string): void {
     for (const actor of this.#hosted.values()) {
       actor.leaving = reason;
-      actor.worker?.process.kill();
+      if (actor.worker !== undefined) actor.worker.process.kill();
+      // Its files and packages were not there yet, and may never be.
+      else this.#end(actor, actor.spec.maxRestarts === 0 ? "CRASHED" : "MOVED", reason);
     }
   }
 
