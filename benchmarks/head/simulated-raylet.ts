@@ -235,7 +235,7 @@ export class SimulatedRaylet {
       listTasks: nothing,
       listObjects: nothing,
       listWorkers: nothing,
-      hearsHead: handleUnary(() => ({ nodeId: this.nodeId, hears: true })),
+      hearsHead: handleUnary(() => ({ nodeId: this.nodeId, hears: true, epoch: 1 })),
       drain: nothing,
       takeObject: nothing,
       ping: handleUnary(() => ({ nodeId: this.nodeId, uptimeMs: 1 })),

@@ -225,7 +225,7 @@ export class FakeRaylet {
       listWorkers: handleUnary(() =>
         this.isStuck ? new Promise<never>(() => {}) : { workers: [], unreachable: [] },
       ),
-      hearsHead: handleUnary(() => ({ nodeId, hears: true })),
+      hearsHead: handleUnary(() => ({ nodeId, hears: true, epoch: 1 })),
       drain: handleUnary((request) => {
         this.drains.push(request);
         return {};

@@ -3,34 +3,42 @@
 import { createClient, unary } from "../core/rpc/grpc.ts";
 import { probe } from "../core/rpc/probe.ts";
 import { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
+import type { HeadEpoch } from "./head-epoch.ts";
 import type { Hearsay } from "./head-watch.ts";
 
 /** Of many nodes so many are asked; others at each round. */
 const ASKED_MAX = 16;
 
-/** @param told called for every answer, with when it was asked for */
+/**
+ * A head that began after the one this node has lost gives every node its grace, from its own start on: that others are
+ * back with it already says that the earlier one is gone, not that this node is cut off.
+ * @param told called for every answer, with when it was asked for
+ */
 export async function askOthers(
   headAddress: string,
   raylets: readonly string[],
   token: string,
   timeoutMs: number,
+  known: HeadEpoch,
   told: (what: Hearsay, askedMs: number) => void,
 ): Promise<void> {
   const askedMs = performance.now();
   const some = [...raylets].sort(() => Math.random() - 0.5).slice(0, ASKED_MAX);
-  const head = probe(headAddress, timeoutMs).then((answer) => {
-    if (answer === "refused") told("lost", askedMs);
-  });
+  // Where nobody listens, nobody is heard: asking all nodes of all nodes would only cost them time.
+  if ((await probe(headAddress, timeoutMs)) === "refused") {
+    told("gone", askedMs);
+    return;
+  }
   const others = some.map(async (address) => {
     const client = createClient(RayletServiceClient, address, token);
     try {
-      const { hears } = await unary(client, client.hearsHead, {}, timeoutMs);
-      told(hears ? "heard" : "lost", askedMs);
+      const { hears, epoch } = await unary(client, client.hearsHead, {}, timeoutMs);
+      told(hears && epoch <= known.latest ? "heard" : "lost", askedMs);
     } catch {
       // It cannot be reached: it says nothing.
     } finally {
       client.close();
     }
   });
-  await Promise.all([head, ...others]);
+  await Promise.all(others);
 }

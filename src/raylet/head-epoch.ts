@@ -6,6 +6,11 @@ export class HeadEpoch {
   #clusterId = "";
   #epoch = 0;
 
+  /** 0 until a head has answered. */
+  get latest(): number {
+    return this.#epoch;
+  }
+
   /** A head has answered the registration. @returns why it is none to obey */
   registered(clusterId: string, epoch: number): string | undefined {
     if (this.#clusterId !== "" && clusterId !== this.#clusterId)

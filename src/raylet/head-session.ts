@@ -54,13 +54,25 @@ export function headLink(options: HeadLinkOptions): StartedHeadLink {
   return (raylet) => new HeadSession(options, raylet);
 }
 
+/** Of a driver of this node. */
+interface JobStream {
+  readonly stream: ClientDuplexStream<JobMessage, JobEvent>;
+  /** The driver has left, and the head may not know yet. */
+  isOver: boolean;
+}
+
+function sayOver(stream: JobStream["stream"]): void {
+  stream.write({ start: undefined, nodeId: "", ended: true });
+  stream.end();
+}
+
 class HeadSession implements RayletHeadLink {
   readonly headAddress: string;
   readonly #options: HeadLinkOptions;
   #client: HeadServiceClient;
   readonly #raylet: RayletForHead;
   readonly #log: (line: string) => void;
-  readonly #jobs = new Map<string, ClientDuplexStream<JobMessage, JobEvent>>();
+  readonly #jobs = new Map<string, JobStream>();
   #stream: ClientDuplexStream<NodeReport, ClusterUpdate> | undefined;
   #registered: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -150,43 +162,56 @@ class HeadSession implements RayletHeadLink {
   }
 
   startJob(job: JobConfigRecord): void {
-    if (this.#closed || this.#jobs.has(job.jobId)) return;
+    if (!this.#jobs.has(job.jobId)) this.#openJob(job, false);
+  }
+
+  /** Until the head has it: a job whose end it does not hear of has actors that nobody ends. */
+  endJob(jobId: string): void {
+    const session = this.#jobs.get(jobId);
+    if (session === undefined || session.isOver) return;
+    session.isOver = true;
+    sayOver(session.stream);
+  }
+
+  #openJob(job: JobConfigRecord, isOver: boolean): void {
+    if (this.#closed) return;
+    const { jobId } = job;
     const stream = this.#client.jobSession();
-    this.#jobs.set(job.jobId, stream);
+    const session: JobStream = { stream, isOver };
+    this.#jobs.set(jobId, session);
     stream.on("data", (event: JobEvent) => {
       for (const { nodeId, lines } of event.logs) {
         this.#raylet.onJobLines(
-          job.jobId,
+          jobId,
           lines.map(({ name, pid, isStderr, text }) => [name, pid, isStderr, text, nodeId] as const),
         );
       }
-      if (event.filesWanted) this.#raylet.onJobFilesWanted(job.jobId);
-      if (event.warning !== "") this.#raylet.onJobWarning(job.jobId, event.warning);
+      if (event.filesWanted) this.#raylet.onJobFilesWanted(jobId);
+      if (event.warning !== "") this.#raylet.onJobWarning(jobId, event.warning);
     });
     // The job runs as long as its driver is here, whatever becomes of the stream or of the head.
+    let hasBroken = false;
     const again = (error?: ServiceError) => {
-      if (this.#jobs.get(job.jobId) !== stream) return;
+      if (hasBroken || this.#jobs.get(jobId) !== session) return;
+      hasBroken = true;
       const refused = error === undefined ? undefined : fromServiceError(error, this.#client);
-      if (refused !== undefined && !refused.retryable) {
-        this.#raylet.onJobWarning(job.jobId, `the head has refused this job: ${refused.message}`);
+      const isFinal = refused !== undefined && !refused.retryable;
+      if (session.isOver && (error === undefined || isFinal)) {
+        this.#jobs.delete(jobId);
+        return;
+      }
+      if (isFinal) {
+        this.#raylet.onJobWarning(jobId, `the head has refused this job: ${refused.message}`);
         return;
       }
       setTimeout(() => {
-        if (this.#jobs.get(job.jobId) !== stream) return;
-        this.#jobs.delete(job.jobId);
-        this.startJob(job);
+        if (this.#jobs.get(jobId) === session) this.#openJob(job, session.isOver);
       }, RECONNECT_MS);
     };
     stream.on("error", again);
     stream.on("end", () => again());
     stream.write({ start: jobToWire(job), nodeId: this.#raylet.describe().nodeId, ended: false });
-  }
-
-  endJob(jobId: string): void {
-    const stream = this.#jobs.get(jobId);
-    this.#jobs.delete(jobId);
-    stream?.write({ start: undefined, nodeId: "", ended: true });
-    stream?.end();
+    if (isOver) sayOver(stream);
   }
 
   async close(leaving?: string): Promise<void> {
@@ -245,7 +270,11 @@ class HeadSession implements RayletHeadLink {
     const raylet = this.#raylet;
     const { actors, jobIds } = raylet.hosted();
     this.#registerSentMs = performance.now();
-    stream.write(this.#message({ register: raylet.describe(), actors, jobIds, bundles: raylet.bundles() }));
+    // A beat too: a head that has answered it is heard.
+    const beat = ++this.#beat;
+    this.#watch?.sent(beat, this.#registerSentMs);
+    const register = raylet.describe();
+    stream.write(this.#message({ register, actors, jobIds, bundles: raylet.bundles(), beat }));
   }
 
   #onRegistered({ healthCheck = HEALTH_CHECK_DEFAULT }: ClusterUpdate): void {
@@ -279,7 +308,8 @@ class HeadSession implements RayletHeadLink {
     const old = this.#client;
     this.#client = this.#makeClient();
     // Their ends open them again, over the new connection.
-    for (const stream of [this.#stream, ...this.#jobs.values()]) stream?.cancel();
+    this.#stream?.cancel();
+    for (const { stream } of this.#jobs.values()) stream.cancel();
     old.close();
   }
 
@@ -287,16 +317,17 @@ class HeadSession implements RayletHeadLink {
   #look(periodMs: number): void {
     const watch = this.#watch as HeadWatch;
     const verdict = watch.look(performance.now());
+    // Answers that may settle it are on their way; they have their deadline.
+    if (this.#isAsking) return;
     if (verdict.kind === "fence") this.#raylet.onHeadLost(verdict.reason);
-    if (verdict.kind !== "ask" || this.#isAsking) return;
+    if (verdict.kind !== "ask") return;
     this.#isAsking = true;
     const timeoutMs = Math.max(periodMs, this.#times.trustMs / 2);
-    const told: Parameters<typeof askOthers>[4] = (what, askedMs) => watch.told(what, askedMs);
-    void askOthers(this.headAddress, this.#raylet.others(), this.#options.token, timeoutMs, told).finally(
-      () => {
-        this.#isAsking = false;
-      },
-    );
+    const told: Parameters<typeof askOthers>[5] = (what, askedMs) => watch.told(what, askedMs);
+    const { token, epoch } = this.#options;
+    void askOthers(this.headAddress, this.#raylet.others(), token, timeoutMs, epoch, told).finally(() => {
+      this.#isAsking = false;
+    });
   }
 
   /** @param isBeat the head is to answer */

@@ -60,6 +60,18 @@ describe("a node that the head does not answer", () => {
     expect(fenceAt(600, (second) => (second < 20 ? ["lost"] : []))?.second).toBe(23);
   });
 
+  test("of a head that was seen to be gone, waits for the next even when nobody says any more", () => {
+    const goneAt5 = (second: number): Hearsay[] => (second === 5 ? ["gone"] : []);
+    expect(fenceAt(600, goneAt5)).toMatchObject({
+      second: 61,
+      reason: expect.stringContaining("any longer"),
+    });
+    // It came back, and was lost once more.
+    const answers = (second: number) => second === 30;
+    expect(fenceAt(600, goneAt5, { answers })?.second).toBe(39);
+    expect(fenceAt(600, (second) => (second < 20 ? goneAt5(second) : ["heard"]))?.second).toBe(21);
+  });
+
   test("an answer counts from when its report left", () => {
     const watch = new HeadWatch(healthTimes(HEALTH_CHECK_DEFAULT), 0);
     watch.sent(1, 1000);

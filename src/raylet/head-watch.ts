@@ -11,8 +11,10 @@ import type { HealthTimes } from "../core/launch/health-rules.ts";
 export type Hearsay =
   /** Another node hears it: this one is cut off. */
   | "heard"
-  /** Another node has lost it too, or its machine says that nobody listens there. */
-  | "lost";
+  /** Another node has lost it too, or is back with a later one. */
+  | "lost"
+  /** Its machine says that nobody listens there: who answers next began after that, and gives this node its grace. */
+  | "gone";
 
 export type WatchVerdict =
   | { readonly kind: "hears" }
@@ -31,6 +33,7 @@ export class HeadWatch {
   #answeredMs: number;
   #heardMs = Number.NEGATIVE_INFINITY;
   #lostMs = Number.NEGATIVE_INFINITY;
+  #goneMs = Number.NEGATIVE_INFINITY;
   #lookedMs: number;
 
   /** @param nowMs when the report left that the head's registration answered */
@@ -52,7 +55,8 @@ export class HeadWatch {
   /** @param askedMs when the question left */
   told(what: Hearsay, askedMs: number): void {
     if (what === "heard") this.#heardMs = Math.max(this.#heardMs, askedMs);
-    else this.#lostMs = Math.max(this.#lostMs, askedMs);
+    else if (what === "lost") this.#lostMs = Math.max(this.#lostMs, askedMs);
+    else this.#goneMs = Math.max(this.#goneMs, askedMs);
   }
 
   /** What this node answers others. */
@@ -72,7 +76,8 @@ export class HeadWatch {
     if (sinceLookMs > trustMs) return ASK;
     const told = `the head has not answered for ${Math.round(silentMs)} ms`;
     if (nowMs - this.#heardMs <= trustMs) return fence(`${told}, and other nodes hear it`);
-    if (nowMs - this.#lostMs > trustMs) return fence(`${told}, and nobody says that it is gone`);
+    const isGone = this.#goneMs > this.#answeredMs;
+    if (!isGone && nowMs - this.#lostMs > trustMs) return fence(`${told}, and nobody says that it is gone`);
     if (silentMs > graceMs) return fence(`${told}, and is not waited for any longer`);
     return ASK;
   }

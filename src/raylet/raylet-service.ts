@@ -51,7 +51,7 @@ export async function serveRaylet(
       workers: [...raylet.pool.all()].map((worker) => describeWorker(worker, nodeId, raylet)),
       unreachable: [],
     })),
-    hearsHead: handleUnary(() => ({ nodeId, hears: raylet.hearsHead })),
+    hearsHead: handleUnary(() => ({ nodeId, ...raylet.hearsHead })),
     drain: handleUnary(({ graceMs, reason }) => {
       raylet.drain({ graceMs, reason, handsOn: true });
       return {};

@@ -289,8 +289,8 @@ export class Raylet {
     return this.#machine.leasesOf(workerId).length > 0;
   }
 
-  get hearsHead(): boolean {
-    return this.#head?.hears() ?? false;
+  get hearsHead(): { hears: boolean; epoch: number } {
+    return { hears: this.#head?.hears() ?? false, epoch: this.#options.epoch.latest };
   }
 
   /** Why a call that has arrived over gRPC is refused. */

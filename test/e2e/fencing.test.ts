@@ -5,6 +5,7 @@ import { get, init, nodes, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { loadNative } from "../../src/core/store/native.ts";
+import { Counter } from "../fixtures/actors.mjs";
 import { isRunning } from "../fixtures/processes.ts";
 import { Recorded, recordTwice } from "../fixtures/recorded.ts";
 import { Recorder, rejection, temporaryDirectory, until } from "./support.ts";
@@ -113,4 +114,32 @@ describe("a raylet that is stopped", () => {
     expect(lives(recorder)).toHaveLength(1);
     expect((await nodes()).every(({ alive }) => alive)).toBe(true);
   });
+});
+
+// Method: the head is away for longer than a node that is cut off waits before it fences itself; then all come back, one
+// before the other. Actors without restarts would be lost with their nodes.
+test("a head that was away for long finds every node as it was, whoever comes back first", async () => {
+  const cluster = await Cluster.start({
+    token: TOKEN,
+    // 3 s; what others say counts for 1.5 s.
+    healthCheck: { period: 500, timeout: 500, failureThreshold: 5, outageGrace: 60_000 },
+  });
+  try {
+    await Promise.all(["a", "b", "c", "d"].map((name) => cluster.addNode({ resources: { [name]: 1 } })));
+    await init({ address: cluster.address, token: TOKEN, logToDriver: false });
+    const actors = ["a", "b", "c", "d"].map((name) => Counter.options({ resources: { [name]: 1 } }).remote());
+    await get(actors.map((actor) => actor.increment.remote()));
+    const before = (await nodes()).map(({ nodeId }) => nodeId).sort();
+    await cluster.killHead();
+    await new Promise((resolve) => setTimeout(resolve, 4500));
+    await cluster.startHead();
+    const reporting = async () => (await nodes()).filter(({ available }) => available.CPU !== undefined);
+    await until(async () => (await reporting()).length >= 4, "the nodes to report", LIMIT_MS);
+    expect(await get(actors.map((actor) => actor.increment.remote()))).toEqual([2, 2, 2, 2]);
+    const after = (await nodes()).filter(({ alive }) => alive).map(({ nodeId }) => nodeId);
+    expect(after.sort()).toEqual(before);
+  } finally {
+    await shutdown();
+    await cluster.shutdown();
+  }
 });

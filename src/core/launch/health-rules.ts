@@ -25,6 +25,8 @@ export const FENCE_KILL_MS = 2000;
 const CLOCK_MARGIN = 1.5;
 /** Reports without an answer after which a node asks others whether they hear the head. */
 const MISSED_REPORTS = 3;
+/** A busy machine lets its processes wait for a second or two: shorter silence says nothing. */
+const TRUST_MS_MIN = 2000;
 
 export interface HealthTimes {
   readonly selfFenceMs: number;
@@ -43,7 +45,7 @@ export function healthTimes(check: HealthCheck): HealthTimes {
     selfFenceMs,
     declareDeadMs: Math.ceil(CLOCK_MARGIN * (selfFenceMs + FENCE_KILL_MS)),
     graceMs: outageGraceMs,
-    trustMs: Math.min(MISSED_REPORTS * periodMs, selfFenceMs / 2),
+    trustMs: Math.min(Math.max(MISSED_REPORTS * periodMs, TRUST_MS_MIN), selfFenceMs / 2),
     pauseMsMax: selfFenceMs + FENCE_KILL_MS,
   };
 }

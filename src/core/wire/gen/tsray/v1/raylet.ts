@@ -217,6 +217,8 @@ export interface HearsHeadReply {
   nodeId: string;
   /** its last reports were answered */
   hears: boolean;
+  /** the latest start of the head that it has registered with */
+  epoch: number;
 }
 
 export interface TakeObjectRequest {
@@ -2266,7 +2268,7 @@ export const ShutdownRequest: MessageFns<ShutdownRequest> = {
 };
 
 function createBaseHearsHeadReply(): HearsHeadReply {
-  return { nodeId: "", hears: false };
+  return { nodeId: "", hears: false, epoch: 0 };
 }
 
 export const HearsHeadReply: MessageFns<HearsHeadReply> = {
@@ -2276,6 +2278,9 @@ export const HearsHeadReply: MessageFns<HearsHeadReply> = {
     }
     if (message.hears !== false) {
       writer.uint32(16).bool(message.hears);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(24).int64(message.epoch);
     }
     return writer;
   },
@@ -2309,6 +2314,14 @@ export const HearsHeadReply: MessageFns<HearsHeadReply> = {
             message.hears = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2328,6 +2341,7 @@ export const HearsHeadReply: MessageFns<HearsHeadReply> = {
     const message = createBaseHearsHeadReply();
     message.nodeId = object.nodeId ?? "";
     message.hears = object.hears ?? false;
+    message.epoch = object.epoch ?? 0;
     return message;
   },
 };
