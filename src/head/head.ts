@@ -6,6 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { HealthCheck } from "../core/launch/health-rules.ts";
+import { exitPoint } from "../core/rpc/exit-points.ts";
 import { bindServer, createServer, handleUnary, unary } from "../core/rpc/grpc.ts";
 import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import {
@@ -22,6 +23,7 @@ import {
 import type { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
 import { ActorDirectory } from "./actors/actor-directory.ts";
 import { NodeRooms } from "./actors/node-rooms.ts";
+import { handlersWithExits, storeWithExits } from "./exit-points.ts";
 import { JobFilesTable } from "./job-files.ts";
 import { JobTable } from "./jobs.ts";
 import { KeyValue } from "./key-value.ts";
@@ -70,7 +72,8 @@ export interface Head {
 
 /** @throws ClusterUnreachableError when the address cannot be bound */
 export async function startHead(options: HeadOptions): Promise<Head> {
-  const { store, log } = options;
+  const { log } = options;
+  const store = exitPoint === undefined ? options.store : storeWithExits(options.store, exitPoint);
   const info = await enterCluster(store, options.version);
   const clients = new RayletClients(options.token, info.epoch);
   const rooms = new NodeRooms();
@@ -180,20 +183,9 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     jobs.endOrphans();
     const service = { ...HeadServiceService };
     service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
-    server.addService(
-      service,
-      handlers({
-        nodes,
-        jobs,
-        actors,
-        groups,
-        clients,
-        keyValue: new KeyValue(store),
-        packages,
-        jobFiles,
-        info,
-      }),
-    );
+    const keyValue = new KeyValue(store);
+    const served = handlers({ nodes, jobs, actors, groups, clients, keyValue, packages, jobFiles, info });
+    server.addService(service, exitPoint === undefined ? served : handlersWithExits(served, exitPoint));
     const address = await bindServer(server, options.bind);
     log(`head of cluster ${info.clusterId} listens on ${address} (epoch ${info.epoch})`);
     return { address, close: stop };

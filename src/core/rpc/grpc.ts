@@ -28,6 +28,7 @@ import {
   toErrorRecord,
 } from "../base/errors.ts";
 import { tokensEqual } from "../base/token.ts";
+import { exitPoint } from "./exit-points.ts";
 import { rpcFaults } from "./faults.ts";
 
 const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
@@ -120,7 +121,8 @@ export function createClient<C extends Client>(
   return new Service(target, credentials.createInsecure(), {
     ...LIMITS,
     "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 2000,
+    // A head that was started again is looked for often: what it does not hear of waits.
+    "grpc.max_reconnect_backoff_ms": 500,
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 10_000,
     // Every client its own connection: a closed one must not linger in a shared pool.
@@ -161,8 +163,17 @@ export function unary<Q, R>(
       if (signal?.aborted) giveUp();
       else signal?.addEventListener("abort", giveUp, { once: true });
     });
-  if (rpcFaults === undefined) return send();
-  return rpcFaults.around((method as { path?: string }).path ?? "", send);
+  if (rpcFaults === undefined && exitPoint === undefined) return send();
+  return withFaults((method as { path?: string }).path ?? "", send);
+}
+
+/** In tests. */
+async function withFaults<R>(path: string, send: () => Promise<R>): Promise<R> {
+  const name = path.split("/").at(-1) ?? "";
+  exitPoint?.reach(`asking ${name}`);
+  const reply = await (rpcFaults === undefined ? send() : rpcFaults.around(path, send));
+  exitPoint?.reach(`answered ${name}`);
+  return reply;
 }
 
 /** Turns what gRPC reports into an error of tsray. */
