@@ -637,11 +637,13 @@ describe("bad input", () => {
     expect(() => tuner(trainables.number, { name: "taken" })).toThrow(
       /there is an experiment .*taken already: choose another name/,
     );
-    const error = await rejection(
-      search(trainables.number, { storagePath: import.meta.filename, space: { x: 1 } }),
-    );
-    expect(error).toBeInstanceOf(TuneError);
-    expect(error.message).toMatch(/tune\.test\.ts.* cannot be used/);
+    // A file; places where nobody can make a directory, each of which says so in another way.
+    for (const storagePath of [import.meta.filename, "/dev/null", "/proc", "/proc/self/none", "/sys/none"]) {
+      const error = await rejection(search(trainables.number, { storagePath, space: { x: 1 } }));
+      expect(error).toBeInstanceOf(TuneError);
+      expect(error.message).toMatch(/^\S+ cannot be used: E[A-Z]+/);
+      expect(error.message.startsWith(storagePath)).toBe(true);
+    }
   });
 
   test("the one-call form rejects when trials fail", async () => {

@@ -124,7 +124,7 @@ export class LocalStorage implements Storage {
   #makeParent(path: string): void {
     const parent = dirname(this.#at(path));
     if (this.#made.has(parent)) return;
-    mkdirSync(parent, { recursive: true });
+    makeDirectory(parent);
     this.#made.add(parent);
   }
 
@@ -136,6 +136,17 @@ export class LocalStorage implements Storage {
         cause: error,
       });
     }
+  }
+}
+
+/** Step by step: mkdir's own recursion never ends where nothing can be made in a directory that is there, as in /proc. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  makeDirectory(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }
 
