@@ -175,6 +175,7 @@ export class Raylet {
       onReady: (worker) => this.#onWorkerReady(worker),
       onEnd: (worker, end) => this.#onWorkerEnd(worker, end),
       onLine: (worker, line) => this.#onLine(worker, line),
+      onKilled: (pid) => this.#memory.kernelKill(pid),
     });
     const self: Endpoint = {
       processId: nodeId,

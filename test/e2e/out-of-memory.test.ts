@@ -1,7 +1,7 @@
 // Goal: whoever takes too much memory is ended, in the right order, and the error says so with figures. Method: clusters
 // of one node whose own limit (TSRAY_MEMORY_LIMIT_BYTES) is far below the machine's memory; tasks that really take it.
 // Scenarios M of Ray's black-box tests.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ActorDiedError, get, kill, OutOfMemoryError } from "tsray";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -149,6 +149,70 @@ describe("the memory monitor", () => {
 function pidIn(dir: string, file: string): number {
   return existsSync(join(dir, file)) ? Number(readFileSync(join(dir, file), "utf8")) : process.pid;
 }
+
+/** A control group (version 1) of our own with a memory limit; undefined where that is not permitted. */
+function cappedGroup(bytes: number): { readonly path: string; remove(): void } | undefined {
+  const path = `/sys/fs/cgroup/memory/tsray-test-${process.pid}`;
+  try {
+    mkdirSync(path);
+    writeFileSync(join(path, "memory.limit_in_bytes"), String(bytes));
+    writeFileSync(join(path, "memory.memsw.limit_in_bytes"), String(bytes));
+  } catch {
+    if (!existsSync(join(path, "memory.limit_in_bytes"))) return undefined;
+  }
+  return { path, remove: () => rmdirSync(path) };
+}
+const probe = cappedGroup(2 ** 30);
+probe?.remove();
+
+describe("the kernel's out-of-memory killer", () => {
+  // M8, R22. Method: driver, daemon and workers in a control group of 600 MiB; the monitor is told never to act. A task and
+  // an actor take 900 MiB; a worker that somebody else kills is still told as a crash.
+  test.skipIf(probe === undefined)(
+    "is told as what it is, with figures, and counts on the memory budget (needs root and control groups of version 1)",
+    async () => {
+      const group = cappedGroup(600 * 2 ** 20) as { path: string; remove(): void };
+      await using sandbox = new Sandbox({
+        "main.mjs": `import { init, remote, shutdown } from "tsray";
+          const hog = remote(function hog() { const kept = []; for (let i = 0; i < 90; i++) kept.push(Buffer.alloc(10 * 2 ** 20, 1)); return kept.length; });
+          const Hog = remote(class Hog { take() { const kept = []; for (let i = 0; i < 90; i++) kept.push(Buffer.alloc(10 * 2 ** 20, 1)); } });
+          const victim = remote(function victim() { process.kill(process.pid, "SIGKILL"); }, { maxRetries: 0 });
+          await init({ numCpus: 1, logToDriver: false, objectStoreMemory: 64 * 2 ** 20 });
+          await hog.options({ maxRetries: 0 }).remote().catch((error) => console.log(error.name, error.limitBytes === 600 * 2 ** 20, error.message));
+          await hog.options({ maxRetries: -1 }).remote().catch((error) => console.log(error.name, error.message));
+          await Hog.remote().take.remote().catch((error) => console.log(error.name, error.message));
+          await victim.remote().catch((error) => console.log(error.name, error.signal));
+          await shutdown();`,
+      });
+      try {
+        const script = sandbox.spawn(
+          "/bin/sh",
+          ["-c", `echo $$ > ${group.path}/cgroup.procs && exec "$0" main.mjs`, process.execPath],
+          { TSRAY_MEMORY_THRESHOLD: "1", TSRAY_OOM_RETRIES: "1" },
+        );
+        const { code, stdout } = await script.ended;
+        const killed = String.raw`worker \d+ on node [0-9a-f]+ was killed by the kernel, because memory was gone .*its control group has 600 MiB, of which \d+ MiB were used`;
+        expect(stdout).toMatch(new RegExp(`^OutOfMemoryError true task hog was ended: ${killed}`));
+        expect(stdout).toMatch(
+          new RegExp(`\nOutOfMemoryError task hog \\(attempt 2\\) was ended: ${killed}`),
+        );
+        expect(stdout).toMatch(new RegExp(`\nActorDiedError actor Hog .*since memory was short: ${killed}`));
+        expect(stdout).toContain("\nWorkerCrashedError SIGKILL\n");
+        expect(code).toBe(0);
+      } finally {
+        await until(() => {
+          try {
+            group.remove();
+            return true;
+          } catch {
+            return false; // its processes are on their way out
+          }
+        }, "the end of the control group");
+      }
+    },
+    120_000,
+  );
+});
 
 describe("the JavaScript heap", () => {
   // Method: a driver with a small heap, as its workers get; a task that fills it.

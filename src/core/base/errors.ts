@@ -212,8 +212,9 @@ export class PoisonTaskError extends WorkerCrashedError {
 }
 
 /**
- * A worker was ended because its node ran out of memory, or ended because its own JavaScript heap was exhausted. The
- * figures are there in the first case: what the worker held, what was used on the node, and of how much.
+ * A worker was ended because its node ran out of memory (by the node, or by the kernel), or ended because its own
+ * JavaScript heap was exhausted. The figures are there in the first case: what the worker held (0: the kernel was
+ * quicker than the node could look), what was used on the node or in its control group, and of how much.
  */
 export class OutOfMemoryError extends TsrayError {
   declare readonly pid: number;

@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { KernelKills, kernelKillCount } from "./kernel-kills.ts";
 import { groupBytes } from "./process-groups.ts";
 import { memorySettings } from "./settings.ts";
 import { memoryUse } from "./usage.ts";
@@ -14,20 +15,21 @@ import { chooseVictim, type MemoryCandidate, type MemoryRank } from "./victim.ts
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 
-describe("usage", () => {
-  const dirs: string[] = [];
-  afterEach(() => {
-    for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true });
-  });
-  function tree(files: Readonly<Record<string, string>>): string {
-    const root = mkdtempSync(join(tmpdir(), "tsray-memory-"));
-    dirs.push(root);
-    for (const [name, text] of Object.entries(files)) {
-      mkdirSync(dirname(join(root, name)), { recursive: true });
-      writeFileSync(join(root, name), `${text}\n`);
-    }
-    return root;
+const dirs: string[] = [];
+afterEach(() => {
+  for (const dir of dirs.splice(0)) rmSync(dir, { recursive: true });
+});
+function tree(files: Readonly<Record<string, string>>): string {
+  const root = mkdtempSync(join(tmpdir(), "tsray-memory-"));
+  dirs.push(root);
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, name)), { recursive: true });
+    writeFileSync(join(root, name), `${text}\n`);
   }
+  return root;
+}
+
+describe("usage", () => {
   const meminfo = `MemTotal:       ${16 * 2 ** 20} kB\nMemFree:  1 kB\nMemAvailable:   ${12 * 2 ** 20} kB`;
 
   test("of the machine: what is not available", () => {
@@ -104,6 +106,44 @@ describe("usage", () => {
     } finally {
       process.kill(-(child.pid as number), "SIGKILL");
     }
+  });
+});
+
+describe("kills by the kernel", () => {
+  test("are counted by the control group of either version, else by the machine", () => {
+    const vmstat = { "proc/vmstat": "pgfault 9\noom_kill 7\n" };
+    const events = "low 0\noom 3\noom_kill 2\noom_group_kill 0";
+    expect(
+      kernelKillCount(
+        tree({ ...vmstat, "proc/self/cgroup": "0::/a/b", "sys/fs/cgroup/a/b/memory.events": events }),
+      ),
+    ).toEqual({ where: "sys/fs/cgroup/a/b/memory.events", kills: 2 });
+    const ofV1 = {
+      "proc/self/cgroup": "9:pids:/\n4:cpu,memory:/of/host\n0::/",
+      "sys/fs/cgroup/memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 4",
+    };
+    expect(kernelKillCount(tree({ ...vmstat, ...ofV1 }))?.kills).toBe(4);
+    expect(kernelKillCount(tree({ ...vmstat, "proc/self/cgroup": "0::/" }))?.kills).toBe(7);
+    expect(kernelKillCount(tree({}))).toBeUndefined();
+  });
+
+  test("each explains one end, and only those that come soon after it", () => {
+    let count: { where: string; kills: number } | undefined = { where: "a", kills: 5 };
+    const kernel = new KernelKills(() => count);
+    kernel.look(0);
+    expect(kernel.explains(10)).toBe(false);
+    count = { where: "a", kills: 7 };
+    expect([20, 30, 40].map((ms) => kernel.explains(ms))).toEqual([true, true, false]);
+    count = { where: "a", kills: 8 };
+    for (let ms = 250; ms <= 40_000; ms += 250) kernel.look(ms);
+    expect(kernel.explains(40_001)).toBe(false);
+    count = { where: "a", kills: 9 };
+    expect(kernel.explains(40_002)).toBe(true);
+    // Moved to a group whose count is another: what it says is no growth.
+    count = { where: "b", kills: 50 };
+    expect(kernel.explains(40_003)).toBe(false);
+    count = undefined;
+    expect(kernel.explains(40_004)).toBe(false);
   });
 });
 

@@ -1,14 +1,17 @@
 /**
  * Looks a few times a second how much memory is left, and has workers ended while too little is: idle ones first, all at
  * once; then one worker at a time, chosen by victim.ts, and not the next before that one is gone and the memory has been
- * looked at again. Never ends a daemon.
+ * looked at again. Never ends a daemon. Of workers that the kernel was quicker to end it gives the same report.
  */
+import { KernelKills } from "./kernel-kills.ts";
 import { groupBytes } from "./process-groups.ts";
 import type { MemorySettings } from "./settings.ts";
-import { memoryUse } from "./usage.ts";
+import { memoryUse, tightestMemory } from "./usage.ts";
 import { chooseVictim, type MemoryRank } from "./victim.ts";
 
 const OTHERS_NAMED_MAX = 3;
+/** Above this share what workers hold is noted at each look, in case that the kernel ends one before this node does. */
+const NEAR_SHARE = 0.7;
 /** So many looks idle workers have to be gone. */
 const LEAVING_LOOKS_MAX = 4;
 const MIB = 2 ** 20;
@@ -58,6 +61,9 @@ export class MemoryMonitor {
     sinceLook: 0,
   };
   #isEnding = false;
+  readonly #kernel = new KernelKills();
+  /** When memory was last near its end, or undefined: what was used, and by which worker. */
+  #near: { readonly usedBytes: number; readonly held: ReadonlyMap<number, number> } | undefined;
 
   constructor(parts: MemoryMonitorParts) {
     this.#parts = parts;
@@ -70,14 +76,34 @@ export class MemoryMonitor {
     clearInterval(this.#timer);
   }
 
+  /** A worker ended by SIGKILL. @returns the report, if it was the kernel, for want of memory */
+  kernelKill(pid: number): MemoryReport | undefined {
+    if (!this.#kernel.explains(performance.now())) return undefined;
+    const { nodeId, storeBytes } = this.#parts;
+    const now = tightestMemory();
+    const workerBytes = this.#near?.held.get(pid) ?? 0;
+    const limitBytes = now?.limitBytes ?? 0;
+    const usedBytes = Math.max(now?.usedBytes ?? 0, this.#near?.usedBytes ?? 0);
+    const held = workerBytes === 0 ? "" : `, ${mib(workerBytes)} by this worker`;
+    const text =
+      `worker ${pid} on node ${nodeId} was killed by the kernel, because memory was gone (its out-of-memory killer sent ` +
+      `SIGKILL): ${now?.of === "cgroup" ? "its control group" : "the machine"} has ${mib(limitBytes)}, of which ` +
+      `${mib(usedBytes)} were used when last looked at${held}; the store takes ${mib(storeBytes())}`;
+    this.#parts.log(text);
+    return { text, workerBytes, usedBytes, limitBytes };
+  }
+
   #look(): void {
     const { settings, dismissIdle } = this.#parts;
     this.#looks += 1;
+    this.#kernel.look(performance.now());
     const workers = this.#parts.workers();
     this.#noteWork(workers);
     if (this.#isEnding) return;
     const own = settings.limitBytes === undefined ? undefined : bytesOf(workers);
     const use = this.#use(own);
+    const isNear = use !== undefined && use.usedBytes > use.limitBytes * NEAR_SHARE;
+    this.#near = isNear ? { usedBytes: use.usedBytes, held: own ?? bytesOf(workers) } : undefined;
     if (use === undefined || use.usedBytes <= use.limitBytes * settings.threshold) return;
     const idle = workers.filter(({ rank }) => rank === "idle");
     if (idle.length > 0) {
@@ -86,7 +112,7 @@ export class MemoryMonitor {
       return;
     }
     if (this.#areSomeLeaving(workers)) return;
-    const bytes = own ?? bytesOf(workers);
+    const bytes = this.#near?.held ?? bytesOf(workers);
     const victim = chooseVictim(
       workers.flatMap((worker) => {
         const { rank, workerId, pid } = worker;

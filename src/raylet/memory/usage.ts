@@ -19,11 +19,16 @@ const KIB = 1024;
 
 /** @param root where the file system begins; tests give a tree of their own */
 export function memoryUse(root = "/"): MemoryUse | undefined {
-  const uses = [nodeUse(root), ...groupUses(root)].filter((use) => use !== undefined);
-  return uses.reduce<MemoryUse | undefined>(
-    (worst, use) => (worst === undefined || share(use) > share(worst) ? use : worst),
-    undefined,
-  );
+  return memoryUses(root).toSorted((a, b) => share(b) - share(a))[0];
+}
+
+/** Of whatever has the smallest limit, however much of it is used. */
+export function tightestMemory(root = "/"): MemoryUse | undefined {
+  return memoryUses(root).toSorted((a, b) => a.limitBytes - b.limitBytes)[0];
+}
+
+function memoryUses(root: string): MemoryUse[] {
+  return [nodeUse(root), ...groupUses(root)].filter((use) => use !== undefined);
 }
 
 const share = ({ usedBytes, limitBytes }: MemoryUse) => usedBytes / limitBytes;

@@ -7,7 +7,7 @@ import type { JobConfigRecord } from "../../core/rpc/messages.ts";
 import type { Prepared } from "../environments/environments.ts";
 import { LogFile } from "./log-file.ts";
 import type { OutputLine } from "./output.ts";
-import { type WorkerEnd, WorkerProcess } from "./worker-process.ts";
+import { type WorkerEnd, WorkerProcess, type WorkerProcessEvents } from "./worker-process.ts";
 
 export type WorkerStatus = "STARTING" | "IDLE" | "LEASED" | "ACTOR";
 
@@ -41,6 +41,7 @@ export interface WorkerPoolOptions {
   readonly onReady: (worker: PooledWorker) => void;
   readonly onEnd: (worker: PooledWorker, end: WorkerEnd) => void;
   readonly onLine: (worker: PooledWorker, line: OutputLine) => void;
+  readonly onKilled: WorkerProcessEvents["onKilled"];
 }
 
 export class WorkerPool {
@@ -76,6 +77,7 @@ export class WorkerPool {
       log,
       {
         onLine: (line) => this.#options.onLine(worker, line),
+        onKilled: this.#options.onKilled,
         onEnd: (end) => {
           this.#workers.delete(workerId);
           prepared.release();

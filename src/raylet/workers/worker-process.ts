@@ -23,7 +23,7 @@ export interface WorkerEnd {
   readonly fatalError: string;
   /** Runs that had begun, by the owner's process id; undefined: not known. */
   readonly begun: ReadonlyMap<string, number> | undefined;
-  /** Set when this node ended it for want of memory. */
+  /** Set when this node or the kernel ended it for want of memory. */
   readonly outOfMemory: MemoryReport | undefined;
 }
 
@@ -37,6 +37,8 @@ export interface WorkerStart {
 
 export interface WorkerProcessEvents {
   onLine(line: OutputLine): void;
+  /** It ended by SIGKILL: the report, if the kernel did it for want of memory. */
+  onKilled(pid: number): MemoryReport | undefined;
   onEnd(end: WorkerEnd): void;
 }
 
@@ -108,6 +110,8 @@ export class WorkerProcess {
       end(null, "");
     });
     this.#child.on("exit", (code, signal) => {
+      // Also after kill(): its owner asks for that when its channel breaks, which may be before this.
+      if (signal === "SIGKILL") this.#outOfMemory ??= events.onKilled(this.pid);
       this.#killGroup();
       const timer = setTimeout(() => end(code, signal ?? ""), DRAIN_MS);
       this.#child.on("close", () => {
