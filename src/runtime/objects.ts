@@ -77,22 +77,50 @@ export const put: PutFn = ((value: unknown) => {
 /** See {@link WaitFn}. */
 export const wait: WaitFn = (async (refs: readonly ObjectRef<unknown>[], options?: WaitOptions) => {
   if (!Array.isArray(refs)) throw notARef("wait()", refs);
-  for (const ref of refs as readonly unknown[]) if (!isObjectRef(ref)) throw notARef("wait()", ref);
+  const { ready, areOwned, areAscending } = survey(refs);
   const { numReturns, timeout, signal } = resolveWaitOptions(options, refs.length);
   const runtime = runtimeForCall();
   // A process has one entry per object. Ids would have to be made: a wait in a loop costs the square of what it costs here.
-  const entries = refs.map(entryOf);
-  if (new Set(entries).size !== entries.length)
+  if (!areAscending && new Set(refs.map(entryOf)).size !== refs.length)
     throw new InvalidOptionError("wait() was given the same ref twice");
-  await waitFor(runtime, entries, numReturns, { timeout, signal });
-  const ready: ObjectRef<unknown>[] = [];
-  const pending: ObjectRef<unknown>[] = [];
-  refs.forEach((ref, i) => {
-    if (ready.length < numReturns && entries[i]?.payload !== undefined) ready.push(ref);
-    else pending.push(ref);
-  });
-  return { ready, pending };
+  if (!areOwned && runtime.isConnected) for (const ref of refs) runtime.objects.ask(entryOf(ref));
+  if (signal?.aborted) throw signal.reason as Error;
+  if (ready < numReturns && timeout !== 0)
+    await waitFor(runtime, refs.map(entryOf), numReturns, { timeout, signal });
+  return split(refs, numReturns);
 }) as WaitFn;
+
+/** What a wait has to know of its refs, in one look at each. @throws InvalidOptionError when one is none */
+function survey(refs: readonly unknown[]) {
+  let ready = 0;
+  let areOwned = true;
+  /** In the order in which this process made them: then no two are the same. */
+  let areAscending = true;
+  let seq = -1;
+  for (const ref of refs) {
+    if (!isObjectRef(ref)) throw notARef("wait()", ref);
+    const entry = entryOf(ref);
+    if (!entry.owned) areOwned = false;
+    if (!entry.owned || entry.seq <= seq) areAscending = false;
+    seq = entry.seq;
+    if (entry.payload !== undefined) ready += 1;
+  }
+  return { ready, areOwned, areAscending };
+}
+
+/** The first `count` that are ready, and the others, both in order. */
+function split(refs: readonly ObjectRef<unknown>[], count: number) {
+  const ready: ObjectRef<unknown>[] = [];
+  const late: ObjectRef<unknown>[] = [];
+  let at = 0;
+  for (; at < refs.length && ready.length < count; at++) {
+    const ref = refs[at] as ObjectRef<unknown>;
+    if (entryOf(ref).payload !== undefined) ready.push(ref);
+    else late.push(ref);
+  }
+  const rest = refs.slice(at);
+  return { ready, pending: late.length === 0 ? rest : late.concat(rest) };
+}
 
 function waitFor(
   runtime: Runtime,
@@ -100,17 +128,11 @@ function waitFor(
   count: number,
   { timeout, signal }: ResolvedWaitLimits,
 ): Promise<void> {
-  let ready = 0;
-  for (const entry of entries) {
-    if (runtime.isConnected) runtime.objects.ask(entry);
-    if (entry.payload !== undefined) ready += 1;
-  }
-  if (signal?.aborted) return Promise.reject(signal.reason as Error);
-  if (ready >= count || timeout === 0) return Promise.resolve();
   return waiting(
     runtime,
     () =>
       new Promise((resolve, reject) => {
+        let ready = 0;
         const onReady = () => {
           ready += 1;
           if (ready >= count) finish();
@@ -125,7 +147,11 @@ function waitFor(
           else reject(error);
         };
         signal?.addEventListener("abort", onAbort, { once: true });
-        for (const entry of entries) if (entry.payload === undefined) entry.whenReady(onReady);
+        for (const entry of entries) {
+          if (entry.payload === undefined) entry.whenReady(onReady);
+          else ready += 1;
+        }
+        if (ready >= count) finish();
       }),
   );
 }
