@@ -2,7 +2,17 @@
 import { parseArgs } from "node:util";
 import { RIVALS } from "./rivals/rivals.mjs";
 
-export const GROUPS = ["start", "objects", "tasks", "actors"];
+export const GROUPS = [
+  "start",
+  "objects",
+  "tasks",
+  "actors",
+  "efficiency",
+  "jobs",
+  "envelope",
+  "memory",
+  "head",
+];
 
 export class UsageError extends Error {}
 

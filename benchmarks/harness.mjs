@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { median } from "../dist/measure.js";
-import { nodePackages, python } from "./install.mjs";
+import { arithmetic, compileArithmetic, nodePackages, python } from "./install.mjs";
 import { RIVALS } from "./rivals/rivals.mjs";
 import { measureStart, START_ROWS } from "./start.mjs";
 
@@ -26,23 +26,34 @@ export function makeSides(version, rivals) {
     {
       name: "tsray",
       versions: { tsray: version },
-      start: [process.execPath, here("tsray_start.mjs")],
-      program: [process.execPath, here("../dist/microbenchmark.js")],
+      command: ourCommand,
     },
   ];
   const notRun = [];
   for (const name of rivals) {
-    const { install, language, program, start } = RIVALS[name];
-    const command = (script) =>
-      script && [language === "python" ? python : process.execPath, here(`rivals/${script}`)];
+    const { install, language, programs } = RIVALS[name];
+    const interpreter = language === "python" ? python : process.execPath;
+    const command = (group) => programs[group] && [interpreter, here(`rivals/${programs[group]}`)];
     try {
       console.error(`installing ${name}`);
-      sides.push({ name, versions: install(), start: command(start), program: command(program) });
+      const versions = install();
+      if (language === "python") compileArithmetic();
+      sides.push({ name, versions, command });
     } catch (error) {
       notRun.push({ name, reason: error.message });
     }
   }
   return { sides, notRun };
+}
+
+/** Our program for a group. */
+function ourCommand(group) {
+  const node = process.execPath;
+  if (group === "start") return [node, here("tsray_start.mjs")];
+  if (group === "head") return [node, "--import", "tsx", here("head/main.ts")];
+  if (group === "envelope" || group === "memory") return [node, here("envelope.mjs")];
+  if (group === "efficiency" || group === "jobs") return [node, here("work/ours.mjs")];
+  return [node, here("../dist/microbenchmark.js")];
 }
 
 /** @returns rows with each side's median over the passes, and what broke off */
@@ -52,7 +63,7 @@ export async function measureInTurn(sides, asked) {
   for (let pass = 1; pass <= asked.passes; pass++) {
     for (const group of asked.groups) {
       for (const side of sides) {
-        const command = group === "start" ? side.start : side.program;
+        const command = side.command(group);
         if (command === undefined) continue;
         console.error(`pass ${pass} of ${asked.passes}: ${group}, ${side.name}`);
         const run = group === "start" ? runStart : runProgram;
@@ -73,7 +84,7 @@ async function runStart([command, ...args], _group, { only }, env) {
   const wanted = START_ROWS.filter(({ name }) => only.test(name));
   if (wanted.length === 0) return { lines: [] };
   try {
-    const lines = await measureStart(command, args, { env });
+    const lines = await measureStart(command, args, wanted, { env });
     return { lines: lines.filter(({ name }) => only.test(name)) };
   } catch (error) {
     return { lines: wanted.map(({ name, unit }) => ({ name, unit, error: error.message })) };
@@ -113,7 +124,12 @@ async function runProgram([command, ...args], group, { only, quick, heavy }, env
 async function inScratch(run) {
   const { TSRAY_ADDRESS: _ours, RAY_ADDRESS: _theirs, ...rest } = process.env;
   const scratch = mkdtempSync(join(tmpdir(), "tsb-"));
-  const own = { BENCH_PACKAGES: nodePackages, PYTHONDONTWRITEBYTECODE: "1", RAY_TMPDIR: scratch };
+  const own = {
+    BENCH_PACKAGES: nodePackages,
+    BENCH_ARITHMETIC: arithmetic,
+    PYTHONDONTWRITEBYTECODE: "1",
+    RAY_TMPDIR: scratch,
+  };
   try {
     return await run({ ...rest, ...own });
   } finally {

@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "tsray-benchmarks");
 const venv = join(cache, "python");
@@ -37,6 +38,16 @@ export function installNode(packages) {
 
 /** Where a rival's script finds its packages: it imports them by this path. */
 export const nodePackages = join(nodeFolder, "package.json");
+
+/** The loops of work/arithmetic.c as a library, for the sides in Python. */
+export const arithmetic = join(cache, "arithmetic.so");
+
+/** Compiles it anew. @throws with a reason that can be printed */
+export function compileArithmetic() {
+  mkdirSync(cache, { recursive: true });
+  const source = fileURLToPath(new URL("work/arithmetic.c", import.meta.url));
+  run("cc", ["-O2", "-ffp-contract=off", "-shared", "-fPIC", "-o", arithmetic, source, "-lm"]);
+}
 
 /** Debian's, if it is not there. @throws with a reason that can be printed */
 export function installRedis() {

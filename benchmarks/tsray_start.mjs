@@ -1,6 +1,6 @@
-// Ours in the group "start": init() and the first task's result in a fresh process, then idle with 2 workers.
+// Ours in the group "start": init() and the first task's result in a fresh process, idle with 2 workers, and all of it again.
 import { init, remote, shutdown } from "tsray";
-import { idle, ready } from "./start.mjs";
+import { again, idle, ready } from "./start.mjs";
 
 const startedMs = performance.now();
 const one = remote(() => 1);
@@ -9,3 +9,10 @@ if ((await one.remote()) !== 1) throw new Error("wrong result");
 ready(performance.now() - startedMs);
 await idle(() => Promise.all(Array.from({ length: 50 }, () => one.remote())));
 await shutdown();
+if (process.argv.includes("again")) {
+  const againMs = performance.now();
+  await init({ address: "local", numCpus: 2 });
+  if ((await one.remote()) !== 1) throw new Error("wrong result");
+  again(performance.now() - againMs);
+  await shutdown();
+}

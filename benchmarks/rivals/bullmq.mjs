@@ -57,13 +57,13 @@ const result = ({ id }) =>
     resolve(early.get(id));
     early.delete(id);
   });
-await measurePool(
-  async () => await result(await queue.add("ok", {}, options)),
-  async (n) => {
-    const jobs = await queue.addBulk(
-      Array.from({ length: n }, () => ({ name: "ok", data: {}, opts: options })),
-    );
-    return await Promise.all(jobs.map(result));
-  },
-);
+const runAll = async (tasks) => {
+  const jobs = await queue.addBulk(tasks.map(({ name, args }) => ({ name, data: { args }, opts: options })));
+  return await Promise.all(jobs.map(result));
+};
+await measurePool({
+  call: async () => await result(await queue.add("ok", { args: [] }, options)),
+  many: (n) => runAll(Array.from({ length: n }, () => ({ name: "ok", args: [] }))),
+  map: (name, argsOf) => runAll(argsOf.map((args) => ({ name, args }))),
+});
 process.exit();

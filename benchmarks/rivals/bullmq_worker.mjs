@@ -1,8 +1,10 @@
 // A BullMQ worker process.
+import { chiSquared, ok, orbit, periodogram, spin } from "../work/arithmetic.mjs";
 import { rival } from "./packages.mjs";
 
 const { Worker } = rival("bullmq");
-const worker = new Worker("bench", async () => "ok", {
+const work = { chiSquared, ok, orbit, periodogram, spin };
+const worker = new Worker("bench", async ({ name, data }) => work[name](...data.args), {
   connection: { host: "127.0.0.1", port: Number(process.argv[2]), maxRetriesPerRequest: null },
   concurrency: 100,
 });

@@ -12,4 +12,5 @@ if __name__ == "__main__":
         measure_pool(
             lambda: dask.compute(task())[0],
             lambda n: dask.compute(*[task() for _ in range(n)]),
+            lambda f, items: dask.compute(*[dask.delayed(f, pure=False)(item) for item in items]),
         )

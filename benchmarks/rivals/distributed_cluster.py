@@ -13,4 +13,5 @@ if __name__ == "__main__":
         measure_pool(
             lambda: client.submit(trivial, pure=False).result(),
             lambda n: client.gather([client.submit(trivial, pure=False) for _ in range(n)]),
+            lambda f, items: client.gather(client.map(f, items, pure=False)),
         )

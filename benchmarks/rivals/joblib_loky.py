@@ -8,4 +8,5 @@ if __name__ == "__main__":
         measure_pool(
             lambda: parallel([delayed(trivial)()])[0],
             lambda n: parallel(delayed(trivial)() for _ in range(n)),
+            lambda f, items: parallel(delayed(f)(item) for item in items),
         )

@@ -1,4 +1,6 @@
-"""multiprocessing.Pool with 2 processes; each task a call of its own (apply_async), none of them chunked together."""
+"""multiprocessing.Pool with 2 processes; each task a call of its own (apply_async), none of them chunked together.
+
+Jobs go by pool.map, which chunks."""
 
 import multiprocessing
 
@@ -9,4 +11,5 @@ if __name__ == "__main__":
         measure_pool(
             lambda: pool.apply(trivial),
             lambda n: [result.get() for result in [pool.apply_async(trivial) for _ in range(n)]],
+            pool.map,
         )

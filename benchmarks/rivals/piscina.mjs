@@ -2,5 +2,8 @@
 import { call, pool } from "./piscina_pool.mjs";
 import { measurePool } from "./pool_rows.mjs";
 
-await measurePool(call);
+await measurePool({
+  call,
+  map: (name, argsOf) => Promise.all(argsOf.map((args) => pool.run(args, { name }))),
+});
 await pool.destroy();

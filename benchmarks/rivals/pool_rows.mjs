@@ -1,10 +1,15 @@
-// The rows that make sense for a pool of workers: calls of a trivial function, one at a time and many in flight.
+// The rows that make sense for a pool of workers: calls of a trivial function, one at a time and many in flight, and those of
+// the groups "efficiency" and "jobs".
 import { measureRows, readPlan, selectRows } from "../../dist/measure.js";
+import { workRows } from "../work/rows.mjs";
 
 const OK = "ok";
 
-/** @param call submits one trivial task; @param many submits n and gives their results */
-export async function measurePool(call, many = (n) => Promise.all(Array.from({ length: n }, call))) {
+/**
+ * call: submits one trivial task; many: submits n of them and gives their results; map: a function of
+ * work/arithmetic.mjs, by name, for each list of arguments
+ */
+export async function measurePool({ call, many = (n) => Promise.all(Array.from({ length: n }, call)), map }) {
   const sync = () => {
     let value;
     return {
@@ -32,7 +37,7 @@ export async function measurePool(call, many = (n) => Promise.all(Array.from({ l
     { name: "single client tasks and get batch", unit: "batches/s", prepare: atOnce(1000, 1) },
   ];
   const plan = readPlan();
-  await measureRows(selectRows({ tasks }, plan), plan);
+  await measureRows(selectRows({ tasks, ...workRows(map) }, plan), plan);
 }
 
 function expectOk(values, n) {

@@ -1,6 +1,7 @@
 """The rows that make sense for a pool of workers in Python; the same as pool_rows.mjs."""
 
 from measure import Rate, expect_equal, measure, selected
+from work_rows import work_rows
 
 OK = "ok"
 
@@ -9,8 +10,8 @@ def trivial(_=None):
     return OK
 
 
-def measure_pool(call, many):
-    """call() runs one trivial task; many(n) runs n and gives their results."""
+def measure_pool(call, many, map_over):
+    """call() runs one trivial task; many(n) runs n; map_over(f, items) gives f of each, as the pool's users do it."""
 
     def at_once(n, amount):
         return lambda: Rate(lambda: many(n), amount, lambda values: expect_equal(list(values), [OK] * n))
@@ -21,4 +22,4 @@ def measure_pool(call, many):
         ("single client tasks async, 10k in flight", "tasks/s", at_once(10_000, 10_000)),
         ("single client tasks and get batch", "batches/s", at_once(1000, 1)),
     ]
-    measure(selected({"tasks": tasks}))
+    measure(selected({"tasks": tasks, **work_rows(map_over)}))

@@ -1,2 +1,8 @@
-// What the threads of the pools run: a trivial function.
-export default () => "ok";
+// What the threads of a piscina run: a trivial function, and those of the groups "efficiency" and "jobs" with a list of arguments.
+import * as work from "../work/arithmetic.mjs";
+
+export default work.ok;
+export const orbit = (args) => work.orbit(...args);
+export const periodogram = (args) => work.periodogram(...args);
+export const chiSquared = (args) => work.chiSquared(...args);
+export const spin = (args) => work.spin(...args);

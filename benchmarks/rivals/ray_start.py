@@ -2,11 +2,13 @@
 
 import logging
 import os
+import sys
+import time
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray  # isort: skip
-from start import idle, ready  # isort: skip
+from start import again, idle, ready  # isort: skip
 
 
 @ray.remote
@@ -19,3 +21,9 @@ assert ray.get(one.remote()) == 1
 ready()
 idle(lambda: ray.get([one.remote() for _ in range(50)]))
 ray.shutdown()
+if "again" in sys.argv:
+    started = time.perf_counter()
+    ray.init(num_cpus=2, logging_level=logging.ERROR)
+    assert ray.get(one.remote()) == 1
+    again(time.perf_counter() - started)
+    ray.shutdown()

@@ -11,6 +11,10 @@ def ready():
     print(json.dumps({"firstResultMs": (time.perf_counter() - STARTED) * 1000}), flush=True)
 
 
+def again(seconds):
+    print(json.dumps({"againMs": seconds * 1000}), flush=True)
+
+
 def idle(use_workers):
     use_workers()
     sys.stdin.read()

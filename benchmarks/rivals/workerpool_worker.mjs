@@ -1,4 +1,5 @@
 // What the processes of the workerpool run.
+import * as work from "../work/arithmetic.mjs";
 import { rival } from "./packages.mjs";
 
-rival("workerpool").worker({ ok: () => "ok" });
+rival("workerpool").worker({ ...work });
