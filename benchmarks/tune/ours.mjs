@@ -1,5 +1,5 @@
 // Search quality: our searchers on the standard functions, one JSON line per run. Times are CPU time.
-// node --import tsx benchmarks/tune/ours.mjs --sampler tpe --seeds 20 [--functions branin,levy5] [--parallel 8] [--trials 200]
+// node --import tsx benchmarks/tune/ours.mjs --sampler tpe --runs branin:0,levy5:3 [--parallel 8] [--trials 200]
 import { parseArgs } from "node:util";
 import * as search from "../../src/libs/tune/search/index.ts";
 import { defineSpace, uniform } from "../../src/libs/tune/space/index.ts";
@@ -8,9 +8,7 @@ import { CHECKPOINTS, FUNCTIONS } from "./functions.mjs";
 const { values: args } = parseArgs({
   options: {
     sampler: { type: "string" },
-    seeds: { type: "string", default: "20" },
-    "from-seed": { type: "string", default: "0" },
-    functions: { type: "string", default: Object.keys(FUNCTIONS).join(",") },
+    runs: { type: "string" },
     trials: { type: "string", default: "200" },
     parallel: { type: "string", default: "1" },
     options: { type: "string", default: "{}" },
@@ -63,9 +61,7 @@ function run(name, functionName, seed, trials, parallel) {
   };
 }
 
-const from = Number(args["from-seed"]);
-for (let seed = from; seed < from + Number(args.seeds); seed++) {
-  for (const name of args.functions.split(",")) {
-    console.log(JSON.stringify(run(args.sampler, name, seed, Number(args.trials), Number(args.parallel))));
-  }
+for (const [name, seed] of args.runs.split(",").map((each) => each.split(":"))) {
+  const result = run(args.sampler, name, Number(seed), Number(args.trials), Number(args.parallel));
+  console.log(JSON.stringify(result));
 }

@@ -1,7 +1,6 @@
 """Optuna's side of the search quality table: one JSON line per run, in the form that ours.mjs prints. Times are CPU time.
 
-python3 -m venv VENV && VENV/bin/pip install optuna cmaes scipy torch
-VENV/bin/python optuna_quality.py --sampler tpe --seeds 20 [--functions branin,levy5] [--parallel 8] [--trials 200]
+python optuna_quality.py --sampler tpe --runs branin:0,levy5:3 [--parallel 8] [--trials 200]
 """
 
 import argparse
@@ -124,9 +123,7 @@ def run(name, function, seed, trials, parallel):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--sampler", required=True)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--from-seed", type=int, default=0)
-    parser.add_argument("--functions", default=",".join(FUNCTIONS))
+    parser.add_argument("--runs", required=True)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--parallel", type=int, default=1)
     args = parser.parse_args()
@@ -134,6 +131,6 @@ if __name__ == "__main__":
         import torch
 
         torch.set_num_threads(1)
-    for seed in range(args.from_seed, args.from_seed + args.seeds):
-        for function in args.functions.split(","):
-            print(json.dumps(run(args.sampler, function, seed, args.trials, args.parallel)), flush=True)
+    for each in args.runs.split(","):
+        function, seed = each.split(":")
+        print(json.dumps(run(args.sampler, function, int(seed), args.trials, args.parallel)), flush=True)

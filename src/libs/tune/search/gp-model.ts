@@ -15,7 +15,8 @@ export interface Kernel {
   readonly noise: number;
 }
 
-const NOISE_MIN = 1e-6;
+/** Optuna's is 1e-6, which hides differences near the optimum of a deterministic objective; less than this is unstable. */
+const NOISE_MIN = 1e-8;
 const SQRT5 = Math.sqrt(5);
 
 export class GaussianProcess {
@@ -128,7 +129,7 @@ export class GaussianProcess {
       this.#v[i] = sum;
       explained += sum * sum;
     }
-    return Math.max(this.kernel.scale - explained, 1e-12);
+    return Math.max(this.kernel.scale - explained, 1e-14);
   }
 
   #covary(x: Float64Array): void {
@@ -250,7 +251,7 @@ export function fitKernel(
   from[d] = Math.log(start.scale);
   from[d + 1] = Math.log(Math.max(start.noise - NOISE_MIN, 0.01 * NOISE_MIN));
   const { x, value } = lbfgs(loss, from, {
-    low: new Float64Array(d + 2).fill(-12).fill(-25, d + 1),
+    low: new Float64Array(d + 2).fill(-12).fill(-30, d + 1),
     high: new Float64Array(d + 2).fill(12),
     iterationsMax,
     gradientTolerance: 1e-2,

@@ -3,11 +3,15 @@
  *
  * Numbers are modelled in the unit cube, categories by whether they are equal; a parameter that a branch does not have
  * stands still, so that it tells nothing. Trials that still run are taken to give what the model expects of them, which
- * keeps parallel trials apart. Kernel, priors and log EI are those of Optuna's GPSampler; results are warped first.
+ * keeps parallel trials apart. Kernel, priors and log EI are those of Optuna's GPSampler. Beyond it: the first trials fill
+ * the space evenly, the results choose their scale, kernels are fitted afresh now and then lest they stay in a poor local
+ * optimum, and the search for the largest log EI also looks close to the best trial, where its peaks become too narrow for
+ * points spread over the whole space.
  */
 import { InvalidOptionError } from "../errors.ts";
 import { lbfgs } from "../maths/lbfgs.ts";
 import { Sobol } from "../maths/sobol.ts";
+import { Random } from "../random.ts";
 import { CategoryDomain } from "../space/domain.ts";
 import type { Parameter, Space } from "../space/space.ts";
 import { logEi, logEiSlope } from "./acquisition.ts";
@@ -19,14 +23,23 @@ import {
   requireOneObjective,
   type TrialRecord,
 } from "./history.ts";
+import { EVIDENCE_MIN, scaleResults, TURNS } from "./scale.ts";
 
 export interface GPOptions extends PointOptions {
-  /** Trials drawn at random before the model is used. Default 10. */
+  /** Trials that fill the space evenly before the model is used. Default 10. */
   readonly startupTrials?: number;
 }
 
+const SAMPLES = 2048;
+/** Samples around the best trial, and how many of them are climbed from. */
+const NEAR_SAMPLES = 256;
+const NEAR_STARTS = 3;
 const STARTS = 10;
 const LATTICE_EXHAUSTIVE_MAX = 16;
+const FIT_ITERATIONS_MAX = 100;
+/** Up to so many trials every fit is from scratch as well, and on every scale; then whenever they are a tenth more. */
+const AFRESH_MAX = 20;
+const AFRESH_GROWTH = 1.1;
 
 interface SavedKernel {
   readonly weights: readonly number[];
@@ -34,9 +47,18 @@ interface SavedKernel {
   readonly noise: number;
 }
 
+interface SavedFit {
+  readonly turn: number;
+  readonly afreshAt: number;
+  readonly kernels: readonly (SavedKernel | null)[];
+}
+
 export class GPSearcher extends HistorySearcher {
   readonly #options: GPOptions;
-  #kernel: Kernel | undefined;
+  /** Which of TURNS the results are seen by, the latest kernel of each, and from how many trials on all are fitted again. */
+  #turn = 0;
+  #kernels: (Kernel | undefined)[] = [];
+  #afreshAt = 0;
 
   constructor(options: GPOptions = {}) {
     super(options);
@@ -58,7 +80,8 @@ export class GPSearcher extends HistorySearcher {
       return domain.count > 1 && (!this.space.dynamic || done.every(({ units }) => units.has(path)));
     });
     const { startupTrials = 10 } = this.#options;
-    if (parameters.length === 0 || done.length < startupTrials) return () => undefined;
+    if (parameters.length === 0) return () => undefined;
+    if (done.length < startupTrials) return this.spread();
     const running = trials.filter(({ state }) => state === "running");
     const point = this.#maximise(parameters, done, running);
     const values = new Map(
@@ -70,14 +93,21 @@ export class GPSearcher extends HistorySearcher {
     return ({ path }) => values.get(path);
   }
 
-  protected override saveOwn(): SavedKernel | null {
-    const kernel = this.#kernel;
-    return kernel === undefined ? null : { ...kernel, weights: [...kernel.weights] };
+  protected override saveOwn(): SavedFit {
+    const kernels = TURNS.map((_, turn) => {
+      const kernel = this.#kernels[turn];
+      return kernel === undefined ? null : { ...kernel, weights: [...kernel.weights] };
+    });
+    return { turn: this.#turn, afreshAt: this.#afreshAt, kernels };
   }
 
   protected override restoreOwn(state: unknown): void {
-    const saved = state as SavedKernel | null;
-    this.#kernel = saved === null ? undefined : { ...saved, weights: Float64Array.from(saved.weights) };
+    const { turn, afreshAt, kernels } = state as SavedFit;
+    this.#turn = turn;
+    this.#afreshAt = afreshAt;
+    this.#kernels = kernels.map((kernel) =>
+      kernel === null ? undefined : { ...kernel, weights: Float64Array.from(kernel.weights) },
+    );
   }
 
   #maximise(
@@ -97,14 +127,12 @@ export class GPSearcher extends HistorySearcher {
       return points;
     };
     let points = rows(done);
-    let y = warp(Float64Array.from(done, ({ results }) => results![0]!));
+    let { y, kernel } = this.#fit(
+      points,
+      Float64Array.from(done, ({ results }) => results![0]!),
+      categorical,
+    );
     const best = y.indexOf(Math.min(...y));
-    const from =
-      this.#kernel?.weights.length === d
-        ? this.#kernel
-        : { weights: new Float64Array(d).fill(1), scale: 1, noise: 1 };
-    const { kernel } = fitKernel(points, y, categorical, from, 100);
-    this.#kernel = kernel;
     let model = new GaussianProcess(points, y, categorical, kernel);
     if (running.length > 0) {
       const more = rows(running);
@@ -118,23 +146,34 @@ export class GPSearcher extends HistorySearcher {
       this.random.weighted(weights),
     );
   }
-}
 
-/**
- * Results as the model sees them: on a logarithmic scale from the best one on, then standardised. Objectives often rise by
- * orders of magnitude away from their optimum, and a stationary model spends itself on that. Optuna standardises only.
- */
-function warp(results: Float64Array): Float64Array {
-  const sorted = Float64Array.from(results).sort();
-  const best = sorted[0]!;
-  const width = sorted[sorted.length >> 1]! - best;
-  return standardise(width > 0 ? results.map((value) => Math.log1p((value - best) / width)) : results);
-}
-
-function standardise(y: Float64Array): Float64Array {
-  const mean = y.reduce((sum, value) => sum + value, 0) / y.length;
-  const sd = Math.sqrt(y.reduce((sum, value) => sum + (value - mean) ** 2, 0) / y.length);
-  return y.map((value) => (sd > 0 ? (value - mean) / sd : 0));
+  /** The results on their likeliest scale, and the kernel there. */
+  #fit(
+    points: Float64Array,
+    results: Float64Array,
+    categorical: readonly boolean[],
+  ): { y: Float64Array; kernel: Kernel } {
+    const d = categorical.length;
+    const n = results.length;
+    const unknown: Kernel = { weights: new Float64Array(d).fill(1), scale: 1, noise: 1 };
+    const afresh = n <= AFRESH_MAX || n >= this.#afreshAt;
+    if (afresh) this.#afreshAt = AFRESH_GROWTH * n;
+    const fits = (afresh ? [...TURNS.keys()] : [this.#turn]).map((turn) => {
+      const { y, logSlope } = scaleResults(results, TURNS[turn]!);
+      const latest = this.#kernels[turn];
+      const known = latest?.weights.length === d ? latest : undefined;
+      const starts = known === undefined ? [unknown] : afresh ? [known, unknown] : [known];
+      const [fit] = starts
+        .map((start) => fitKernel(points, y, categorical, start, FIT_ITERATIONS_MAX))
+        .sort((a, b) => a.loss - b.loss);
+      this.#kernels[turn] = fit!.kernel;
+      const handicap = turn === 0 ? 0 : EVIDENCE_MIN;
+      return { turn, y, kernel: fit!.kernel, evidence: logSlope - fit!.loss - handicap };
+    });
+    const chosen = fits.reduce((a, b) => (b.evidence > a.evidence ? b : a));
+    this.#turn = chosen.turn;
+    return chosen;
+  }
 }
 
 /** Puts a parameter whose branch is not taken at one fixed place, outside its values if it is a category. */
@@ -164,10 +203,9 @@ function search(
   pick: (weights: Float64Array) => number,
 ): Float64Array {
   const sobol = new Sobol(parameters.length, seed);
-  const sampleCount = 2048;
   const samples: Float64Array[] = [];
-  const scores = new Float64Array(sampleCount);
-  for (let s = 0; s < sampleCount; s++) {
+  const scores = new Float64Array(SAMPLES);
+  for (let s = 0; s < SAMPLES; s++) {
     const point = snap(parameters, sobol.point(s), true);
     freeze(point);
     samples.push(point);
@@ -176,8 +214,12 @@ function search(
   const first = scores.indexOf(Math.max(...scores));
   const weights = scores.map((score) => Math.exp(score - scores[first]!));
   weights[first] = 0;
-  const starts = [samples[first]!, incumbent];
-  for (let k = 2; k < STARTS; k++) {
+  const near = nearby(parameters, incumbent, model.kernel, seed, freeze)
+    .map((point) => ({ point, score: logEi(model, best, point) }))
+    .sort((a, b) => b.score - a.score)
+    .slice(0, NEAR_STARTS);
+  const starts = [samples[first]!, incumbent, ...near.map(({ point }) => point)];
+  while (starts.length < STARTS) {
     const chosen = pick(weights);
     if (!(weights[chosen]! > 0)) break;
     weights[chosen] = 0;
@@ -190,6 +232,28 @@ function search(
   // Once the model is sure of the optimum it would ask for the same point for ever.
   const fresh = ranked.find(({ point }) => !model.holds(point)) ?? { point: unseen(model, samples, scores) };
   return fresh.point ?? ranked[0]!.point;
+}
+
+/** Points around the best trial, from half a length scale away to a two-thousandth; categories stay. */
+function nearby(
+  parameters: readonly Parameter[],
+  incumbent: Float64Array,
+  { weights }: Kernel,
+  seed: number,
+  freeze: (point: Float64Array) => void,
+): Float64Array[] {
+  const random = new Random(seed);
+  return Array.from({ length: NEAR_SAMPLES }, () => {
+    const distance = 0.5 * 10 ** (-3 * random.next());
+    const moved = incumbent.map((u, i) => {
+      if (parameters[i]!.domain instanceof CategoryDomain) return u;
+      const lengthScale = Math.min(1 / Math.sqrt(weights[i]!), 1);
+      return Math.min(Math.max(u + distance * lengthScale * random.normal(), 0), 1);
+    });
+    const point = snap(parameters, moved, false);
+    freeze(point);
+    return point;
+  });
 }
 
 /** The best sample that was not tried yet, if there is one. */

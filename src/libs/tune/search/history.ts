@@ -3,6 +3,7 @@
  * state to save. A searcher adds how it picks the numbers of the next config.
  */
 import { InvalidOptionError } from "../errors.ts";
+import { Sobol } from "../maths/sobol.ts";
 import { Random, type RandomState } from "../random.ts";
 import { CategoryDomain } from "../space/domain.ts";
 import { type Choose, drawPrior, type Parameter, type Space, type Values } from "../space/space.ts";
@@ -55,6 +56,8 @@ export abstract class HistorySearcher implements Searcher {
   protected random!: Random;
   readonly #options: PointOptions;
   readonly #trials = new Map<string, TrialRecord>();
+  #seed = 0;
+  #sobol: Sobol | undefined;
   #points: readonly ((parameter: Parameter) => number | undefined)[] = [];
   #pointsTaken = 0;
 
@@ -67,6 +70,7 @@ export abstract class HistorySearcher implements Searcher {
     this.space = space;
     this.objectives = objectives;
     this.random = new Random(seed);
+    this.#seed = seed;
     this.check(space);
     const { pointsToEvaluate = [], evaluatedRewards = [] } = this.#options;
     if (evaluatedRewards.length > pointsToEvaluate.length) {
@@ -156,6 +160,23 @@ export abstract class HistorySearcher implements Searcher {
 
   /** The next config's numbers, or why there are none. */
   protected abstract propose(trialId: string): Proposal | "wait" | "exhausted";
+
+  /**
+   * The next of points that fill the space evenly (scrambled Sobol), for what is tried before there is a model: fewer holes
+   * and clumps than random draws. A define-by-run space has no box to fill: drawn at random.
+   */
+  protected spread(): Proposal {
+    const { parameters, dynamic } = this.space;
+    if (dynamic) return () => undefined;
+    // Its own generator: the points of a seed do not depend on what else was drawn.
+    this.#sobol ??= new Sobol(parameters.length, new Random(this.#seed).bits());
+    const point = this.#sobol.point(this.#trials.size);
+    const dimensions = new Map(parameters.map(({ path }, i) => [path, i]));
+    return ({ path, domain }) => {
+      const u = point[dimensions.get(path)!]!;
+      return domain instanceof CategoryDomain ? Math.floor(u * domain.count) : domain.fromUnit(u);
+    };
+  }
 
   /** A trial is over. */
   protected learn(_trial: TrialRecord): void {}

@@ -3,7 +3,6 @@
  * exhaustive grid, which draw as blindly.
  */
 import { InvalidOptionError } from "../errors.ts";
-import { Sobol } from "../maths/sobol.ts";
 import { CategoryDomain } from "../space/domain.ts";
 import { drawPrior, type Parameter, type Space } from "../space/space.ts";
 import { HistorySearcher, type PointOptions, type Proposal } from "./history.ts";
@@ -148,33 +147,14 @@ export class GridSearcher extends HistorySearcher {
 
 /** Scrambled Sobol points: evenly spread, without the clumps and holes of random ones. */
 export class SobolSearcher extends HistorySearcher {
-  #sobol!: Sobol;
-  #index = 0;
-  #dimensions = new Map<string, number>();
-
-  protected override check(space: Space): void {
-    const { parameters, dynamic } = space;
+  protected override check({ dynamic }: Space): void {
     if (dynamic) {
       throw new InvalidOptionError("Sobol points need a declared space, got a function; use RandomSearcher");
     }
-    this.#dimensions = new Map(parameters.map(({ path }, i) => [path, i]));
-    this.#sobol = new Sobol(parameters.length, this.random.bits());
   }
 
   protected propose(_trialId: string): Proposal {
-    const point = this.#sobol.point(this.#index++);
-    return ({ path, domain }) => {
-      const u = point[this.#dimensions.get(path)!]!;
-      return domain instanceof CategoryDomain ? Math.floor(u * domain.count) : domain.fromUnit(u);
-    };
-  }
-
-  protected override saveOwn(): unknown {
-    return { index: this.#index };
-  }
-
-  protected override restoreOwn(state: unknown): void {
-    this.#index = (state as { index: number }).index;
+    return this.spread();
   }
 }
 

@@ -12,7 +12,7 @@ import { paretoOrder } from "./pareto.ts";
 import { PARZEN_DEFAULTS, ParzenEstimator } from "./parzen.ts";
 
 export interface TPEOptions extends PointOptions {
-  /** Trials drawn at random before the model is used. Default 10. */
+  /** Trials that fill the space evenly before the model is used. Default 10. */
   readonly startupTrials?: number;
   /** Candidates drawn per suggestion. Default 24. */
   readonly candidates?: number;
@@ -53,7 +53,7 @@ export class TPESearcher extends HistorySearcher {
 
   protected propose(_trialId: string): Proposal {
     const split = this.split();
-    if (split === undefined) return () => undefined;
+    if (split === undefined) return this.spread();
     const joint = this.#options.multivariate ?? this.objectives.length === 1;
     const groups = groupsOf(this.space, [...split.below, ...split.above], joint);
     const drawn = new Map<string, number>();
