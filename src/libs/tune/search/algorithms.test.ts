@@ -132,7 +132,7 @@ describe("TPE", () => {
   test("parallel trials keep apart because running ones count as bad", () => {
     const closest = (constantLiar: boolean) => {
       let sum = 0;
-      for (const seed of [1, 2, 3, 4]) {
+      for (const seed of [1, 2, 3, 4, 5, 6]) {
         const searcher = start(
           new TPESearcher({ constantLiar }),
           { x: uniform(0, 1), y: uniform(0, 1) },
