@@ -1,6 +1,7 @@
 // Goal: tsray/tune does what its users were promised. Method: real clusters and trials; scenarios of Ray Tune's own tests in
 // substance. Kills and restarts are in tune-durability.test.ts.
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { InvalidOptionError, placementGroups, UnschedulableError } from "tsray";
 import {
@@ -130,17 +131,16 @@ describe("trainables", () => {
     expect(values(grid, "sum")).toEqual([100_001, 100_002, 100_003]);
   });
 
-  test("a plain function says how to pass it", async () => {
+  test("a plain function travels by value, with what it closes over; one that cannot says why", async () => {
     const local = { factor: 2 };
-    const error = await search((config: { x: number }) => ({ y: config.x * local.factor }), {
-      space: { x: 3 },
-    }).then(
-      (grid) => grid,
-      (caught: Error) => caught,
+    const closure = (config: { x: number }) => ({ y: config.x * local.factor });
+    expect(values(await search(closure, { space: { x: gridSearch([3, 4]) } }), "y")).toEqual([6, 8]);
+    const socket = createServer();
+    const error = await rejection(search(() => ({ y: socket.listening ? 1 : 0 })));
+    expect(error).toBeInstanceOf(TuneError);
+    expect(error.message).toMatch(
+      /the trainable cannot reach a worker; give remote\(trainable\) at the top level.*socket/s,
     );
-    // By value where the runtime can do that; else it says so.
-    if (error instanceof Error) expect(error.message).toMatch(/give remote\(trainable\) at the top level/);
-    else expect(values(error, "y")).toEqual([6]);
   });
 });
 
@@ -198,23 +198,22 @@ describe("what is run", () => {
   });
 
   test("a placement group per trial, for the trial and what it starts", async () => {
-    for (const bundles of [
-      [{ CPU: 1 }, { CPU: 1 }],
-      [{}, { CPU: 1 }],
-    ]) {
-      const prepared = withResources(trainables.grouped as never, { bundles });
-      const grid = await search(prepared, { numSamples: 2, reuseActors: false });
-      expect(grid.errors).toEqual([]);
-      expect(new Set(values(grid, "group")).size).toBe(2);
-      expect(values(grid, "child")).toEqual(values(grid, "group"));
-      const setAside = bundles.filter((bundle) => Object.keys(bundle).length > 0);
-      expect(values(grid, "bundles")).toEqual([setAside, setAside]);
-    }
+    const grouped = (bundles: readonly Record<string, number>[], options: Options) =>
+      search(withResources(trainables.grouped as never, { bundles }), { numSamples: 2, ...options });
     // Trials one after the other share a process, and with it the group.
-    const one = withResources(trainables.grouped as never, { bundles: [{ CPU: 1 }, { CPU: 1 }] });
-    expect(new Set(values(await search(one, { numSamples: 3 }), "group")).size).toBe(1);
+    const pair = [{ CPU: 1 }, { CPU: 1 }];
+    const shared = await grouped(pair, {});
+    expect(new Set(values(shared, "group")).size).toBe(1);
+    expect(values(shared, "bundles")).toEqual([pair, pair]);
+    const own = await grouped([{}, { CPU: 2 }], { reuseActors: false });
+    expect(new Set(values(own, "group")).size).toBe(2);
+    expect(values(own, "bundles")).toEqual([[{ CPU: 2 }], [{ CPU: 2 }]]);
+    for (const grid of [shared, own]) {
+      expect(grid.errors).toEqual([]);
+      expect(values(grid, "child")).toEqual(values(grid, "group"));
+    }
     expect((await placementGroups()).filter(({ state }) => state !== "REMOVED")).toEqual([]);
-  });
+  }, 180_000);
 
   test("a searcher and its limits: as many trials as samples, results are told", async () => {
     const grid = await search(trainables.quadratic, {
