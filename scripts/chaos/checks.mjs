@@ -2,7 +2,8 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-const linesOf = (/** @type {string} */ file) =>
+/** Whole lines of a file; none where it is not there. */
+export const linesOf = (/** @type {string} */ file) =>
   existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(0, -1) : [];
 
 /** Runs of tasks: how many ran, and how many runs were too many. @param {string} file @param {number} count */
@@ -58,17 +59,28 @@ export function actorLives(file, calls) {
   return { problems, duplicates, lives: lastLife + 1 };
 }
 
-/** Live processes started with this runtime directory. @param {string} runtimeDir */
-export function processesOf(runtimeDir) {
+/** Whether a process has ended; a zombie has. @param {number} pid */
+export function isGone(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return "ZX".includes(stat.slice(stat.lastIndexOf(")") + 2)[0] ?? "Z");
+  } catch {
+    return true;
+  }
+}
+
+/** Live processes started with this runtime directory, which is this process's own if none is named. */
+export function processesOf(runtimeDir = process.env.XDG_RUNTIME_DIR) {
   return readdirSync("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
     try {
       const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
       if (!environment.includes(`XDG_RUNTIME_DIR=${runtimeDir}`)) return [];
       const stat = readFileSync(`/proc/${name}/stat`, "utf8");
-      if (stat.slice(stat.lastIndexOf(")") + 2)[0] === "Z") return [];
+      const [state, ppid] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      if (state === "Z") return [];
       const title = readFileSync(`/proc/${name}/cmdline`, "utf8").replaceAll("\0", " ").trim();
-      return [{ pid: Number(name), title }];
+      return [{ pid: Number(name), ppid: Number(ppid), title }];
     } catch {
       return [];
     }

@@ -172,7 +172,8 @@ function endOnSignal(daemon: StartedDaemon): Interruption {
   });
   promise.catch(() => {});
   const onSignal = (signal: NodeJS.Signals) => {
-    interruption.signal ??= signal;
+    if (interruption.signal !== undefined) return endAtOnce(daemon);
+    interruption.signal = signal;
     reject(
       new ClusterUnreachableError(`the start of the node with pid ${daemon.pid} was ended by ${signal}`),
     );
@@ -187,6 +188,15 @@ function endOnSignal(daemon: StartedDaemon): Interruption {
     },
   };
   return interruption;
+}
+
+/** After a second signal: whoever sends it does not want to wait for what still runs. */
+function endAtOnce(daemon: StartedDaemon): void {
+  try {
+    process.kill(daemon.pid, "SIGQUIT");
+  } catch {
+    // It has ended.
+  }
 }
 
 async function untilJoined(
