@@ -89,6 +89,9 @@ setAutoInit(() => {
   if (state.kind === "driver") state.ready.catch(() => {});
 });
 
+/** A script that has nothing left to do. */
+const endWithScript = () => void shutdown();
+
 /** Makes this process a driver at once; it connects in the background. */
 function start(options: ResolvedInitOptions): void {
   const runtime = new Runtime(nobody(), keepAlive, warn);
@@ -103,6 +106,7 @@ function start(options: ResolvedInitOptions): void {
         keepAlive(-1);
       }
       runtime.close();
+      process.off("beforeExit", endWithScript);
       setState({ kind: "none" });
       cluster = undefined;
       registry.lateModule = undefined;
@@ -184,7 +188,7 @@ async function connect(
   registry.lateModule = job.entryUrl === "" ? undefined : job.entryUrl;
   // What is wrong with the job's environment is said here, not at its first call.
   if (options.runtimeEnv !== undefined) await runtime.connected.environments.prepare(undefined);
-  process.once("beforeExit", () => void shutdown());
+  process.once("beforeExit", endWithScript);
   cluster = {
     address: welcome.headAddress,
     sessionDir: welcome.sessionDir,

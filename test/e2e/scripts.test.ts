@@ -147,7 +147,7 @@ describe("init and shutdown", () => {
           await using cluster = await init({ numCpus: 1 });
           console.log(await square.remote(i));
         }
-        console.log(isInitialized());`
+        console.log(isInitialized(), process.listenerCount("beforeExit"));`
         .replace("await using cluster = await init({ numCpus: 1 });", "await init({ numCpus: 1 });")
         .replace(
           "console.log(await square.remote(i));",
@@ -156,7 +156,7 @@ describe("init and shutdown", () => {
     });
     const { code, stdout, stderr } = await sandbox.run("main.mjs");
     expect(stderr).toBe("");
-    expect(stdout).toBe("false\ntrue ERR_TSRAY_ALREADY_INITIALIZED\n4\nfalse\n0\n1\n4\nfalse\n");
+    expect(stdout).toBe("false\ntrue ERR_TSRAY_ALREADY_INITIALIZED\n4\nfalse\n0\n1\n4\nfalse 0\n");
     expect(code).toBe(0);
   });
 
