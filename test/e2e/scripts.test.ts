@@ -39,6 +39,23 @@ describe("ways to start", () => {
   });
 
   // Goal: init() may be left out.
+  // Method: each of the first five workers is killed while it evaluates the script, before it could be ready.
+  test("workers that somebody kills while they start are replaced, and nothing fails", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `import { init, remote, shutdown } from "tsray";
+        import { appendFileSync, readFileSync } from "node:fs";
+        if (process.env.TSRAY_WORKER_ID !== undefined) {
+          appendFileSync("starts", "x");
+          if (readFileSync("starts").length <= 5) process.kill(process.pid, "SIGKILL");
+        }
+        const one = remote(() => 1);
+        await init({ numCpus: 1 });
+        console.log(await one.remote());
+        await shutdown();`,
+    });
+    expect(await sandbox.run("main.mjs")).toMatchObject({ code: 0, stdout: "1\n" });
+  }, 120_000);
+
   test("a script without init() starts a cluster by itself", async () => {
     await using sandbox = new Sandbox({
       "main.mjs": `import { get, put, remote } from "tsray"; ${TASKS} ${USE}`,

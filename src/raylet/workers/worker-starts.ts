@@ -13,6 +13,8 @@ import { describeEnd, type WorkerEnd } from "./worker-process.ts";
 const IDLE_WORKER_MS = 5000;
 /** So many workers of a pool in a row end before they are ready, and what waits for one fails. */
 const FAILED_STARTS_MAX = 3;
+/** One that somebody killed says little of what it was to run: it counts so much less. */
+const KILLED_START = 0.1;
 /** Environments remembered; demand states its own again. */
 const POOLS_MAX = 10_000;
 /** So many task workers a node has before idle ones make room for those of another environment; twice its CPUs at least. */
@@ -86,7 +88,7 @@ export class WorkerStarts {
   /** A worker ended before it was ready: its job's code throws at load, or the process cannot start. */
   onFailedStart(worker: PooledWorker, end: WorkerEnd): void {
     const { pool } = worker;
-    const failures = (this.#failedStarts.get(pool) ?? 0) + 1;
+    const failures = (this.#failedStarts.get(pool) ?? 0) + (end.signal === "SIGKILL" ? KILLED_START : 1);
     this.#failedStarts.set(pool, failures);
     const reason = `worker ${worker.process.pid}, before it was ready, while it evaluated the job's entry module, ${describeEnd(end)}`;
     this.#parts.log(reason);
