@@ -100,7 +100,7 @@ function scaleOf() {
 async function runCases(only, quick, count) {
   const scale = quick ? scaleOf() : 1;
   const check = quick
-    ? { periodMs: 200, timeoutMs: 1000 * scale, failureThreshold: 10 * scale, outageGraceMs: 5000 * scale }
+    ? { periodMs: 200 * scale, timeoutMs: 1000 * scale, failureThreshold: 10, outageGraceMs: 5000 * scale }
     : { periodMs: 1000, timeoutMs: 3000, failureThreshold: 5, outageGraceMs: 60_000 };
   // As core/launch/health-rules.ts has them.
   const selfFenceMs = check.periodMs * check.failureThreshold + check.timeoutMs;
@@ -141,48 +141,33 @@ async function runCases(only, quick, count) {
     if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));
   };
   if (has("short")) cases.short = await short(world, recorded, quick ? 1000 * scale : 5000, count);
-  let [from, other] = [world.b, world.c];
-  const resourceOf = (/** @type {object} */ placed) => (placed === world.b ? "b" : "c");
-  /** @param {string} name @param {() => void} cut @param {() => void} heal */
+  /**
+   * Cuts off the machine on which the actor runs.
+   * @param {string} name @param {(machine: any) => void} cut @param {(machine: any) => void} heal
+   */
   const runLong = async (name, cut, heal) => {
+    if (!has(name)) return;
     await settle();
-    cases[name] = await long(world, recorded, {
-      from,
-      cut,
-      heal,
-      holdMs: hold.alone,
-      other: resourceOf(other),
-    });
-    [from, other] = [other, from];
+    const isOnB = (await recorded.actor.where.remote()) === (await nodeOf(world.b.pid))?.nodeId;
+    const from = isOnB ? world.b : world.c;
+    const cutting = { from, cut: () => cut(from.machine), heal: () => heal(from.machine) };
+    cases[name] = await long(world, recorded, { ...cutting, holdMs: hold.alone, other: isOnB ? "c" : "b" });
   };
-  const each = { at: () => from.machine };
-  if (has("long"))
-    await runLong(
-      "long",
-      ...cutting(
-        each.at(),
-        (m) => m.cut(),
-        (m) => m.heal(),
-      ),
-    );
-  if (has("deaf"))
-    await runLong(
-      "deaf",
-      ...cutting(
-        each.at(),
-        (m) => own.mute(m),
-        (m) => own.unmute(m),
-      ),
-    );
-  if (has("mute"))
-    await runLong(
-      "mute",
-      ...cutting(
-        each.at(),
-        (m) => m.mute(own),
-        (m) => m.unmute(own),
-      ),
-    );
+  await runLong(
+    "long",
+    (machine) => machine.cut(),
+    (machine) => machine.heal(),
+  );
+  await runLong(
+    "deaf",
+    (machine) => own.mute(machine),
+    (machine) => own.unmute(machine),
+  );
+  await runLong(
+    "mute",
+    (machine) => machine.mute(own),
+    (machine) => machine.unmute(own),
+  );
   await load.end();
   if (has("pair")) {
     const second = makeActor(world, "second");
@@ -197,11 +182,6 @@ async function runCases(only, quick, count) {
   await shutdown();
   await cluster.end();
   return { times, cases, load: { sent, answered }, problems };
-}
-
-/** @param {any} machine @param {(machine: any) => void} cut @param {(machine: any) => void} heal @returns {[() => void, () => void]} */
-function cutting(machine, cut, heal) {
-  return [() => cut(machine), () => heal(machine)];
 }
 
 /** What must not be. Bounds from below only: how long things take is the reader's to judge. */

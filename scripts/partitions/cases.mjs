@@ -106,6 +106,7 @@ export async function long({ times }, { actor, file }, { from, cut, heal, holdMs
   const slow = actor.call
     .remote(-2, times.selfFenceMs / 2)
     .then((/** @type {number[]} */ [, life]) => ({ life, atMs: now() }));
+  await until("the call to run", 30_000, () => livesOf(file).at(-1)?.calls.has(-2));
   cut();
   const cutMs = now();
   const limitMs = times.declareDeadMs + times.graceMs + 30_000;

@@ -26,6 +26,9 @@ export const Recorded = remote(
       if (ms > 0) await sleep(ms);
       return [n, this._life];
     }
+    async where() {
+      return getRuntimeContext().nodeId;
+    }
     /** Has a task run elsewhere, for as long as it is not let go. */
     async hold(/** @type {Record<string, number>} */ resources, /** @type {string} */ file) {
       return get(held.options({ resources }).remote(file));

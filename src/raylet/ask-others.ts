@@ -22,13 +22,14 @@ export async function askOthers(
   known: HeadEpoch,
   told: (what: Hearsay, askedMs: number) => void,
 ): Promise<void> {
-  const askedMs = performance.now();
+  const probedMs = performance.now();
   const some = [...raylets].sort(() => Math.random() - 0.5).slice(0, ASKED_MAX);
   // Where nobody listens, nobody is heard: asking all nodes of all nodes would only cost them time.
   if ((await probe(headAddress, timeoutMs)) === "refused") {
-    told("gone", askedMs);
+    told("gone", probedMs);
     return;
   }
+  const askedMs = performance.now();
   const others = some.map(async (address) => {
     const client = createClient(RayletServiceClient, address, token);
     try {

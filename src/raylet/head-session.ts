@@ -87,7 +87,8 @@ class HeadSession implements RayletHeadLink {
   #times: HealthTimes = healthTimes(HEALTH_CHECK_DEFAULT);
   #beat = 0;
   #registerSentMs = 0;
-  #isAsking = false;
+  /** What was logged last of a head that cannot be reached: said once, not at every attempt. */
+  #said = "";
   #closed = false;
   /** Resolves at the first registration. */
   readonly registered: Promise<void>;
@@ -243,7 +244,8 @@ class HeadSession implements RayletHeadLink {
       if (broken || this.#closed) return;
       broken = true;
       if (this.#stream === stream) this.#stream = undefined;
-      this.#log(`connection to the head broke (${reason}); trying again`);
+      if (reason !== this.#said) this.#log(`connection to the head broke (${reason}); trying again`);
+      this.#said = reason;
       setTimeout(() => this.#connect(), RECONNECT_MS);
     };
     stream.on("data", (update: ClusterUpdate) => {
@@ -279,6 +281,7 @@ class HeadSession implements RayletHeadLink {
 
   #onRegistered({ healthCheck = HEALTH_CHECK_DEFAULT }: ClusterUpdate): void {
     this.#registered?.();
+    this.#said = "";
     if (this.#watch === undefined) {
       this.#times = healthTimes(healthCheck);
       this.#watch = new HeadWatch(this.#times, this.#registerSentMs);
@@ -317,17 +320,13 @@ class HeadSession implements RayletHeadLink {
   #look(periodMs: number): void {
     const watch = this.#watch as HeadWatch;
     const verdict = watch.look(performance.now());
-    // Answers that may settle it are on their way; they have their deadline.
-    if (this.#isAsking) return;
     if (verdict.kind === "fence") this.#raylet.onHeadLost(verdict.reason);
     if (verdict.kind !== "ask") return;
-    this.#isAsking = true;
+    // Once a period, whether or not all have answered: what is not heard again soon is not believed any more.
     const timeoutMs = Math.max(periodMs, this.#times.trustMs / 2);
     const told: Parameters<typeof askOthers>[5] = (what, askedMs) => watch.told(what, askedMs);
     const { token, epoch } = this.#options;
-    void askOthers(this.headAddress, this.#raylet.others(), token, timeoutMs, epoch, told).finally(() => {
-      this.#isAsking = false;
-    });
+    void askOthers(this.headAddress, this.#raylet.others(), token, timeoutMs, epoch, told);
   }
 
   /** @param isBeat the head is to answer */
