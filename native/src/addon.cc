@@ -773,6 +773,8 @@ Napi::Value watchPulseJs(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+Napi::Value bootMsJs(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), bootMs()); }
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   EnvState* state = new EnvState();
   env.SetInstanceData(state);
@@ -783,6 +785,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("transferableViews", Napi::Boolean::New(env, Views::areTransferable(env)));
   exports.Set("weakRef", Napi::Function::New<weakRef>(env, "weakRef"));
   exports.Set("setParentDeathSignal", Napi::Function::New<setParentDeathSignalJs>(env, "setParentDeathSignal"));
+  exports.Set("bootMs", Napi::Function::New<bootMsJs>(env, "bootMs"));
   exports.Set("watchPulse", Napi::Function::New<watchPulseJs>(env, "watchPulse"));
   exports.Set("mapShared", Napi::Function::New<mapSharedJs>(env, "mapShared"));
   return exports;

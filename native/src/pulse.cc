@@ -79,4 +79,10 @@ bool watchPulse(int fd, uint64_t silentMsMax, int* error) {
   return *error == 0;
 }
 
+double bootMs() {
+  timespec now;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
+
 }  // namespace tsray

@@ -1,4 +1,5 @@
-// A thread that ends this process, with its group, when a page that another process keeps changing stands still.
+// Who stood still: a thread that ends this process, with its group, when a page that another process keeps changing does
+// so, and the clock that runs on while the machine sleeps.
 #pragma once
 
 #include <cstddef>
@@ -14,5 +15,8 @@ constexpr size_t kPulseBytes = 8;
  * stuck. False and `error`: the file cannot be mapped, or the thread not be started.
  */
 bool watchPulse(int fd, uint64_t silentMsMax, int* error);
+
+/** Milliseconds since boot, those in which the machine was suspended included. */
+double bootMs();
 
 }  // namespace tsray

@@ -10,6 +10,7 @@ import { type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { rpcFaults } from "../core/rpc/faults.ts";
 import { createClient, fromServiceError, unary } from "../core/rpc/grpc.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
+import { probe } from "../core/rpc/probe.ts";
 import {
   type ClusterUpdate,
   HeadServiceClient,
@@ -27,7 +28,8 @@ import { HeadWatch } from "./head-watch.ts";
 import { jobToWire } from "./wire.ts";
 
 const RECONNECT_MS = 200;
-const DIAL_CHECK_MS = 500;
+const DIAL_CHECK_MS = 250;
+const DIAL_MS_MAX = 1000;
 
 /** The head has so long to take note that this node leaves. */
 const FAREWELL_MS_MAX = 1000;
@@ -78,6 +80,7 @@ class HeadSession implements RayletHeadLink {
   #timer: NodeJS.Timeout | undefined;
   readonly #dial = new HeadDial(performance.now());
   readonly #dialTimer: NodeJS.Timeout;
+  #isTrying = false;
   #soon: NodeJS.Timeout | undefined;
   #logs: LogBatch[] = [];
   #endedProcesses: string[] = [];
@@ -99,7 +102,7 @@ class HeadSession implements RayletHeadLink {
     this.#raylet = raylet;
     this.#log = options.log;
     this.#client = this.#makeClient();
-    this.#dialTimer = setInterval(() => this.#lookAtLine(), DIAL_CHECK_MS).unref();
+    this.#dialTimer = setInterval(() => void this.#lookAtLine(), DIAL_CHECK_MS).unref();
     this.registered = new Promise((resolve) => {
       this.#registered = resolve;
     });
@@ -300,14 +303,22 @@ class HeadSession implements RayletHeadLink {
     return createClient(HeadServiceClient, this.headAddress, this.#options.token);
   }
 
-  /** A connection that the network has swallowed is given up for a new one. */
-  #lookAtLine(): void {
+  /** One that has failed is tried again by gRPC itself. */
+  get #isLineFine(): boolean {
     const state = this.#client.getChannel().getConnectivityState(false);
-    const isConnecting = state === connectivityState.CONNECTING;
-    // One that failed is tried again by gRPC itself.
-    const isHeard = state !== connectivityState.READY || this.hears();
-    if (this.#options.isWithin || !this.#dial.look({ isConnecting, isHeard }, performance.now())) return;
-    this.#log(`the head does not answer: connecting anew`);
+    if (this.#options.isWithin || this.#closed) return true;
+    return state === connectivityState.READY ? this.hears() : state !== connectivityState.CONNECTING;
+  }
+
+  /** A connection that the network has swallowed is given up for a new one, once the network is there. */
+  async #lookAtLine(): Promise<void> {
+    if (!this.#dial.look(this.#isLineFine, performance.now()) || this.#isTrying) return;
+    this.#isTrying = true;
+    const answer = await probe(this.headAddress, DIAL_MS_MAX);
+    this.#isTrying = false;
+    if (answer !== "listens" || this.#isLineFine) return;
+    this.#dial.dialled(performance.now());
+    this.#log("the head does not answer: connecting anew");
     const old = this.#client;
     this.#client = this.#makeClient();
     // Their ends open them again, over the new connection.

@@ -1,5 +1,5 @@
 /**
- * Finds out that this process has stood still (SIGSTOP, a frozen virtual machine) for so long that it was given up
+ * Finds out that this process has stood still (SIGSTOP, a suspended machine) for so long that it was given up
  * meanwhile, before it acts on anything that has arrived: whoever reads a socket asks here first. A process that is
  * woken reads its sockets before its timers run, so a timer alone would find out too late.
  */
@@ -10,11 +10,17 @@ export class PauseGuard {
   readonly #pauseMsMax: number;
   readonly #onPaused: (pausedMs: number) => void;
   readonly #timer: NodeJS.Timeout;
-  #awakeMs = performance.now();
+  readonly #clock: () => number;
+  #awakeMs: number;
   #isOver = false;
 
-  /** @param onPaused called once, from within the first {@link check} after the pause */
-  constructor(pauseMsMax: number, onPaused: (pausedMs: number) => void) {
+  /**
+   * @param onPaused called once, from within the first {@link check} after the pause
+   * @param clock milliseconds
+   */
+  constructor(pauseMsMax: number, onPaused: (pausedMs: number) => void, clock: () => number) {
+    this.#clock = clock;
+    this.#awakeMs = clock();
     this.#pauseMsMax = pauseMsMax;
     this.#onPaused = onPaused;
     this.#timer = setInterval(() => this.check(), TICK_MS).unref();
@@ -22,7 +28,7 @@ export class PauseGuard {
 
   /** @returns false when this process must not act any more */
   check(): boolean {
-    const nowMs = performance.now();
+    const nowMs = this.#clock();
     const pausedMs = nowMs - this.#awakeMs;
     this.#awakeMs = nowMs;
     if (this.#isOver) return false;

@@ -330,7 +330,7 @@ export class Raylet {
       hosted: () => ({ actors: this.#actors.list(), jobIds: this.#clients.drivenJobs() }),
       others: () => this.#others.targets(),
       mayAct: () => this.#standing.mayAct(),
-      onTimes: (times) => this.#standing.begin(times),
+      onTimes: (times) => this.#standing.begin(times, this.#head?.headAddress ?? ""),
       onHeadLost: (reason) => this.#standing.fence(reason),
       onJobLines: (jobId, lines) => {
         for (const line of lines) this.#clients.tell(jobId, line);

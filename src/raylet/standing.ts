@@ -4,6 +4,7 @@
  */
 import type { HealthTimes } from "../core/launch/health-rules.ts";
 import type { HeadEpoch } from "./head-epoch.ts";
+import { ownClock } from "./own-clock.ts";
 import { PauseGuard } from "./pause-guard.ts";
 import { Pulse } from "./pulse.ts";
 
@@ -31,12 +32,17 @@ export class Standing {
     return this.#isFenced;
   }
 
-  /** The head has said how long it waits for a node. */
-  begin({ pauseMsMax }: HealthTimes): void {
+  /** The head has said how long it waits for a node. @param headAddress where it is */
+  begin({ pauseMsMax }: HealthTimes, headAddress: string): void {
     if (this.#parts.isHeadWithin) return;
     this.#pulse = new Pulse(this.#parts.pulsePath, pauseMsMax);
-    this.#guard = new PauseGuard(pauseMsMax, (pausedMs) =>
-      this.fence(`this process stood still for ${Math.round(pausedMs)} ms, and has been given up meanwhile`),
+    this.#guard = new PauseGuard(
+      pauseMsMax,
+      (pausedMs) =>
+        this.fence(
+          `this process stood still for ${Math.round(pausedMs)} ms, and has been given up meanwhile`,
+        ),
+      ownClock(headAddress),
     );
   }
 

@@ -110,6 +110,8 @@ export interface NativeAddon {
    * `silentMsMax`, whatever the main thread does. Once per process.
    */
   watchPulse(fd: number, silentMsMax: number): void;
+  /** Milliseconds since boot, those in which the machine was suspended included. */
+  bootMs(): number;
   /**
    * The first `bytes` of an open file, shared with whoever else maps it: what one writes the others see, and it stays
    * when a process is killed. The file must have that many bytes reserved.
