@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AuthenticationError, InvalidOptionError } from "../core/base/errors.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
+import { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import { HeadServiceClient, type KvPutReply, NodeReport } from "../core/wire/gen/tsray/v1/head.ts";
 import { openStateStore } from "./state-store/open-state-store.ts";
 import { TestCluster } from "./test-kit.ts";
@@ -574,6 +575,52 @@ describe("a head that starts again on the same state", () => {
     await cluster.startHead({ store: await store() });
     const two = await cluster.raylet("n2");
     await two.bringUp("a", 1);
+  });
+
+  // Method: the driver's call is answered by nobody, and made again at the next head.
+  test("takes a kill that is repeated for the same one", async () => {
+    await cluster.stopHead();
+    await cluster.startHead({ store: await store() });
+    const one = await cluster.raylet("n1");
+    await cluster.create({ actorId: "a", detached: true, maxRestarts: -1 });
+    await one.bringUp("a");
+    await cluster.kill("a", { requestId: "r1" });
+    await one.bringUp("a", 1);
+    await cluster.stopHead();
+    await cluster.startHead({ store: await store() });
+    await one.register({ actors: [{ actorId: "a", incarnation: 1 }] });
+    await cluster.kill("a", { requestId: "r1" });
+    expect(await cluster.info("a")).toMatchObject({ state: "ALIVE", incarnation: 1 });
+    await cluster.kill("a", { requestId: "r2" });
+    await one.bringUp("a", 2);
+  });
+
+  // Method: as if the head before had died right after it had written down that the node was dead.
+  test("places bundles of a node that is known to be dead at once", async () => {
+    await cluster.stopHead();
+    await cluster.startHead({ store: await store() });
+    const one = await cluster.raylet("n1");
+    one.takesBundles = true;
+    const { client } = cluster;
+    const bundles = [{ resources: cpu(1), labels: [] }];
+    const spec = { groupId: "g", name: "", namespace: "ns", strategy: "PACK", bundles, detached: true };
+    const specs = [{ ...spec, jobId: "job", creatorActorId: "" }];
+    await unary(client, client.createPlacementGroups, { specs }, 5000);
+    const settled = async () => {
+      const request = { groups: [{ groupId: "g", knownVersion: -1 }], settled: true, waitMs: 5000 };
+      return (await unary(cluster.client, cluster.client.watchPlacementGroups, request, 9000)).groups;
+    };
+    expect(await settled()).toMatchObject([{ state: "CREATED", nodeIds: ["n1"] }]);
+    await cluster.stopHead();
+    const tables = await store();
+    const [entry] = await tables.list("nodes");
+    const dead = { ...NodeInfo.decode(entry!.value), alive: false, state: "DEAD" };
+    await tables.put("nodes", "n1", NodeInfo.encode(dead).finish());
+    await tables.close();
+    await cluster.startHead({ store: await store() });
+    const two = await cluster.raylet("n2");
+    two.takesBundles = true;
+    expect(await settled()).toMatchObject([{ state: "CREATED", nodeIds: ["n2"] }]);
   });
 
   test("is the only one on its tables", async () => {

@@ -128,7 +128,10 @@ export class TestCluster {
     return unary(this.client, this.client.createActor, { spec: full }, CALL_MS);
   }
 
-  kill(actorId: string, how: { noRestart?: boolean; graceful?: boolean } = { noRestart: true }) {
+  kill(
+    actorId: string,
+    how: { noRestart?: boolean; graceful?: boolean; requestId?: string } = { noRestart: true },
+  ) {
     const request = {
       actorId,
       noRestart: false,
@@ -177,6 +180,7 @@ export class FakeRaylet {
   readonly cpus: number;
   stream!: ClientDuplexStream<NodeReport, ClusterUpdate>;
   behave: StartBehaviour;
+  takesBundles = false;
   /** Does not answer to lists. */
   isStuck = false;
   readonly #cluster: TestCluster;
@@ -211,10 +215,10 @@ export class FakeRaylet {
         return {};
       }),
       prepareBundles: handleUnary(({ bundles }) => ({
-        answers: bundles.map(() => ({ accepted: false, reason: "not in this test" })),
+        answers: bundles.map(() => ({ accepted: this.takesBundles, reason: "not in this test" })),
       })),
       commitBundles: handleUnary(({ bundles }) => ({
-        answers: bundles.map(() => ({ accepted: false, reason: "not in this test" })),
+        answers: bundles.map(() => ({ accepted: this.takesBundles, reason: "not in this test" })),
       })),
       returnBundles: handleUnary(() => ({})),
       listTasks: handleUnary(() => ({

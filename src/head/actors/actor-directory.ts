@@ -43,8 +43,6 @@ const ACTORS_DEAD_MAX = 10_000;
 /** Ended processes remembered, so that an actor whose creation arrives after its creator's end is not left behind. */
 const ENDED_PROCESSES_MAX = 100_000;
 const ALIASES_MAX = 100_000;
-/** Kills remembered, so that a repeat does nothing. */
-const KILL_REQUESTS_MAX = 10_000;
 const WATCHERS_MAX = 200_000;
 const WATCH_MS_MAX = 30_000;
 /** Rows of ListActors, so that the answer fits one message. */
@@ -112,7 +110,6 @@ export class ActorDirectory {
   readonly #byOwnerProcess = new ActorIndex();
   readonly #byOwnerNode = new ActorIndex();
   readonly #endedProcesses = new BoundedMap<string, true>(ENDED_PROCESSES_MAX);
-  readonly #killRequests = new BoundedMap<string, true>(KILL_REQUESTS_MAX);
   readonly #byGroup = new ActorIndex();
   readonly #rooms: NodeRooms;
   readonly #writes = new Set<Promise<unknown>>();
@@ -222,9 +219,7 @@ export class ActorDirectory {
   async kill({ actorId, noRestart, graceful, reason, requestId }: KillActorRequest): Promise<void> {
     const record = this.#find(actorId);
     if (record === undefined) return;
-    const isRepeat = requestId !== "" && this.#killRequests.get(requestId) === true;
-    if (requestId !== "") this.#killRequests.set(requestId, true);
-    if (!isRepeat) this.#apply(record, { kind: "killed", noRestart, graceful, reason });
+    this.#apply(record, { kind: "killed", noRestart, graceful, reason, requestId });
     await record.stored;
   }
 
@@ -243,7 +238,12 @@ export class ActorDirectory {
 
   async #endUnknown(nodeId: string, actorId: string): Promise<void> {
     this.#options.log(`actor ${actorId} on node ${nodeId} is not known: it is ended`);
-    await this.#callStop(nodeId, actorId, -1, false, "the head does not know this actor").catch(() => {});
+    // Repeated: nobody else would ever end it.
+    await this.#untilAnswered(
+      nodeId,
+      () => true,
+      () => this.#callStop(nodeId, actorId, -1, false, "the head does not know this actor"),
+    ).catch(() => {});
   }
 
   /** A start that was taken to be lost was carried out after all, when that life had been given to another node. */
@@ -572,7 +572,7 @@ export class ActorDirectory {
   async #answerCreated(record: ActorRecord, existed: boolean): Promise<CreateActorReply> {
     if (!(await record.created)) {
       const reason = `the head could not store actor ${tellActor(record.spec)}`;
-      this.#apply(record, { kind: "killed", noRestart: true, graceful: false, reason });
+      this.#apply(record, { kind: "killed", noRestart: true, graceful: false, reason, requestId: "" });
       throw new ClusterUnreachableError(reason);
     }
     return { actor: infoOf(record), existed, error: "" };

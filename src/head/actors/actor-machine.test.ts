@@ -32,7 +32,7 @@ function parse(line: string): ActorEvent {
     case "nodeDied":
       return { kind: word, nodeId: a, reason: `node ${a} died` };
     case "kill":
-      return { kind: "killed", noRestart: a === "", graceful: a === "graceful", reason: "" };
+      return { kind: "killed", noRestart: a === "", graceful: a === "graceful", reason: "", requestId: "" };
     case "ownerDied":
     case "jobEnded":
       return { kind: word, reason: word };

@@ -20,6 +20,8 @@ import type { Endpoint } from "../../core/wire/gen/tsray/v1/common.ts";
 
 export type ActorPhase = "PENDING" | "STARTING" | "ALIVE" | "RESTARTING" | "DEAD";
 
+/** Kills remembered, so that a repeat does nothing, also at the next head. */
+const KILL_REQUESTS_MAX = 8;
 /** Past events kept for the story that a broken invariant tells. */
 const STORY_LINES_MAX = 16;
 
@@ -41,6 +43,8 @@ export interface ActorState {
   readonly stoppingOn: string | undefined;
   /** It leaves once what was submitted is done; it is not restarted any more. */
   readonly leaving: boolean;
+  /** Ids of the last kills. */
+  readonly killRequests: readonly string[];
   readonly endpoint: Endpoint | undefined;
   readonly pendingReason: string;
   readonly deathReason: string;
@@ -60,7 +64,8 @@ export type ActorEvent =
   | { kind: "nodeDied"; nodeId: string; reason: string }
   /** The raylet has ended the incarnation that was to be replaced. */
   | { kind: "stopped"; nodeId: string }
-  | { kind: "killed"; noRestart: boolean; graceful: boolean; reason: string }
+  /** A repeat carries the same `requestId`; "" = none is told from another. */
+  | { kind: "killed"; noRestart: boolean; graceful: boolean; reason: string; requestId: string }
   | { kind: "ownerDied"; reason: string }
   | { kind: "jobEnded"; reason: string }
   /** The state was read back by a new head: what runs goes on, what was under way is taken up again. */
@@ -108,6 +113,7 @@ export function newActorState(actor: Pick<ActorState, "actorId" | "detached" | "
     accepted: false,
     stoppingOn: undefined,
     leaving: false,
+    killRequests: [],
     endpoint: undefined,
     pendingReason: "",
     deathReason: "",
@@ -233,9 +239,13 @@ function stopped(state: ActorState, nodeId: string): ActorStep {
 }
 
 function killed(
-  state: ActorState,
-  event: { noRestart: boolean; graceful: boolean; reason: string },
+  before: ActorState,
+  event: { noRestart: boolean; graceful: boolean; reason: string; requestId: string },
 ): ActorStep {
+  const { requestId } = event;
+  if (requestId !== "" && before.killRequests.includes(requestId)) return same(before);
+  const killRequests = [...before.killRequests, requestId].slice(-KILL_REQUESTS_MAX);
+  const state = requestId === "" ? before : { ...before, killRequests };
   const reason = event.reason || "it was killed";
   if (event.graceful) return leaves(state, reason);
   if (event.noRestart || !hasRestartLeft(state)) return dies(state, reason);

@@ -21,6 +21,7 @@ interface StoredState {
   accepted: boolean;
   stoppingOn?: string;
   leaving: boolean;
+  killRequests: readonly string[];
   endpoint?: string;
   deathReason: string;
   deathError: string;
@@ -68,8 +69,8 @@ export class ActorTables {
 }
 
 function toStored(state: ActorState): StoredState {
-  const { phase, version, incarnation, moves, nodeId, accepted, stoppingOn, leaving, endpoint, deathReason } =
-    state;
+  const { phase, version, incarnation, moves, nodeId, accepted, stoppingOn, leaving } = state;
+  const { killRequests, endpoint, deathReason } = state;
   return {
     phase,
     version,
@@ -77,6 +78,7 @@ function toStored(state: ActorState): StoredState {
     moves,
     accepted,
     leaving,
+    killRequests,
     deathReason,
     deathError: state.deathError.toString("base64"),
     ...(nodeId !== undefined && { nodeId }),

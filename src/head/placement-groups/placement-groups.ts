@@ -99,7 +99,7 @@ export class PlacementGroups {
 
   /**
    * Reads the groups back. What was open counts as open, until its node comes and says otherwise, or stays away for
-   * `silenceMsMax`.
+   * `silenceMsMax`; what was open on a node that an earlier head knew to be dead is lost. Nodes must have been read before.
    */
   async load(epoch: number, silenceMsMax: number): Promise<void> {
     this.firstAttempt = epoch * PER_EPOCH;
@@ -111,8 +111,11 @@ export class PlacementGroups {
         continue;
       }
       this.#enter(record);
-      for (const { nodeId } of state.bundles) if (nodeId !== undefined) this.#stale.add(nodeId);
       this.#apply(record, { kind: "headRestarted", attempt: this.firstAttempt });
+      for (const nodeId of new Set(state.bundles.flatMap((bundle) => bundle.nodeId ?? []))) {
+        if (this.#options.nodes.isAlive(nodeId)) this.#stale.add(nodeId);
+        else this.#apply(record, { kind: "nodeDied", nodeId });
+      }
     }
     if (this.#stale.size > 0) this.#after(silenceMsMax, () => this.#giveUpStale());
   }
