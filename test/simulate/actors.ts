@@ -80,7 +80,13 @@ export class ActorWorld {
     const actor = this.#clock.pick([...this.#actors.values()]);
     if (actor === undefined) return;
     const noRestart = this.#clock.chance(0.05);
-    this.#apply(actor, { kind: "killed", noRestart, graceful: false, reason: "it was killed", requestId: "" });
+    this.#apply(actor, {
+      kind: "killed",
+      noRestart,
+      graceful: false,
+      reason: "it was killed",
+      requestId: "",
+    });
   }
 
   killHost(): void {
