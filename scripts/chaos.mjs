@@ -1,7 +1,7 @@
 // `npm run chaos -- [--minutes 3] [--seed N] [--smoke] [--head] [--no-faults]` and `npm run soak -- --minutes N`: tasks,
 // actors, objects, nested tasks and generators on three nodes, while workers and raylets are killed at random and calls
-// between processes are lost, doubled and delayed. Prints what was lost, wrong, run twice, left over, and how long
-// recoveries took; ends with code 1 when anything must not be. The same seed gives the same faults in the same order.
+// between processes are lost, doubled and delayed, and their connections cut. Prints what was lost, wrong, run twice, left
+// over, and how long recoveries took; ends with code 1 when anything must not be. The same seed gives the same faults in the same order.
 // `--head` also kills the head now and then (for clusters whose jobs survive that); `--smoke` is CI's 40 seconds.
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -33,7 +33,7 @@ const WORKER_KILL_MS = flags.soak ? 5000 : 700;
 const RAYLET_KILL_MS = flags.soak ? 60_000 : 8000;
 const HEAD_KILL_MS = flags.soak ? 120_000 : 20_000;
 const DRAIN_MS = 120_000;
-const FAULTS = `seed=${seed},loseRequest=0.1,loseReply=0.1,inFlight=0.05,duplicate=0.1,delay=0.2,delayMs=50,breakStream=0.0005`;
+const FAULTS = `seed=${seed},loseRequest=0.1,loseReply=0.1,inFlight=0.05,duplicate=0.1,delay=0.2,delayMs=50,breakStream=0.0005,cut=0.002,replay=0.3,hold=0.002`;
 
 /** @type {string[]} */
 const violations = [];

@@ -332,7 +332,8 @@ export class ActorClient {
     }
   }
 
-  #connect(endpoint: Endpoint): void {
+  /** @param isSameLife it was connected to this life of the actor before, and lost the way to it */
+  #connect(endpoint: Endpoint, isSameLife = false): void {
     const channel = this.#parts.channelTo(endpoint);
     this.#channel = channel;
     this.#state = "alive";
@@ -345,7 +346,7 @@ export class ActorClient {
     });
     for (const { resolve } of this.#waiters) resolve();
     this.#waiters = [];
-    this.#judgeLost();
+    this.#judgeLost(isSameLife ? "was out of reach" : "restarted");
     this.#drain();
   }
 
@@ -406,10 +407,10 @@ export class ActorClient {
           );
         }
         if (info.state === "RESTARTING" || info.state === "PENDING" || info.state === "STARTING")
-          this.#judgeLost();
-        // It lives, and only the connection broke.
+          this.#judgeLost("restarted");
+        // It lives, and only the way to it was lost, for longer than a channel bears.
         const isSameLife = info.state === "ALIVE" && info.incarnation === this.#incarnation;
-        if (isSameLife && this.#isUnknown && info.endpoint !== undefined) this.#connect(info.endpoint);
+        if (isSameLife && this.#isUnknown && info.endpoint !== undefined) this.#connect(info.endpoint, true);
         if (!info.found) await new Promise((resolve) => setTimeout(resolve, UNKNOWN_RETRY_MS));
       } catch (error) {
         if (error instanceof TsrayError && !error.retryable) {
@@ -431,8 +432,8 @@ export class ActorClient {
     }
   }
 
-  /** The actor restarts: calls it had are sent again or fail, since they may have run. */
-  #judgeLost(): void {
+  /** The actor restarts, or is out of reach: calls it had are sent again or fail, since they may have run. */
+  #judgeLost(what: string): void {
     if (this.#inFlight.size === 0) return;
     const lost = [...this.#inFlight];
     this.#inFlight = new Set();
@@ -448,7 +449,7 @@ export class ActorClient {
         this.#failCall(
           call,
           new ActorUnavailableError(
-            `actor ${this.#label()} restarted while ${call.method}() was outstanding: it may or may not have run`,
+            `actor ${this.#label()} ${what} while ${call.method}() was outstanding: it may or may not have run`,
             { actorId: this.actorId, maybeExecuted: true },
           ),
         );

@@ -361,7 +361,7 @@ class HeadSession implements RayletHeadLink {
         endedProcessIds,
       }),
     );
-    if (rpcFaults?.breaks("NodeSession")) this.#stream.cancel();
+    if (rpcFaults()?.breaks("NodeSession")) this.#stream.cancel();
   }
 
   #message(part: Partial<NodeReport>): NodeReport {

@@ -18,14 +18,18 @@ const TOKEN = "a token of this test, long enough";
 const dir = mkdtempSync(join(tmpdir(), "tsray-resume-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-type Rpc = typeof import("./open-channel.ts") & typeof import("./channel-server.ts");
+type Rpc = typeof import("./open-channel.ts") &
+  typeof import("./channel-server.ts") &
+  typeof import("./stream-faults.ts");
 
 /** The modules as a process with that TSRAY_TEST_FAULTS has them. */
 async function load(faults: string): Promise<Rpc> {
   vi.resetModules();
   process.env.TSRAY_TEST_FAULTS = faults;
   try {
-    return { ...(await import("./open-channel.ts")), ...(await import("./channel-server.ts")) };
+    const faulty = await import("./stream-faults.ts");
+    faulty.streamFaults();
+    return { ...faulty, ...(await import("./open-channel.ts")), ...(await import("./channel-server.ts")) };
   } finally {
     delete process.env.TSRAY_TEST_FAULTS;
   }
@@ -111,6 +115,7 @@ test.each([
     expect(valuesOf(b.got)).toEqual(numbers(300));
     expect(valuesOf(a.got)).toEqual(numbers(300));
     expect([channel.closed, b.accepted?.closed]).toEqual([false, false]);
+    expect(rpc.streamFaults()?.cuts).toBeGreaterThan(3);
     channel.close();
   }
 });

@@ -214,7 +214,7 @@ export class Channel {
     this.#connection?.drop();
     this.recovery?.stop();
     const outbox = this.#outbox as Outbox<Frame>;
-    if (streamFaults?.replays() !== true) outbox.confirm(taken);
+    if (streamFaults()?.replays() !== true) outbox.confirm(taken);
     this.#inbox?.restart();
     this.begin(connection);
     this.open(connection);

@@ -41,7 +41,7 @@ export class Connection {
   constructor(socket: Socket, reader: FrameReader, stream: "unix" | "tcp") {
     this.#socket = socket;
     this.reader = reader;
-    this.#faulty = streamFaults?.writesOf(socket, stream);
+    this.#faulty = streamFaults()?.writesOf(socket, stream);
     socket.setNoDelay(true);
     if (stream === "tcp") socket.setKeepAlive(true, KEEPALIVE_MS);
     socket.on("data", (chunk: Buffer) => this.receive(chunk));
@@ -155,10 +155,11 @@ export function dial(to: Endpoint, self: Endpoint, blobs?: BlobSink): Connection
     },
   };
   const overUnix = isOverUnix(self, to);
+  const proxy = streamFaults()?.proxy;
   const socket = overUnix
     ? connectSocket({ path: to.unixPath, onread })
-    : connectSocket({ ...(streamFaults?.proxy ?? { host: to.host, port: to.port }), onread });
-  if (!overUnix && streamFaults?.proxy !== undefined) socket.write(`${to.host}:${to.port}\n`);
+    : connectSocket({ ...(proxy ?? { host: to.host, port: to.port }), onread });
+  if (!overUnix && proxy !== undefined) socket.write(`${to.host}:${to.port}\n`);
   const connection = new Connection(socket, reader, overUnix ? "unix" : "tcp");
   return connection;
 }

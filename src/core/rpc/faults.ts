@@ -144,15 +144,22 @@ export function randomFrom(seed: number, salt: string): () => number {
   };
 }
 
-const { TSRAY_TEST_FAULTS } = process.env;
+/** What this process was told, read when it is first asked for; undefined where nobody asked for faults. */
+export function faultPlan(): FaultPlan | undefined {
+  if (!isRead) plan = process.env.TSRAY_TEST_FAULTS ? parseFaults(process.env.TSRAY_TEST_FAULTS) : undefined;
+  isRead = true;
+  return plan;
+}
+let isRead = false;
+let plan: FaultPlan | undefined;
 
-/** What this process was told; undefined where nobody asked for faults. */
-export const faultPlan: FaultPlan | undefined = TSRAY_TEST_FAULTS
-  ? parseFaults(TSRAY_TEST_FAULTS)
-  : undefined;
 /** Which program of a run this is. */
 export const saltOfProcess: string = basename(process.argv[1] ?? "");
 
-/** Of this process's calls. */
-export const rpcFaults: RpcFaults | undefined =
-  faultPlan === undefined ? undefined : new RpcFaults(faultPlan, saltOfProcess);
+/** Of this process's calls; undefined where nobody asked for faults. */
+export function rpcFaults(): RpcFaults | undefined {
+  const asked = faultPlan();
+  if (asked !== undefined) faults ??= new RpcFaults(asked, saltOfProcess);
+  return faults;
+}
+let faults: RpcFaults | undefined;

@@ -163,7 +163,7 @@ export function unary<Q, R>(
       if (signal?.aborted) giveUp();
       else signal?.addEventListener("abort", giveUp, { once: true });
     });
-  if (rpcFaults === undefined && exitPoint === undefined) return send();
+  if (rpcFaults() === undefined && exitPoint === undefined) return send();
   return withFaults((method as { path?: string }).path ?? "", send);
 }
 
@@ -171,7 +171,8 @@ export function unary<Q, R>(
 async function withFaults<R>(path: string, send: () => Promise<R>): Promise<R> {
   const name = path.split("/").at(-1) ?? "";
   exitPoint?.reach(`asking ${name}`);
-  const reply = await (rpcFaults === undefined ? send() : rpcFaults.around(path, send));
+  const faults = rpcFaults();
+  const reply = await (faults === undefined ? send() : faults.around(path, send));
   exitPoint?.reach(`answered ${name}`);
   return reply;
 }

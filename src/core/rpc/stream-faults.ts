@@ -11,6 +11,8 @@ export type Strike = "none" | "cutBefore" | "cutWithin" | "cutAfter" | "hold";
 export class StreamFaults {
   readonly #plan: FaultPlan;
   readonly #random: () => number;
+  /** Connections cut so far. */
+  cuts = 0;
 
   /** @param salt tells processes of one run apart */
   constructor(plan: FaultPlan, salt = "") {
@@ -32,6 +34,7 @@ export class StreamFaults {
   strike(nth: number): Strike {
     const { cut, cutAfter, hold } = this.#plan;
     if ((cutAfter > 0 && nth >= cutAfter) || this.#happens(cut)) {
+      this.cuts += 1;
       const where = this.#random();
       return where < 1 / 3 ? "cutBefore" : where < 2 / 3 ? "cutWithin" : "cutAfter";
     }
@@ -87,6 +90,10 @@ export class FaultyWrites {
   }
 }
 
-/** Of this process; undefined where nobody asked for faults. */
-export const streamFaults: StreamFaults | undefined =
-  faultPlan === undefined ? undefined : new StreamFaults(faultPlan, saltOfProcess);
+/** Of this process's channels; undefined where nobody asked for faults. */
+export function streamFaults(): StreamFaults | undefined {
+  const asked = faultPlan();
+  if (asked !== undefined) faults ??= new StreamFaults(asked, saltOfProcess);
+  return faults;
+}
+let faults: StreamFaults | undefined;

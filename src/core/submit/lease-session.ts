@@ -79,7 +79,7 @@ export class LeaseSession {
       import("../wire/gen/tsray/v1/raylet.ts"),
       import("../rpc/faults.ts"),
     ]);
-    this.#faults = rpcFaults;
+    this.#faults = rpcFaults();
     if (this.lost) return;
     this.#client = createClient(RayletServiceClient, this.address, token);
     const stream = this.#client.leaseSession();

@@ -22,6 +22,8 @@ export type Outcome =
   | { readonly kind: "moved"; readonly to: Endpoint }
   /** The next source may do better. */
   | { readonly kind: "failed"; readonly why: string }
+  /** The connection broke: the same source may do better over another. */
+  | { readonly kind: "broken"; readonly why: string }
   /** No source can help. */
   | { readonly kind: "over"; readonly why: string };
 
@@ -132,8 +134,8 @@ export class Attempt implements Download {
     this.settle({ kind: "failed", why: "it has no copy (any more)" });
   }
 
-  onBroken(why: string): void {
-    this.settle({ kind: "failed", why });
+  onBroken(why: string, mayLive: boolean): void {
+    this.settle({ kind: mayLive ? "broken" : "failed", why });
   }
 
   landed(): void {

@@ -29,8 +29,8 @@ export interface Download {
   onChunk(offset: number, bytes: Buffer, intact: boolean): void;
   onMoved(to: Endpoint): void;
   onAbsent(): void;
-  /** The connection is gone. */
-  onBroken(why: string): void;
+  /** The connection is gone. @param mayLive it broke; nothing says that the node is gone as well */
+  onBroken(why: string, mayLive: boolean): void;
   /** A chunk that was being read when the download ended is read now, or never will be: its memory may be given up. */
   landed(): void;
 }
@@ -170,7 +170,7 @@ export class DataLink {
     const why = error?.message.split("\n")[0] ?? "it closed the connection";
     const downloads = [...this.#downloads.values()];
     this.#downloads.clear();
-    for (const download of downloads) download.onBroken(why);
+    for (const download of downloads) download.onBroken(why, isBreak(error));
   }
 
   #check(): void {
@@ -195,6 +195,13 @@ export class DataLink {
 function endpoints(tuples: unknown): Endpoint[] {
   if (!Array.isArray(tuples)) return [];
   return tuples.flatMap((tuple) => endpointFromTuple(tuple) ?? []);
+}
+
+/** Whether a connection ended as connections do when networks fail, and not because nobody is there or something is wrong. */
+function isBreak(error: Error | undefined): boolean {
+  if (error === undefined) return true;
+  const code = (error.cause as NodeJS.ErrnoException | undefined)?.code;
+  return code === "ECONNRESET" || code === "EPIPE" || code === "ETIMEDOUT";
 }
 
 export function malformed(what: string): ClusterUnreachableError {

@@ -39,6 +39,8 @@ export class Pull {
   #admittedBytes: number | undefined;
   #attempt: Attempt | undefined;
   #freed = false;
+  /** Whether anything has come since a connection last broke. */
+  #hasProgressed = false;
 
   constructor(key: Buffer, parts: PullParts) {
     this.#key = key;
@@ -82,10 +84,17 @@ export class Pull {
       if (outcome.kind === "complete") return null;
       if (outcome.kind === "over") return outcome.why;
       if (outcome.kind === "moved") this.#sources.moved(source.node, outcome.to);
-      else reasons.push(`node ${source.node.nodeId}: ${outcome.why}`);
+      else if (outcome.kind !== "broken" || !this.#isAskedAgain(source))
+        reasons.push(`node ${source.node.nodeId}: ${outcome.why}`);
     }
     if (reasons.length === 0) return "no node holds a copy";
     return [...new Set(reasons)].slice(0, REASONS_MAX).join("; ");
+  }
+
+  #isAskedAgain(source: Source): boolean {
+    const isAsked = this.#sources.broken(source, this.#hasProgressed);
+    this.#hasProgressed = false;
+    return isAsked;
   }
 
   async #from(source: Source): Promise<Outcome> {
@@ -137,7 +146,10 @@ export class Pull {
           plan: new ChunkPlan(size, CHUNK_BYTES),
           writer,
           memory: writer.memory,
-          onReceived,
+          onReceived: (bytes) => {
+            this.#hasProgressed = true;
+            onReceived(bytes);
+          },
         };
         return undefined;
       }

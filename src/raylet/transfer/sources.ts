@@ -1,9 +1,12 @@
 /**
  * Which node is asked next for an object: those of this machine before the others, in random order so that load spreads.
- * Each is asked once, and once more with insistence if it sent us to another that turned out to have no copy. Pure.
+ * Each is asked once; once more with insistence if it sent us to another that turned out to have no copy, and again if
+ * only its connection broke. Pure.
  */
 import type { Endpoint } from "../../core/base/endpoint.ts";
 
+/** A source whose connection broke is asked again so often, unless something has come meanwhile. */
+const BREAKS_MAX = 10;
 /** Copies that are remembered for one object. */
 const SOURCES_MAX = 64;
 
@@ -25,6 +28,7 @@ export class Sources {
   readonly #rules: SourceRules;
   readonly #known = new Set<string>();
   readonly #insisted = new Set<string>();
+  readonly #breaks = new Map<string, number>();
   #left: Source[] = [];
 
   constructor(rules: SourceRules) {
@@ -60,6 +64,19 @@ export class Sources {
       this.#known.add(to.nodeId);
       this.#left.unshift({ node: to, insists: false });
     }
+  }
+
+  /**
+   * The connection to a source broke: it is asked again after the others.
+   * @param hasProgressed whether anything has come since the last time
+   * @returns false: it has broken too often
+   */
+  broken(source: Source, hasProgressed: boolean): boolean {
+    const breaks = hasProgressed ? 1 : (this.#breaks.get(source.node.nodeId) ?? 0) + 1;
+    this.#breaks.set(source.node.nodeId, breaks);
+    if (breaks > BREAKS_MAX) return false;
+    this.#left.push(source);
+    return true;
   }
 
   next(): Source | undefined {
