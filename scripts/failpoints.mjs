@@ -327,7 +327,7 @@ let round = 0;
 for (let repeat = 0; repeat < repeats && violations.length === 0; repeat++) {
   for (const point of points) {
     if (violations.length > 0) break;
-    const spec = `${point}#${1 + Math.floor(random() * (flags.smoke ? 2 : 4))}`;
+    const spec = `${point}#${flags.smoke ? 1 : 1 + Math.floor(random() * 4)}`;
     const startedMs = performance.now();
     await cluster.killHead();
     await startHead(spec);
