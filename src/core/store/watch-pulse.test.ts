@@ -6,13 +6,16 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PULSE_BYTES } from "../launch/pulse-file.ts";
 import { addonFile, loadNative } from "./native.ts";
 
 const LIMIT_MS = 2000;
 const { addon } = loadNative();
-const dir = mkdtempSync(join(tmpdir(), "tsp-"));
+let dir: string;
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), "tsp-"));
+});
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 class Ticker implements Disposable {
