@@ -2,6 +2,7 @@
  * Calls of the head from a driver or worker. gRPC is loaded at the first one. A head that is gone is waited for: it will
  * be started again, and every call of its service may be repeated.
  */
+import { setMaxListeners } from "node:events";
 import { NotInitializedError, TsrayError } from "../base/errors.ts";
 import type { HeadServiceClient } from "../wire/gen/tsray/v1/head.ts";
 
@@ -21,6 +22,8 @@ export class HeadClient {
   constructor(address: string, token: string) {
     this.#address = address;
     this.#token = token;
+    // Each call under way listens, as many as there are actors to watch: no leak that Node should warn the user of.
+    setMaxListeners(0, this.over);
   }
 
   /** Aborted when this process leaves the cluster. */

@@ -403,8 +403,10 @@ export class ActorDirectory {
     this.#byOwnerProcess.remove(owner?.processId ?? "", actorId);
     this.#byOwnerNode.remove(owner?.nodeId ?? "", actorId);
     record.refusedBy.clear();
-    // The history needs no constructor arguments.
-    record.spec = { ...record.spec, creation: NO_BYTES, job: undefined };
+    // The history needs no constructor arguments, nor the 8 KiB of Node's pool that a small buffer keeps.
+    const handleMeta = unpooled(record.spec.handleMeta);
+    record.spec = { ...record.spec, creation: NO_BYTES, job: undefined, handleMeta };
+    record.state = { ...record.state, deathError: unpooled(record.state.deathError) };
     record.stored = this.#written(record.stored.then(() => this.#tables.putSpec(record.spec)));
     this.#dead.set(actorId, record);
     this.#options.log(`actor ${tellActor(record.spec)} is dead: ${record.state.deathReason}`);
@@ -626,6 +628,13 @@ export class ActorDirectory {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+
+/** A copy in memory of its own. */
+function unpooled(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
+}
 
 function newRecord(spec: ActorSpec, state: ActorState): ActorRecord {
   const shape = JSON.stringify([spec.resources, spec.placement, spec.strategy]);

@@ -102,9 +102,16 @@ export interface ActorStep {
 const NO_BYTES = Buffer.alloc(0);
 
 /** An actor that nobody has heard of yet: the first event is `created`. */
-export function newActorState(actor: Pick<ActorState, "actorId" | "detached" | "maxRestarts">): ActorState {
+export function newActorState({
+  actorId,
+  detached,
+  maxRestarts,
+}: Pick<ActorState, "actorId" | "detached" | "maxRestarts">): ActorState {
   return {
-    ...actor,
+    // Of a spec nothing else: the state outlives the constructor's arguments.
+    actorId,
+    detached,
+    maxRestarts,
     phase: "PENDING",
     version: 0,
     incarnation: 0,
