@@ -1,12 +1,18 @@
-// A driver that is killed (R28), or whose cluster is stopped (R29), as scripts/chaos-rows.mjs says.
-import { get, init, put } from "tsray";
+// A driver that is killed (R28), whose cluster is stopped (R29), or that joins and leaves (R35), as scripts/chaos-rows.mjs says.
+import { get, init, put, shutdown } from "tsray";
 import { Notes, naps, parent } from "./row-work.mjs";
 
 const [, , kind, address, file] = /** @type {[string, string, string, string, string]} */ (process.argv);
 await init({ address, logToDriver: false, namespace: "rows" });
 const say = (/** @type {unknown} */ fact) => console.log(JSON.stringify(fact));
 
-if (kind === "R28") {
+if (kind === "R35") {
+  for (let left = Number(file) - 1; left > 0; left--) {
+    await shutdown();
+    await init({ address, logToDriver: false });
+  }
+  await shutdown();
+} else if (kind === "R28") {
   const kept = Notes.options({ name: "kept", lifetime: "detached", numCpus: 0 }).remote();
   const actors = Array.from({ length: 20 }, () => Notes.options({ numCpus: 0 }).remote());
   const pids = await get([kept, ...actors].map((actor) => actor.pid.remote()));

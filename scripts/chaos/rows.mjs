@@ -1,86 +1,31 @@
 // The rows of scripts/chaos-rows.mjs: experiments of the goal table of reliability (R1, R2, ...), each with what it may
 // lose, repeat and take. A row starts its own cluster, does its harm, and reports figures beside their limits.
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { cancel, get, nodeAffinity, nodes, wait } from "tsray";
+import { cancel, get, nodeAffinity, wait } from "tsray";
 import { isGone, linesOf, processesOf, sharedMemory } from "./checks.mjs";
+import { headRows } from "./head-rows.mjs";
 import { nest, nestValue } from "./loads.mjs";
-import { aborts, bytesOf, dies, hashed, Notes, now, Owner, readAll, sha, spins } from "./row-work.mjs";
+import {
+  any,
+  CLI,
+  kill,
+  killRaylet,
+  nameOf,
+  quantile,
+  range,
+  runsOf,
+  startNode,
+  two,
+  until,
+  w1,
+} from "./row-kit.mjs";
+import { aborts, bytesOf, dies, Notes, now, Owner, readAll, spins } from "./row-work.mjs";
 
-/**
- * What a row works with.
- * @typedef {object} Row
- * @property {(name?: string) => string} file of a record of its own
- * @property {(what: string, value: number, max?: number) => void} is a figure, and the most it may be
- * @property {(options?: { nodes?: import("tsray/testing").NodeOptions[] }) => Promise<import("tsray/testing").Cluster>} cluster
- *   one node with 2 CPUs, the driver's, and others; shut down after the row
- * @property {string} runtimeDir
- * @property {number} scale share of the counts of the table
- */
-
-const range = (/** @type {number} */ n) => Array.from({ length: n }, (_, i) => i);
-const two = { numCpus: 2 };
-/** @template T @param {readonly T[]} values @returns {T | undefined} */
-const any = (values) => values[Math.floor(Math.random() * values.length)];
-const quantile = (/** @type {number[]} */ values, /** @type {number} */ q) =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))] ?? 0;
-const nameOf = (/** @type {PromiseLike<unknown>} */ call) =>
-  Promise.resolve(call).then(
-    () => "value",
-    (/** @type {Error} */ error) => error.name,
-  );
-
-/** Asks until it holds. @param {() => boolean | Promise<boolean>} holds @returns {Promise<number>} the milliseconds */
-async function until(holds, maxMs = 60_000) {
-  const fromMs = now();
-  while (!(await holds()) && now() - fromMs < maxMs) await sleep(5);
-  return now() - fromMs;
-}
-
-const kill = (/** @type {number} */ pid) => {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It has ended.
-  }
-};
-
-/** Kills a raylet by itself: its workers must follow. @returns milliseconds until they are gone, until its death is known */
-async function killRaylet(/** @type {import("tsray/testing").ClusterNode} */ node) {
-  const workers = processesOf().filter(({ ppid }) => ppid === node.pid);
-  kill(node.pid);
-  const state = async () => (await nodes()).find(({ nodeId }) => nodeId === node.nodeId)?.state;
-  const [workersMs, knownMs] = await Promise.all([
-    until(() => workers.every(({ pid }) => isGone(pid))),
-    until(async () => (await state()) === "DEAD"),
-  ]);
-  return { workersMs, knownMs };
-}
-
-/** W1, all at once. @returns how many values were wrong, how many calls failed, how long it took */
-async function w1(/** @type {string} */ file, /** @type {number} */ count, first = 0) {
-  const fromMs = now();
-  const values = await Promise.allSettled(
-    range(count).map((i) => hashed.remote(file, first + i, 10 + ((i * 7) % 40))),
-  );
-  const lost = values.filter(({ status }) => status === "rejected").length;
-  const wrong = values.filter(
-    (each, i) => each.status === "fulfilled" && each.value !== sha(`w1 ${first + i}`) + "x".repeat(10_000),
-  ).length;
-  return { lost, wrong, ms: now() - fromMs };
-}
-
-/** Runs of W1 in the order of their beginning. */
-const runsOf = (/** @type {string} */ file) =>
-  linesOf(file)
-    .map((line) => line.split(" ").map(Number))
-    .map(([i = 0, attempt = 0, atMs = 0, pid = 0]) => ({ i, attempt, atMs, pid }))
-    .sort((a, b) => a.atMs - b.atMs);
-
-/** @type {Record<string, { what: string, run: (row: Row) => Promise<void> }>} */
+/** @type {Record<string, { what: string, run: (row: import("./row-kit.mjs").Row) => Promise<void> }>} */
 export const rows = {
+  ...headRows,
+
   R1: {
     what: "a random busy worker is killed each 500 ms under 5,000 tasks",
     run: async ({ file, is, cluster, scale }) => {
@@ -490,14 +435,3 @@ export const rows = {
 };
 
 const DRIVER = fileURLToPath(new URL("row-driver.mjs", import.meta.url));
-const CLI = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
-
-/** A Node process of its own, whose standard output is read line by line. */
-function startNode(/** @type {string[]} */ args) {
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  /** @type {Promise<number | null>} */
-  const ended = new Promise((resolve) => child.once("exit", resolve));
-  const line = async () => (await lines.next()).value;
-  return { child, ended, line, fact: async () => JSON.parse(String(await line())) };
-}
