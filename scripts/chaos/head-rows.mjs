@@ -203,7 +203,7 @@ export const headRows = {
   },
 
   R35: {
-    what: "10,000 actors come and go in waves of 50, 2,000 drivers connect and leave",
+    what: "10,000 actors come and go in waves of 50, 1,640 drivers connect and leave",
     run: async ({ is, cluster, scale }) => {
       const made = await cluster();
       // A process that joins and leaves ten times is ten drivers to the head; each fifth wave one that does so once.

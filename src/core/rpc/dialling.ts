@@ -18,6 +18,7 @@ import {
   writeHandshake,
 } from "./connection.ts";
 import type { BlobSink, Message } from "./frames.ts";
+import { isNobody } from "./probe.ts";
 import { Patience } from "./resume-machine.ts";
 
 /** On its node a process is there or not. */
@@ -120,7 +121,7 @@ export class Dialling {
     connection.onMalformed = (error) => this.#again(error, aloneMs);
     connection.onEnd = (cause) => {
       clearTimeout(timer);
-      if (cause !== undefined && isNobody(cause)) this.#end({ kind: "nobody", cause });
+      if (cause !== undefined && isNobody(cause.code)) this.#end({ kind: "nobody", cause });
       else this.#again(cause, aloneMs);
     };
     connection.reader.deliver = (message) => this.#onMessage(connection, message);
@@ -163,11 +164,6 @@ export class Dialling {
     this.stop();
     this.#parts.onGone(gone);
   }
-}
-
-/** Nobody listens at the address: the process that did is gone. */
-function isNobody({ code }: NodeJS.ErrnoException): boolean {
-  return code === "ECONNREFUSED" || code === "ENOENT";
 }
 
 /**

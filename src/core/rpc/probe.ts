@@ -19,8 +19,11 @@ export function probe(target: string, timeoutMs: number): Promise<ProbeAnswer> {
     };
     socket.on("connect", () => answer("listens"));
     socket.on("timeout", () => answer("silent"));
-    socket.on("error", ({ code }: NodeJS.ErrnoException) =>
-      answer(code === "ECONNREFUSED" || code === "ENOENT" ? "refused" : "silent"),
-    );
+    socket.on("error", ({ code }: NodeJS.ErrnoException) => answer(isNobody(code) ? "refused" : "silent"));
   });
+}
+
+/** Whether a connection failed because nobody listens at the address: the process that did is gone. */
+export function isNobody(code: string | undefined): boolean {
+  return code === "ECONNREFUSED" || code === "ENOENT";
 }
