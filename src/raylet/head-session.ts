@@ -25,6 +25,7 @@ import { HeadDial } from "./head-dial.ts";
 import type { HeadEpoch } from "./head-epoch.ts";
 import type { RayletForHead, RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { HeadWatch } from "./head-watch.ts";
+import { isHere } from "./own-clock.ts";
 import { jobToWire } from "./wire.ts";
 
 const RECONNECT_MS = 200;
@@ -74,6 +75,8 @@ class HeadSession implements RayletHeadLink {
   #client: HeadServiceClient;
   readonly #raylet: RayletForHead;
   readonly #log: (line: string) => void;
+  /** On this machine, in whichever process. */
+  readonly #isHeadHere: boolean;
   readonly #jobs = new Map<string, JobStream>();
   #stream: ClientDuplexStream<NodeReport, ClusterUpdate> | undefined;
   #registered: (() => void) | undefined;
@@ -101,6 +104,7 @@ class HeadSession implements RayletHeadLink {
     this.headAddress = options.headAddress;
     this.#raylet = raylet;
     this.#log = options.log;
+    this.#isHeadHere = isHere(options.headAddress);
     this.#client = this.#makeClient();
     this.#dialTimer = setInterval(() => void this.#lookAtLine(), DIAL_CHECK_MS).unref();
     this.registered = new Promise((resolve) => {
@@ -310,9 +314,12 @@ class HeadSession implements RayletHeadLink {
     return state === connectivityState.READY ? this.hears() : state !== connectivityState.CONNECTING;
   }
 
-  /** A connection that the network has swallowed is given up for a new one, once the network is there. */
+  /**
+   * A connection that the network has swallowed is given up for a new one, once the network is there. To a head on this
+   * machine there is none: a new connection would only be more work for a head that is behind with it.
+   */
   async #lookAtLine(): Promise<void> {
-    if (!this.#dial.look(this.#isLineFine, performance.now()) || this.#isTrying) return;
+    if (this.#isHeadHere || !this.#dial.look(this.#isLineFine, performance.now()) || this.#isTrying) return;
     this.#isTrying = true;
     const answer = await probe(this.headAddress, DIAL_MS_MAX);
     this.#isTrying = false;
@@ -335,9 +342,16 @@ class HeadSession implements RayletHeadLink {
     if (verdict.kind !== "ask") return;
     // Once a period, whether or not all have answered: what is not heard again soon is not believed any more.
     const timeoutMs = Math.max(periodMs, this.#times.trustMs / 2);
-    const told: Parameters<typeof askOthers>[5] = (what, askedMs) => watch.told(what, askedMs);
     const { token, epoch } = this.#options;
-    void askOthers(this.headAddress, this.#raylet.others(), token, timeoutMs, epoch, told);
+    void askOthers({
+      headAddress: this.headAddress,
+      isHeadHere: this.#isHeadHere,
+      raylets: this.#raylet.others(),
+      token,
+      timeoutMs,
+      epoch,
+      told: (what, askedMs) => watch.told(what, askedMs),
+    });
   }
 
   /** @param isBeat the head is to answer */

@@ -55,6 +55,14 @@ describe("a node that the head does not answer", () => {
     expect(fenceAt(600, () => ["lost"], { graceMs: 0 })?.second).toBe(9);
   });
 
+  test("but stands on this machine, waits as long, unless others hear it", () => {
+    expect(fenceAt(600, () => ["stuck"])).toMatchObject({
+      second: 61,
+      reason: expect.stringContaining("any longer"),
+    });
+    expect(fenceAt(600, () => ["stuck", "heard"])?.second).toBe(9);
+  });
+
   test("ends its wait when one hears it again, or none is left to ask", () => {
     expect(fenceAt(600, (second) => (second < 20 ? ["lost"] : ["heard"]))?.second).toBe(21);
     expect(fenceAt(600, (second) => (second < 20 ? ["lost"] : []))?.second).toBe(23);

@@ -4,6 +4,7 @@
  * A node that alone does not hear the head is cut off, and what it runs will be given to others: it must end it in time
  * (core/launch/health-rules.ts). A head that nobody hears is gone, gives nothing away, and is waited for. So a node that
  * misses answers asks others, and believes what it was told for a short while only: one that hears the head settles it.
+ * A node on the head's own machine cannot be cut off from it: unless others hear it, the head is stuck there.
  */
 import type { HealthTimes } from "../core/launch/health-rules.ts";
 
@@ -13,6 +14,8 @@ export type Hearsay =
   | "heard"
   /** Another node has lost it too, or is back with a later one. */
   | "lost"
+  /** It is on this machine, where no network can fail, and listens: it stands still, or has no processor time. */
+  | "stuck"
   /** Its machine says that nobody listens there: who answers next began after that, and gives this node its grace. */
   | "gone";
 
@@ -55,7 +58,7 @@ export class HeadWatch {
   /** @param askedMs when the question left */
   told(what: Hearsay, askedMs: number): void {
     if (what === "heard") this.#heardMs = Math.max(this.#heardMs, askedMs);
-    else if (what === "lost") this.#lostMs = Math.max(this.#lostMs, askedMs);
+    else if (what !== "gone") this.#lostMs = Math.max(this.#lostMs, askedMs);
     else this.#goneMs = Math.max(this.#goneMs, askedMs);
   }
 

@@ -6,7 +6,7 @@ import { Cluster } from "tsray/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { loadNative } from "../../src/core/store/native.ts";
 import { Counter } from "../fixtures/actors.mjs";
-import { isRunning } from "../fixtures/processes.ts";
+import { childTitled, isRunning } from "../fixtures/processes.ts";
 import { Recorded, recordTwice } from "../fixtures/recorded.ts";
 import { Recorder, rejection, temporaryDirectory, until } from "./support.ts";
 
@@ -138,6 +138,30 @@ test("a head that was away for long finds every node as it was, whoever comes ba
     expect(await get(actors.map((actor) => actor.increment.remote()))).toEqual([2, 2, 2, 2]);
     const after = (await nodes()).filter(({ alive }) => alive).map(({ nodeId }) => nodeId);
     expect(after.sort()).toEqual(before);
+  } finally {
+    await shutdown();
+    await cluster.shutdown();
+  }
+});
+
+test("a head that stood still for long on its only node's machine finds it as it was", async () => {
+  const cluster = await Cluster.start({
+    token: TOKEN,
+    head: { numCpus: 1 },
+    healthCheck: { period: 500, timeout: 500, failureThreshold: 5, outageGrace: 60_000 },
+  });
+  try {
+    await init({ address: cluster.address, token: TOKEN, logToDriver: false });
+    const actor = Counter.remote();
+    expect(await get(actor.increment.remote())).toBe(1);
+    const head = childTitled("tsray:head");
+    process.kill(head, "SIGSTOP");
+    // 3 s without an answer is what a node takes that is cut off.
+    await new Promise((resolve) => setTimeout(resolve, 4500));
+    process.kill(head, "SIGCONT");
+    expect(await get(actor.increment.remote())).toBe(2);
+    const [node] = cluster.nodes;
+    expect(await nodes()).toMatchObject([{ nodeId: node?.nodeId, pid: node?.pid, alive: true }]);
   } finally {
     await shutdown();
     await cluster.shutdown();
