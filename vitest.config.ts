@@ -14,6 +14,7 @@ export default defineConfig({
   },
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    globalSetup: "test/leftovers.ts",
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "forks",

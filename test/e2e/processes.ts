@@ -106,9 +106,14 @@ export function recordsIn(runtimeDir: string): { pid: number; storePath: string;
 
 export function sessionsIn(runtimeDir: string): string[] {
   const roots = readdirSync(runtimeDir).filter((name) => name.startsWith("tsray-"));
-  return roots.flatMap((root) =>
-    readdirSync(join(runtimeDir, root)).map((session) => join(runtimeDir, root, session)),
-  );
+  return roots.flatMap((root) => {
+    try {
+      return readdirSync(join(runtimeDir, root)).map((session) => join(runtimeDir, root, session));
+    } catch {
+      // The last session has taken it along.
+      return [];
+    }
+  });
 }
 
 /** Files of these stores that are still there. */

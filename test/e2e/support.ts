@@ -125,12 +125,14 @@ function orphanedMemory(before: ReadonlySet<string>): string[] {
 }
 
 export async function expectNothingLeft(runtimeDir: string, shmBefore: ReadonlySet<string>): Promise<void> {
-  const sessions = () =>
-    existsSync(runtimeDir)
-      ? readdirSync(runtimeDir).flatMap((user) =>
-          readdirSync(join(runtimeDir, user)).map((session) => join(runtimeDir, user, session)),
-        )
-      : [];
+  const entries = (dir: string) => {
+    try {
+      return readdirSync(dir).map((name) => join(dir, name));
+    } catch {
+      return [];
+    }
+  };
+  const sessions = () => entries(runtimeDir).flatMap(entries);
   const left = () => ({
     processes: processesOf(runtimeDir),
     sessions: sessions(),

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statfsSync,
   writeFileSync,
@@ -44,28 +45,57 @@ export interface NodeRecord {
   readonly tokenGiven: boolean;
 }
 
-/** The directory of all sessions of this user. @throws ClusterUnreachableError when it is not safely ours */
-export function sessionsRoot(): string {
-  const uid = process.getuid?.() ?? 0;
+/** The directory of all sessions of this user. It is there as long as one is. */
+function sessionsRoot(): string {
   let base = process.env.XDG_RUNTIME_DIR ?? "";
   if (base === "" || base.length > BASE_CHARS_MAX || !existsSync(base)) base = tmpdir();
   if (base.length > BASE_CHARS_MAX) base = "/tmp";
-  const root = join(base, `tsray-${uid}`);
-  mkdirSync(root, { recursive: true, mode: 0o700 });
+  return join(base, `tsray-${uid()}`);
+}
+
+/** Directories of the sessions of this user. @throws ClusterUnreachableError when others may write there */
+function sessionDirs(): string[] {
+  const root = sessionsRoot();
+  try {
+    checkIsOurs(root);
+    return readdirSync(root).map((session) => join(root, session));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+function checkIsOurs(root: string): void {
   const found = lstatSync(root);
-  if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o077) !== 0) {
+  if (!found.isDirectory() || found.uid !== uid() || (found.mode & 0o077) !== 0) {
     throw new ClusterUnreachableError(
       `${root} is not a private directory of this user: remove it, or set XDG_RUNTIME_DIR to one that is`,
     );
   }
-  return root;
 }
 
-/** A new session's directory. */
+function uid(): number {
+  return process.getuid?.() ?? 0;
+}
+
+/** A new session's directory. @throws ClusterUnreachableError when others may write there */
 export function createSession(): string {
-  const dir = join(sessionsRoot(), `s-${randomId(4)}`);
-  mkdirSync(join(dir, "logs"), { recursive: true, mode: 0o700 });
-  mkdirSync(join(dir, "nodes"), { mode: 0o700 });
+  const root = sessionsRoot();
+  const dir = join(root, `s-${randomId(4)}`);
+  for (;;) {
+    try {
+      mkdirSync(root, { recursive: true, mode: 0o700 });
+      checkIsOurs(root);
+      mkdirSync(dir, { mode: 0o700 });
+      break;
+    } catch (error) {
+      // The last session of another process took the root with it.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+  for (const name of ["logs", "nodes"]) mkdirSync(join(dir, name), { mode: 0o700 });
+  // It cannot be taken away any more: this is where the session is.
+  checkIsOurs(root);
   return dir;
 }
 
@@ -73,6 +103,11 @@ export function createSession(): string {
 export function removeSession(dir: string): void {
   for (const node of nodesOf(dir)) removeStoreFiles(node);
   rmSync(dir, { recursive: true, force: true });
+  try {
+    rmdirSync(dirname(dir));
+  } catch {
+    // There are others.
+  }
 }
 
 export function tokenPath(sessionDir: string): string {
@@ -102,8 +137,7 @@ export interface FoundNode extends NodeRecord {
 
 /** Daemons of this user that run on this machine, oldest session first. */
 export function runningNodes(): FoundNode[] {
-  const root = sessionsRoot();
-  return readdirSync(root).flatMap((session) => nodesOf(join(root, session)).filter((node) => isAlive(node)));
+  return sessionDirs().flatMap((dir) => nodesOf(dir).filter((node) => isAlive(node)));
 }
 
 function nodesOf(sessionDir: string): FoundNode[] {
@@ -135,9 +169,7 @@ export function processStart(pid: number): string {
 
 /** Removes sessions, and their shared memory, whose daemons are all dead. Young directories are left alone. */
 export function sweepDeadSessions(): void {
-  const root = sessionsRoot();
-  for (const session of readdirSync(root)) {
-    const dir = join(root, session);
+  for (const dir of sessionDirs()) {
     const nodes = nodesOf(dir);
     if (nodes.length === 0 ? isYoung(dir) : nodes.some((node) => isAlive(node))) continue;
     removeSession(dir);
