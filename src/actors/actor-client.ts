@@ -72,6 +72,11 @@ export class ActorCall extends CallRecord {
     this.method = method;
     this.options = options;
   }
+
+  /** The actor has, or had, it: it may have run. */
+  get wasSent(): boolean {
+    return this.sent || this.attempt > 0;
+  }
 }
 
 export interface ActorClientParts {
@@ -492,16 +497,7 @@ export class ActorClient {
     this.#death = this.#parts.calls.objects.errorPayload(error);
     for (const { reject } of this.#waiters) reject(error);
     this.#waiters = [];
-    for (const call of this.#inFlight) {
-      if (error instanceof ActorDiedError) {
-        const may = new ActorDiedError(
-          error.message,
-          { actorId: this.actorId, maybeExecuted: true },
-          error.cause === undefined ? undefined : { cause: error.cause },
-        );
-        this.#failCall(call, may);
-      } else this.#failCall(call, error);
-    }
+    for (const call of this.#inFlight) this.#failCall(call, error);
     this.#inFlight.clear();
     this.#failQueued();
   }
@@ -519,13 +515,17 @@ export class ActorClient {
   #failQueued(): void {
     this.#takeBack();
     for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift()) {
-      if (!call.abandoned) this.#parts.calls.fail(call, this.#death as Payload);
-      this.#finish(call);
+      if (call.wasSent) this.#failCall(call, this.#deathError as Error);
+      else {
+        if (!call.abandoned) this.#parts.calls.fail(call, this.#death as Payload);
+        this.#finish(call);
+      }
     }
   }
 
   #failCall(call: ActorCall, error: Error): void {
-    if (!call.abandoned) this.#parts.calls.fail(call, this.#parts.calls.objects.errorPayload(error));
+    const shown = call.wasSent ? mayHaveRun(error) : error;
+    if (!call.abandoned) this.#parts.calls.fail(call, this.#parts.calls.objects.errorPayload(shown));
     this.#finish(call);
   }
 
@@ -558,6 +558,15 @@ export class ActorClient {
   #label(): string {
     return `${this.meta.className} (${this.actorId})`;
   }
+}
+
+/** The error for a call that the actor had. */
+function mayHaveRun(error: Error): Error {
+  if (error instanceof ActorUnavailableError)
+    return new ActorUnavailableError(error.message, { actorId: error.actorId, maybeExecuted: true });
+  if (!(error instanceof ActorDiedError)) return error;
+  const options = error.cause === undefined ? undefined : { cause: error.cause };
+  return new ActorDiedError(error.message, { actorId: error.actorId, maybeExecuted: true }, options);
 }
 
 /** What a raylet says stands in the report as it is: JSON, which no value's flat form begins like. */

@@ -235,7 +235,7 @@ export class ActorHost {
       for (let call = group.queue.shift(); call !== undefined; call = group.queue.shift())
         this.#invoker.refuse(call.job, this.#gone());
     }
-    for (const job of this.#running) if (!job.finished) this.#invoker.refuse(job, this.#gone());
+    for (const job of this.#running) if (!job.finished) this.#invoker.refuse(job, this.#gone(true));
     await this.#leave(this.#leaving);
     return new Promise<never>(() => {});
   }
@@ -354,11 +354,11 @@ export class ActorHost {
     this.#tell(state, reason, null);
   }
 
-  #gone(): ActorDiedError {
+  #gone(maybeExecuted = false): ActorDiedError {
     const { className = "", actorId = "" } = this.identity ?? {};
     return new ActorDiedError(`actor ${className} (${actorId}) exited: ${this.#leaving}`, {
       actorId,
-      maybeExecuted: false,
+      maybeExecuted,
     });
   }
 

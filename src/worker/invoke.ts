@@ -54,13 +54,13 @@ export class Invoker {
     return this.#invokeSlow(job, fn, receiver, startedMs, extraFlags);
   }
 
-  /** A call that never ran: it was cancelled, or what it names is not here. */
   /** The caller is to make the call elsewhere: it has not begun. */
   giveBack(job: CallJob): void {
     job.finished = true;
     job.channel.send([Peer.done, job.seq, 0, null, DoneFlag.notBegun]);
   }
 
+  /** The call is not run, or not to its end: it was cancelled, what it names is not here, or its actor leaves. */
   refuse(job: CallJob, error: unknown): void {
     this.#fail(job, error, performance.now(), job.cancelled ? DoneFlag.cancelled : DoneFlag.systemError);
   }

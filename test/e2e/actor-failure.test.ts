@@ -14,7 +14,7 @@ import {
   TaskError,
 } from "tsray";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Counter, Flaky, Gate, ownActor, Parent, RemoteOverlap } from "../fixtures/actors.mjs";
+import { Counter, Flaky, Gate, MadeOnce, ownActor, Parent, RemoteOverlap } from "../fixtures/actors.mjs";
 import { isRunning, until } from "../fixtures/processes.ts";
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
@@ -49,6 +49,18 @@ describe("actor failure", () => {
       expect(error).toBeInstanceOf(ActorDiedError);
       expect((error as ActorDiedError).maybeExecuted).toBe(false);
     }
+  });
+
+  // Method: the call crashes the actor and is to run again; the next life's constructor fails.
+  test("a call that ran in an earlier life says so, although the actor died before it was sent again", async () => {
+    const actor = MadeOnce.options({ maxRestarts: 5, maxTaskRetries: -1 }).remote();
+    const [crashing, behind] = [actor.die.remote(), actor.ping.remote()];
+    expect(await failure(crashing)).toMatchObject({ name: "ActorDiedError", maybeExecuted: true });
+    expect(await failure(behind)).toMatchObject({ name: "ActorDiedError", maybeExecuted: true });
+    expect(await failure(actor.ping.remote())).toMatchObject({
+      name: "ActorDiedError",
+      maybeExecuted: false,
+    });
   });
 
   // D2. Method: SIGKILL while about 1,500 of 2,000 calls are outstanding; with retries all return, in order.

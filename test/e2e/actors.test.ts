@@ -291,9 +291,13 @@ describe("on a node with 2 CPUs", () => {
       const leaving = counter.leave.remote();
       const later = counter.increment.remote();
       expect(await get(earlier)).toEqual([1, 2, 3, 4, 5]);
-      for (const ref of [leaving, later] as ObjectRef<unknown>[]) {
+      for (const [ref, maybeExecuted] of [
+        [leaving as ObjectRef<unknown>, true],
+        [later, false],
+      ] as const) {
         await expect(get(ref)).rejects.toThrow(ActorDiedError);
         await expect(get(ref)).rejects.toThrow(/exitActor/);
+        await expect(get(ref)).rejects.toMatchObject({ maybeExecuted });
       }
       await expect(get(counter.increment.remote())).rejects.toThrow(ActorDiedError);
     });
