@@ -2,13 +2,12 @@
  * The actor directory: where each actor is, by id and by name.
  *
  * The thin shell of actor-machine.ts. It feeds the machine with what clients ask and raylets report, and carries out its
- * effects: writes, placements, calls to raylets, waking of those who watch. Decides itself only about names (unique per
- * namespace among live actors, taken and freed in one turn of the event loop) and about bounds. Never reads `creation`.
+ * effects: writes, placements (waiting-actors.ts), calls to raylets (actor-commands.ts), waking of those who watch. Decides
+ * itself only about names (unique per namespace among live actors, taken and freed in one turn of the event loop) and
+ * about bounds. Never reads `creation`.
  */
 
-import { takenAt } from "../../core/base/bundles.ts";
-import { ClusterUnreachableError, InvalidOptionError, TsrayError } from "../../core/base/errors.ts";
-import { unary } from "../../core/rpc/grpc.ts";
+import { ClusterUnreachableError, InvalidOptionError } from "../../core/base/errors.ts";
 import type { NodeInfo } from "../../core/wire/gen/tsray/v1/common.ts";
 import {
   ActorInfo,
@@ -24,6 +23,8 @@ import {
 import { BoundedMap } from "../bounded-map.ts";
 import type { RayletClients } from "../raylet-clients.ts";
 import type { StateStore } from "../state-store/state-store.ts";
+import { Timers } from "../timers.ts";
+import { ActorCommands } from "./actor-commands.ts";
 import { ActorIndex } from "./actor-index.ts";
 import { infoOf, tellActor } from "./actor-info.ts";
 import {
@@ -34,9 +35,18 @@ import {
   newActorState,
   step,
 } from "./actor-machine.ts";
+import {
+  type ActorRecord,
+  groupOf,
+  heldBy,
+  NO_BYTES,
+  newRecord,
+  specOfDead,
+  unpooled,
+} from "./actor-record.ts";
 import { ActorTables } from "./actor-tables.ts";
 import type { NodeRooms } from "./node-rooms.ts";
-import { type Amounts, choosePlacement, type Placement, type PlacementDemand } from "./placement.ts";
+import { WaitingActors, type WaitingActorsOptions } from "./waiting-actors.ts";
 
 const ACTORS_LIVE_MAX = 200_000;
 const ACTORS_DEAD_MAX = 10_000;
@@ -48,16 +58,6 @@ const WATCH_MS_MAX = 30_000;
 /** Rows of ListActors, so that the answer fits one message. */
 const ACTORS_LISTED_MAX = 50_000;
 
-const RAYLET_CALL_TIMEOUT_MS = 5000;
-const RETRY_MS_MIN = 100;
-const RETRY_MS_MAX = 2000;
-/** Waiting actors are looked at again at most this often, however many views change. */
-const PLACE_AGAIN_MS = 20;
-/** A node may join after an actor has been pinned to it; the news of it takes less than this. */
-const UNHEARD_OF_MS = 2000;
-/** A node that refused an actor is asked again after this time, or when it reports other resources. */
-const REFUSED_MS = 1000;
-
 /** Versions of actors read back from an earlier head start above any that it can have shown. */
 const VERSIONS_PER_EPOCH = 1_000_000_000;
 
@@ -66,10 +66,7 @@ export interface ActorDirectoryOptions {
   readonly clients: RayletClients;
   readonly rooms: NodeRooms;
   readonly nodes: { isAlive(nodeId: string): boolean; isDead(nodeId: string): boolean };
-  /** Why an actor cannot run in the group (now): undefined = its bundles are where they should be. */
-  readonly whyNotInGroup: (
-    groupId: string,
-  ) => { readonly kind: "waits" | "unschedulable"; readonly reason: string } | undefined;
+  readonly whyNotInGroup: WaitingActorsOptions["whyNotInGroup"];
   /** The actor is dead: what hung on its life may end. */
   readonly onDied: (actorId: string) => void;
   readonly jobs: {
@@ -77,22 +74,6 @@ export interface ActorDirectoryOptions {
     isRunningDriver(jobId: string, processId: string): boolean;
   };
   log(line: string): void;
-}
-
-interface ActorRecord {
-  spec: ActorSpec;
-  state: ActorState;
-  /** Resolves when all writes so far are done: whether the last of them was. */
-  stored: Promise<boolean>;
-  /** Whether spec and first state were written: until then the actor is not acknowledged. */
-  created: Promise<boolean>;
-  /** Raylet calls under way by node: those to one node go one after another, a stop never overtakes a start. */
-  readonly calls: Map<string, Promise<void>>;
-  readonly watchers: Set<() => void>;
-  /** Actors of one shape fit the same nodes. */
-  readonly shape: string;
-  readonly refusedBy: Map<string, { revision: number; untilMs: number }>;
-  readonly enteredAtMs: number;
 }
 
 export class ActorDirectory {
@@ -103,8 +84,6 @@ export class ActorDirectory {
   readonly #idsByName = new Map<string, string>();
   /** Ids that creators chose for actors which `getIfExists` found: handles with them may be on their way already. */
   readonly #aliases = new BoundedMap<string, string>(ALIASES_MAX);
-  /** Actors that wait for a node, first come first. */
-  readonly #waiting = new Map<string, ActorRecord>();
   readonly #byNode = new ActorIndex();
   readonly #byJob = new ActorIndex();
   readonly #byOwnerProcess = new ActorIndex();
@@ -112,20 +91,24 @@ export class ActorDirectory {
   readonly #endedProcesses = new BoundedMap<string, true>(ENDED_PROCESSES_MAX);
   readonly #byGroup = new ActorIndex();
   readonly #rooms: NodeRooms;
+  readonly #waiting: WaitingActors;
+  readonly #commands: ActorCommands;
   readonly #writes = new Set<Promise<unknown>>();
-  readonly #timers = new Set<NodeJS.Timeout>();
-  #spreadTurn = 0;
-  /** From then on all nodes of an earlier head's time have come back, or are gone. */
-  #completeAtMs = 0;
+  readonly #timers = new Timers();
   #watcherCount = 0;
-  #placeTimer: NodeJS.Timeout | undefined;
-  #unheardTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(options: ActorDirectoryOptions) {
     this.#options = options;
     this.#tables = new ActorTables(options.store);
     this.#rooms = options.rooms;
+    const { rooms, whyNotInGroup, clients, nodes, log } = options;
+    const apply = (record: ActorRecord, event: ActorEvent) => this.#apply(record, event);
+    const isDead = (nodeId: string) => nodes.isDead(nodeId);
+    this.#waiting = new WaitingActors({ rooms, isDead, whyNotInGroup, apply });
+    const isAlive = (nodeId: string) => nodes.isAlive(nodeId);
+    const onRefused = (record: ActorRecord, nodeId: string) => this.#waiting.refused(record, nodeId);
+    this.#commands = new ActorCommands({ clients, isAlive, apply, onRefused, log });
     this.#dead = new BoundedMap(ACTORS_DEAD_MAX, (actorId) => this.#track(this.#tables.delete(actorId)));
   }
 
@@ -134,7 +117,7 @@ export class ActorDirectory {
    * read before.
    */
   async load(epoch: number, silenceMsMax: number): Promise<void> {
-    if (epoch > 1) this.#completeAtMs = performance.now() + silenceMsMax;
+    if (epoch > 1) this.#waiting.nodesMayComeFor(silenceMsMax);
     const { isAlive } = this.#options.nodes;
     for (const { spec, state } of await this.#tables.load()) {
       const loaded = { ...state, version: Math.max(state.version, epoch * VERSIONS_PER_EPOCH) };
@@ -200,12 +183,11 @@ export class ActorDirectory {
     if (!mustWait || this.#isClosed || this.#watcherCount >= WATCHERS_MAX) return undefined;
     return new Promise((resolve) => {
       const wake = () => {
-        clearTimeout(timer);
-        this.#timers.delete(timer);
+        this.#timers.cancel(timer);
         if (record.watchers.delete(wake)) this.#watcherCount -= 1;
         resolve();
       };
-      const timer = this.#after(Math.min(waitMs, WATCH_MS_MAX), wake);
+      const timer = this.#timers.after(Math.min(waitMs, WATCH_MS_MAX), wake);
       record.watchers.add(wake);
       this.#watcherCount += 1;
     });
@@ -228,32 +210,12 @@ export class ActorDirectory {
     const word: ActorWordFromRaylet = { ...report, state: wordOf(report.state) };
     const record = this.#find(report.actorId);
     if (record !== undefined) {
-      this.#endIfStray(record, word);
+      this.#commands.endIfStray(record, word);
       this.#apply(record, { kind: "reported", report: word });
       await record.stored;
     } else if (word.state === "ALIVE" && this.#options.nodes.isAlive(report.nodeId)) {
-      void this.#endUnknown(report.nodeId, report.actorId);
+      void this.#commands.endUnknown(report.nodeId, report.actorId);
     }
-  }
-
-  async #endUnknown(nodeId: string, actorId: string): Promise<void> {
-    this.#options.log(`actor ${actorId} on node ${nodeId} is not known: it is ended`);
-    // Repeated: nobody else would ever end it.
-    await this.#untilAnswered(
-      nodeId,
-      () => true,
-      () => this.#callStop(nodeId, actorId, -1, false, "the head does not know this actor"),
-    ).catch(() => {});
-  }
-
-  /** A start that was taken to be lost was carried out after all, when that life had been given to another node. */
-  #endIfStray({ spec, state }: ActorRecord, { state: said, nodeId, incarnation }: ActorWordFromRaylet): void {
-    const isElsewhere = state.nodeId !== undefined && state.nodeId !== nodeId && state.stoppingOn !== nodeId;
-    if (said !== "ALIVE" || !isElsewhere || !this.#options.nodes.isAlive(nodeId)) return;
-    this.#options.log(
-      `actor ${tellActor(spec)} runs on node ${nodeId} although it was placed elsewhere: ended`,
-    );
-    void this.#callStop(nodeId, spec.actorId, incarnation, false, "it was placed elsewhere").catch(() => {});
   }
 
   list(): ActorList {
@@ -268,14 +230,14 @@ export class ActorDirectory {
       const record = this.#find(actorId);
       if (record !== undefined)
         this.#apply(record, { kind: "nodeRegistered", nodeId, running: running.get(actorId) });
-      else void this.#endUnknown(nodeId, actorId);
+      else void this.#commands.endUnknown(nodeId, actorId);
     }
-    this.#placeAgainSoon(PLACE_AGAIN_MS);
+    this.#waiting.lookSoon();
   }
 
   /** What a node has free, or where a placement group lies, has changed. */
   nodeChanged(): void {
-    this.#placeAgainSoon(PLACE_AGAIN_MS);
+    this.#waiting.lookSoon();
   }
 
   /** Actors placed there, or still to be ended there. */
@@ -304,7 +266,7 @@ export class ActorDirectory {
       this.#apply(record, { kind: "nodeDied", nodeId, reason });
     }
     // Hard affinity to the dead node will never be met.
-    this.#placeAgainSoon(PLACE_AGAIN_MS);
+    this.#waiting.lookSoon();
   }
 
   jobEnded(jobId: string): void {
@@ -324,9 +286,10 @@ export class ActorDirectory {
   /** Answers all who watch, and waits for the writes under way. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#placeTimer);
+    this.#waiting.close();
+    this.#commands.close();
     for (const record of this.#live.values()) for (const wake of [...record.watchers]) wake();
-    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.close();
     while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
@@ -351,14 +314,13 @@ export class ActorDirectory {
         record.stored = this.#written(record.stored.then(() => this.#tables.putState(record.state)));
         return;
       case "place":
-        this.#waiting.set(record.spec.actorId, record);
-        this.#place(record);
+        this.#waiting.add(record);
         return;
       case "start":
-        this.#inOrder(record, effect.nodeId, () => this.#start(record, effect.nodeId, effect.incarnation));
+        this.#commands.start(record, effect.nodeId, effect.incarnation);
         return;
       case "stop":
-        this.#stop(record, effect.nodeId, effect.graceful, effect.reason);
+        this.#commands.stop(record, effect.nodeId, effect.graceful, effect.reason);
         return;
       case "bury":
         this.#bury(record);
@@ -368,7 +330,7 @@ export class ActorDirectory {
   /** Keeps the index by node and the nodes' rooms in step with where the actor is. */
   #moved(record: ActorRecord, before: ActorState, after: ActorState): void {
     const { actorId } = after;
-    if (after.nodeId !== undefined) this.#waiting.delete(actorId);
+    if (after.nodeId !== undefined) this.#waiting.remove(actorId);
     if (before.accepted !== after.accepted && after.nodeId !== undefined)
       this.#rooms.accept(after.nodeId, actorId);
     if (before.nodeId === after.nodeId && before.stoppingOn === after.stoppingOn) return;
@@ -396,166 +358,19 @@ export class ActorDirectory {
   #bury(record: ActorRecord): void {
     const { actorId, jobId, owner, name, namespace } = record.spec;
     this.#live.delete(actorId);
-    this.#waiting.delete(actorId);
+    this.#waiting.remove(actorId);
     if (name !== "") this.#idsByName.delete(nameKey(namespace, name));
     this.#byJob.remove(jobId, actorId);
     this.#byGroup.remove(groupOf(record.spec), actorId);
     this.#byOwnerProcess.remove(owner?.processId ?? "", actorId);
     this.#byOwnerNode.remove(owner?.nodeId ?? "", actorId);
     record.refusedBy.clear();
-    // The history needs no constructor arguments, nor the 8 KiB of Node's pool that a small buffer keeps.
-    const handleMeta = unpooled(record.spec.handleMeta);
-    record.spec = { ...record.spec, creation: NO_BYTES, job: undefined, handleMeta };
+    record.spec = specOfDead(record.spec);
     record.state = { ...record.state, deathError: unpooled(record.state.deathError) };
     record.stored = this.#written(record.stored.then(() => this.#tables.putSpec(record.spec)));
     this.#dead.set(actorId, record);
     this.#options.log(`actor ${tellActor(record.spec)} is dead: ${record.state.deathReason}`);
     this.#options.onDied(actorId);
-  }
-
-  // ---- placing
-
-  #place(record: ActorRecord): Placement["kind"] {
-    const nowMs = performance.now();
-    const isAllowed = (nodeId: string) => {
-      const refused = record.refusedBy.get(nodeId);
-      return (
-        refused === undefined ||
-        refused.revision !== this.#rooms.revisionOf(nodeId) ||
-        nowMs >= refused.untilMs
-      );
-    };
-    const { isDead } = this.#options.nodes;
-    const isComplete = nowMs >= Math.max(this.#completeAtMs, record.enteredAtMs + UNHEARD_OF_MS);
-    const cluster = { rooms: this.#rooms.rooms, isDead, isComplete, spreadTurn: this.#spreadTurn };
-    const found = choosePlacement(demandOf(record.spec), cluster, isAllowed);
-    const groupId = groupOf(record.spec);
-    const inGroup =
-      found.kind === "node" || groupId === "" ? undefined : this.#options.whyNotInGroup(groupId);
-    const answer = inGroup ?? found;
-    // An unknown node may be news to come; if it is not, nothing else may happen that leads here again.
-    if (answer.kind === "waits" && !isComplete && record.spec.strategy?.kind === "NODE_AFFINITY")
-      this.#unheardTimer ??= this.#after(UNHEARD_OF_MS, () => {
-        this.#unheardTimer = undefined;
-        this.#placeAgainSoon(0);
-      });
-    if (answer.kind === "node") {
-      this.#spreadTurn += 1;
-      this.#apply(record, { kind: "placed", nodeId: answer.nodeId });
-      return "node";
-    }
-    // Where a raylet has refused it, its word says more than the view does.
-    const isRefused = record.refusedBy.size > 0 && record.state.pendingReason !== "";
-    if (answer.kind === "unschedulable" || !isRefused) this.#apply(record, answer);
-    return answer.kind;
-  }
-
-  #placeAgainSoon(waitMs: number): void {
-    if (this.#placeTimer !== undefined || this.#waiting.size === 0 || this.#isClosed) return;
-    this.#placeTimer = setTimeout(() => {
-      this.#placeTimer = undefined;
-      this.#placeWaiting();
-    }, waitMs);
-  }
-
-  /** One look at all that wait: of each shape only until the first that fits nowhere. */
-  #placeWaiting(): void {
-    const hopeless = new Set<string>();
-    for (const record of [...this.#waiting.values()]) {
-      if (record.refusedBy.size === 0 && hopeless.has(record.shape)) continue;
-      if (this.#place(record) === "waits" && record.refusedBy.size === 0) hopeless.add(record.shape);
-    }
-  }
-
-  // ---- calls to raylets
-
-  #inOrder(record: ActorRecord, nodeId: string, call: () => Promise<void>): void {
-    const done = (record.calls.get(nodeId) ?? Promise.resolve()).then(call).catch((error: unknown) => {
-      this.#options.log(
-        `actor ${tellActor(record.spec)}: ${error instanceof Error ? error.message : String(error)}`,
-      );
-    });
-    record.calls.set(nodeId, done);
-    void done.then(() => {
-      if (record.calls.get(nodeId) === done) record.calls.delete(nodeId);
-    });
-  }
-
-  /** Repeats until the raylet has answered, or the start has become pointless. */
-  async #start(record: ActorRecord, nodeId: string, incarnation: number): Promise<void> {
-    // A new head must know where an actor may be running.
-    await record.stored;
-    const isWanted = () => {
-      const { state } = record;
-      return state.nodeId === nodeId && state.incarnation === incarnation && !state.accepted;
-    };
-    await this.#untilAnswered(nodeId, isWanted, async () => {
-      const { spec } = record;
-      const reply = await this.#options.clients.call(nodeId, (client) =>
-        unary(client, client.startActor, { spec, incarnation }, RAYLET_CALL_TIMEOUT_MS),
-      );
-      if (reply.accepted) this.#apply(record, { kind: "accepted", nodeId, incarnation });
-      else this.#refused(record, nodeId, incarnation, reply.reason);
-    }).catch((error: TsrayError) =>
-      this.#refused(record, nodeId, incarnation, error.message.split("\n")[0] ?? ""),
-    );
-  }
-
-  #refused(record: ActorRecord, nodeId: string, incarnation: number, reason: string): void {
-    const revision = this.#rooms.revisionOf(nodeId);
-    record.refusedBy.set(nodeId, { revision, untilMs: performance.now() + REFUSED_MS });
-    this.#apply(record, {
-      kind: "rejected",
-      nodeId,
-      incarnation,
-      reason: `node ${nodeId}: ${reason || "refused"}`,
-    });
-    this.#after(REFUSED_MS + 1, () => {
-      record.refusedBy.delete(nodeId);
-      this.#placeAgainSoon(0);
-    });
-  }
-
-  #stop(record: ActorRecord, nodeId: string, graceful: boolean, reason: string): void {
-    const { actorId } = record.spec;
-    // What is to be replaced is the life before the one that waits.
-    const { stoppingOn, incarnation: last } = record.state;
-    const incarnation = stoppingOn === nodeId ? last - 1 : last;
-    this.#inOrder(record, nodeId, async () => {
-      await record.stored;
-      const isWanted = () => !graceful || record.state.nodeId === nodeId;
-      await this.#untilAnswered(nodeId, isWanted, () =>
-        this.#callStop(nodeId, actorId, incarnation, graceful, reason),
-      );
-      if (!graceful) this.#apply(record, { kind: "stopped", nodeId });
-    });
-  }
-
-  async #callStop(
-    nodeId: string,
-    actorId: string,
-    incarnation: number,
-    graceful: boolean,
-    reason: string,
-  ): Promise<void> {
-    const request = { actorId, incarnation, graceful, reason };
-    await this.#options.clients.call(nodeId, (client) =>
-      unary(client, client.stopActor, request, RAYLET_CALL_TIMEOUT_MS),
-    );
-  }
-
-  /** @throws TsrayError what the raylet threw, when a repeat cannot help */
-  async #untilAnswered(nodeId: string, isWanted: () => boolean, call: () => Promise<void>): Promise<void> {
-    for (let waitMs = RETRY_MS_MIN; ; waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)) {
-      if (this.#isClosed || !isWanted() || !this.#options.nodes.isAlive(nodeId)) return;
-      try {
-        await call();
-        return;
-      } catch (error) {
-        if (error instanceof TsrayError && !error.retryable) throw error;
-      }
-      await new Promise<void>((resolve) => this.#after(waitMs, resolve));
-    }
   }
 
   // ---- small parts
@@ -616,58 +431,6 @@ export class ActorDirectory {
     this.#writes.add(settled);
     return write;
   }
-
-  #after(waitMs: number, run: () => void): NodeJS.Timeout {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      run();
-    }, waitMs);
-    this.#timers.add(timer);
-    return timer;
-  }
-}
-
-const NO_BYTES = Buffer.alloc(0);
-
-/** A copy in memory of its own. */
-function unpooled(bytes: Uint8Array): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.length);
-  copy.set(bytes);
-  return copy;
-}
-
-function newRecord(spec: ActorSpec, state: ActorState): ActorRecord {
-  const shape = JSON.stringify([spec.resources, spec.placement, spec.strategy]);
-  const stored = Promise.resolve(true);
-  return {
-    spec,
-    state,
-    stored,
-    created: stored,
-    calls: new Map(),
-    watchers: new Set(),
-    shape,
-    refusedBy: new Map(),
-    enteredAtMs: performance.now(),
-  };
-}
-
-const ANYWHERE = { kind: "DEFAULT", nodeId: "", soft: false, labels: [], groupId: "", bundle: -1 };
-
-const groupOf = (spec: ActorSpec): string => spec.strategy?.groupId ?? "";
-
-/** What it takes at its node: of a placement group, under the group's names. */
-const heldBy = (spec: ActorSpec): Amounts =>
-  takenAt(spec.resources?.amounts ?? {}, spec.strategy ?? ANYWHERE);
-
-function demandOf(spec: ActorSpec): PlacementDemand {
-  const strategy = spec.strategy ?? ANYWHERE;
-  return {
-    resources: heldBy(spec),
-    placement: takenAt(spec.placement?.amounts ?? {}, strategy),
-    strategy,
-    ownerNodeId: spec.owner?.nodeId ?? "",
-  };
 }
 
 /** @throws InvalidOptionError */

@@ -22,6 +22,7 @@ import type { NodeRooms } from "../actors/node-rooms.ts";
 import { BoundedMap } from "../bounded-map.ts";
 import type { RayletClients } from "../raylet-clients.ts";
 import type { StateStore } from "../state-store/state-store.ts";
+import { Timers } from "../timers.ts";
 import { placeBundles } from "./bundle-placement.ts";
 import { type GroupEffect, type GroupEvent, type GroupState, step, unplaced } from "./group-machine.ts";
 import { GroupTables, stateOf } from "./group-tables.ts";
@@ -82,7 +83,7 @@ export class PlacementGroups {
   /** After a restart of the head: nodes with bundles that have not come back yet. */
   readonly #stale = new Set<string>();
   readonly #writes = new Set<Promise<unknown>>();
-  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #timers = new Timers();
   /** Attempts to place groups are numbered from here: those of earlier heads are below. */
   firstAttempt = 0;
   #watcherCount = 0;
@@ -117,7 +118,7 @@ export class PlacementGroups {
         else this.#apply(record, { kind: "nodeDied", nodeId });
       }
     }
-    if (this.#stale.size > 0) this.#after(silenceMsMax, () => this.#giveUpStale());
+    if (this.#stale.size > 0) this.#timers.after(silenceMsMax, () => this.#giveUpStale());
   }
 
   /** After {@link load}, when the actors are known too: groups whose job or creator did not outlive the earlier head go. */
@@ -153,13 +154,12 @@ export class PlacementGroups {
       const end = () => {
         if (isOver) return;
         isOver = true;
-        clearTimeout(timer);
-        this.#timers.delete(timer);
+        this.#timers.cancel(timer);
         for (const record of records) record.watchers.delete(wake);
         this.#watcherCount -= 1;
         resolve(news());
       };
-      const timer = this.#after(Math.min(waitMs, WATCH_MS_MAX), end);
+      const timer = this.#timers.after(Math.min(waitMs, WATCH_MS_MAX), end);
       for (const record of records) record.watchers.add(wake);
       this.#watcherCount += 1;
     });
@@ -257,7 +257,7 @@ export class PlacementGroups {
     clearTimeout(this.#placeTimer);
     this.#outbox.close();
     for (const record of this.#live.values()) for (const wake of [...record.watchers]) wake();
-    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.close();
     while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
@@ -316,7 +316,7 @@ export class PlacementGroups {
       this.#release(record, nodeId);
       const revision = this.#options.rooms.revisionOf(nodeId);
       record.refusedBy.set(nodeId, { revision, untilMs: performance.now() + REFUSED_MS });
-      this.#after(REFUSED_MS + 1, () => {
+      this.#timers.after(REFUSED_MS + 1, () => {
         record.refusedBy.delete(nodeId);
         this.#placeAgainSoon(0);
       });
@@ -509,15 +509,6 @@ export class PlacementGroups {
     );
     this.#writes.add(settled);
     return write;
-  }
-
-  #after(waitMs: number, run: () => void): NodeJS.Timeout {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      run();
-    }, waitMs);
-    this.#timers.add(timer);
-    return timer;
   }
 }
 
