@@ -30,6 +30,7 @@ const repeats = Number(flags.repeats);
 const TABLES = [
   "actor-specs",
   "actor-states",
+  "actor-aliases",
   "placement-group-specs",
   "placement-group-states",
   "jobs",

@@ -33,6 +33,7 @@ import { NodeTable } from "./nodes.ts";
 import { Packages } from "./packages.ts";
 import { PlacementGroups } from "./placement-groups/placement-groups.ts";
 import { RayletClients } from "./raylet-clients.ts";
+import { RecordKeeper } from "./state-store/record-keeper.ts";
 import type { StateStore } from "./state-store/state-store.ts";
 
 export { openStateStore } from "./state-store/open-state-store.ts";
@@ -75,6 +76,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const { log } = options;
   const store = exitPoint === undefined ? options.store : storeWithExits(options.store, exitPoint);
   const info = await enterCluster(store, options.version);
+  const keeper = new RecordKeeper(log);
   const clients = new RayletClients(options.token, info.epoch);
   const rooms = new NodeRooms();
   /** A node that is being drained has no room. */
@@ -141,6 +143,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   };
   const actors: ActorDirectory = new ActorDirectory({
     store,
+    keeper,
     clients,
     log,
     jobs,
@@ -151,6 +154,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   });
   const groups: PlacementGroups = new PlacementGroups({
     store,
+    keeper,
     clients,
     log,
     jobs,
@@ -164,7 +168,10 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const server = createServer(options.token);
   let closing: Promise<void> | undefined;
   const close = async (over: string | undefined) => {
-    await Promise.all([jobs.close(), actors.close(), groups.close(), nodes.close(over)]);
+    actors.close();
+    groups.close();
+    await Promise.all([jobs.close(), nodes.close(over)]);
+    await keeper.close();
     server.forceShutdown();
     clients.close();
     await store.close();

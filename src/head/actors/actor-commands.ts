@@ -50,7 +50,7 @@ export class ActorCommands {
     const { stoppingOn, incarnation: last } = record.state;
     const incarnation = stoppingOn === nodeId ? last - 1 : last;
     this.#inOrder(record, nodeId, async () => {
-      await record.stored;
+      await record.kept.written();
       const isWanted = () => !graceful || record.state.nodeId === nodeId;
       await this.#untilAnswered(nodeId, isWanted, () =>
         this.#callStop(nodeId, actorId, incarnation, graceful, reason),
@@ -99,7 +99,7 @@ export class ActorCommands {
 
   async #start(record: ActorRecord, nodeId: string, incarnation: number): Promise<void> {
     // A new head must know where an actor may be running.
-    await record.stored;
+    await record.kept.written();
     const isWanted = () => {
       const { state } = record;
       return state.nodeId === nodeId && state.incarnation === incarnation && !state.accepted;

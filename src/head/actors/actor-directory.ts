@@ -2,12 +2,12 @@
  * The actor directory: where each actor is, by id and by name.
  *
  * The thin shell of actor-machine.ts. It feeds the machine with what clients ask and raylets report, and carries out its
- * effects: writes, placements (waiting-actors.ts), calls to raylets (actor-commands.ts), waking of those who watch. Decides
- * itself only about names (unique per namespace among live actors, taken and freed in one turn of the event loop) and
- * about bounds. Never reads `creation`.
+ * effects: writes, placements (waiting-actors.ts), calls to raylets (actor-commands.ts), waking of those who watch. What
+ * it tells or acknowledges is on the store, or the call fails and may be repeated. Decides itself only about bounds.
+ * Never reads `creation`.
  */
 
-import { ClusterUnreachableError, InvalidOptionError } from "../../core/base/errors.ts";
+import { InvalidOptionError } from "../../core/base/errors.ts";
 import type { NodeInfo } from "../../core/wire/gen/tsray/v1/common.ts";
 import {
   ActorInfo,
@@ -22,6 +22,7 @@ import {
 } from "../../core/wire/gen/tsray/v1/head.ts";
 import { BoundedMap } from "../bounded-map.ts";
 import type { RayletClients } from "../raylet-clients.ts";
+import type { RecordKeeper } from "../state-store/record-keeper.ts";
 import type { StateStore } from "../state-store/state-store.ts";
 import { Timers } from "../timers.ts";
 import { ActorCommands } from "./actor-commands.ts";
@@ -35,6 +36,7 @@ import {
   newActorState,
   step,
 } from "./actor-machine.ts";
+import { ActorNames } from "./actor-names.ts";
 import {
   type ActorRecord,
   groupOf,
@@ -52,7 +54,6 @@ const ACTORS_LIVE_MAX = 200_000;
 const ACTORS_DEAD_MAX = 10_000;
 /** Ended processes remembered, so that an actor whose creation arrives after its creator's end is not left behind. */
 const ENDED_PROCESSES_MAX = 100_000;
-const ALIASES_MAX = 100_000;
 const WATCHERS_MAX = 200_000;
 const WATCH_MS_MAX = 30_000;
 /** Rows of ListActors, so that the answer fits one message. */
@@ -63,6 +64,7 @@ const VERSIONS_PER_EPOCH = 1_000_000_000;
 
 export interface ActorDirectoryOptions {
   readonly store: StateStore;
+  readonly keeper: RecordKeeper;
   readonly clients: RayletClients;
   readonly rooms: NodeRooms;
   readonly nodes: { isAlive(nodeId: string): boolean; isDead(nodeId: string): boolean };
@@ -81,9 +83,7 @@ export class ActorDirectory {
   readonly #tables: ActorTables;
   readonly #live = new Map<string, ActorRecord>();
   readonly #dead: BoundedMap<string, ActorRecord>;
-  readonly #idsByName = new Map<string, string>();
-  /** Ids that creators chose for actors which `getIfExists` found: handles with them may be on their way already. */
-  readonly #aliases = new BoundedMap<string, string>(ALIASES_MAX);
+  readonly #names: ActorNames;
   readonly #byNode = new ActorIndex();
   readonly #byJob = new ActorIndex();
   readonly #byOwnerProcess = new ActorIndex();
@@ -93,7 +93,6 @@ export class ActorDirectory {
   readonly #rooms: NodeRooms;
   readonly #waiting: WaitingActors;
   readonly #commands: ActorCommands;
-  readonly #writes = new Set<Promise<unknown>>();
   readonly #timers = new Timers();
   #watcherCount = 0;
   #isClosed = false;
@@ -101,6 +100,7 @@ export class ActorDirectory {
   constructor(options: ActorDirectoryOptions) {
     this.#options = options;
     this.#tables = new ActorTables(options.store);
+    this.#names = new ActorNames(options.store, options.keeper);
     this.#rooms = options.rooms;
     const { rooms, whyNotInGroup, clients, nodes, log } = options;
     const apply = (record: ActorRecord, event: ActorEvent) => this.#apply(record, event);
@@ -109,7 +109,10 @@ export class ActorDirectory {
     const isAlive = (nodeId: string) => nodes.isAlive(nodeId);
     const onRefused = (record: ActorRecord, nodeId: string) => this.#waiting.refused(record, nodeId);
     this.#commands = new ActorCommands({ clients, isAlive, apply, onRefused, log });
-    this.#dead = new BoundedMap(ACTORS_DEAD_MAX, (actorId) => this.#track(this.#tables.delete(actorId)));
+    this.#dead = new BoundedMap(ACTORS_DEAD_MAX, (actorId, { kept }) => {
+      kept.replaced(() => this.#tables.delete(actorId));
+      this.#names.forget(actorId);
+    });
   }
 
   /**
@@ -121,10 +124,12 @@ export class ActorDirectory {
     const { isAlive } = this.#options.nodes;
     for (const { spec, state } of await this.#tables.load()) {
       const loaded = { ...state, version: Math.max(state.version, epoch * VERSIONS_PER_EPOCH) };
-      const record = newRecord(spec, loaded);
-      if (state.phase === "DEAD") this.#dead.set(spec.actorId, record);
+      const isDead = state.phase === "DEAD";
+      const record = this.#newRecord(isDead ? specOfDead(spec) : spec, loaded, true);
+      if (isDead) this.#dead.set(spec.actorId, record);
       else this.#enter(record);
     }
+    await this.#names.load((actorId) => this.#live.has(actorId) || this.#dead.has(actorId));
     for (const record of [...this.#live.values()]) {
       this.#apply(record, { kind: "headRestarted" });
       for (const nodeId of [record.state.nodeId, record.state.stoppingOn]) {
@@ -138,17 +143,17 @@ export class ActorDirectory {
     }
   }
 
-  /** @throws InvalidOptionError when the spec names no actor; ClusterUnreachableError when it cannot be stored */
+  /** @throws InvalidOptionError when the spec names no actor; ClusterUnreachableError when it, or its alias, cannot be stored */
   async create(spec: ActorSpec | undefined): Promise<CreateActorReply> {
     if (spec === undefined || spec.actorId === "")
       throw new InvalidOptionError("an actor to create needs an actor id");
     const known = this.#find(spec.actorId);
-    if (known !== undefined) return this.#answerCreated(known, known.spec.actorId !== spec.actorId);
-    const holder = spec.name === "" ? undefined : this.#named(spec.namespace, spec.name);
+    if (known !== undefined) return this.#answerCreated(known, spec.actorId);
+    const holder = this.#named(spec.namespace, spec.name);
     if (holder !== undefined) {
       if (spec.getIfExists) {
-        this.#aliases.set(spec.actorId, holder.spec.actorId);
-        return this.#answerCreated(holder, true);
+        this.#names.addAlias(spec.actorId, holder.spec.actorId);
+        return this.#answerCreated(holder, spec.actorId);
       }
       const error = `actor name "${spec.name}" is taken in namespace "${spec.namespace}" (by actor ${holder.spec.actorId})`;
       return CreateActorReply.fromPartial({ error });
@@ -158,15 +163,12 @@ export class ActorDirectory {
         error: `${ACTORS_LIVE_MAX} actors live, which is the most the cluster takes`,
       });
     }
-    const record = newRecord(spec, newActorState(spec));
+    const record = this.#newRecord(spec, newActorState(spec), false);
     this.#enter(record);
-    const specStored = this.#written(this.#tables.putSpec(spec));
-    record.stored = specStored;
     this.#apply(record, { kind: "created" });
-    record.created = Promise.all([specStored, record.stored]).then((done) => done.every(Boolean));
     const gone = this.#whyOwnerIsGone(spec);
     if (gone !== undefined) this.#apply(record, { kind: "ownerDied", reason: gone });
-    return this.#answerCreated(record, false);
+    return this.#answerCreated(record, spec.actorId);
   }
 
   /** Answers when the version is above the known one, at once for the dead and the unknown, else after `waitMs`. */
@@ -198,21 +200,22 @@ export class ActorDirectory {
     return { found: record !== undefined, actor: record && (await storedInfo(record)) };
   }
 
+  /** @throws ClusterUnreachableError when it cannot be stored now: a repeat with its `requestId` writes it again */
   async kill({ actorId, noRestart, graceful, reason, requestId }: KillActorRequest): Promise<void> {
     const record = this.#find(actorId);
     if (record === undefined) return;
     this.#apply(record, { kind: "killed", noRestart, graceful, reason, requestId });
-    await record.stored;
+    await record.kept.durable();
   }
 
-  /** @throws InvalidOptionError when the state is none that a raylet reports */
+  /** @throws InvalidOptionError when the state is none that a raylet reports; ClusterUnreachableError as {@link kill} */
   async report(report: ActorReport): Promise<void> {
     const word: ActorWordFromRaylet = { ...report, state: wordOf(report.state) };
     const record = this.#find(report.actorId);
     if (record !== undefined) {
       this.#commands.endIfStray(record, word);
       this.#apply(record, { kind: "reported", report: word });
-      await record.stored;
+      await record.kept.durable();
     } else if (word.state === "ALIVE" && this.#options.nodes.isAlive(report.nodeId)) {
       void this.#commands.endUnknown(report.nodeId, report.actorId);
     }
@@ -283,14 +286,13 @@ export class ActorDirectory {
     }
   }
 
-  /** Answers all who watch, and waits for the writes under way. */
-  async close(): Promise<void> {
+  /** Answers all who watch. */
+  close(): void {
     this.#isClosed = true;
     this.#waiting.close();
     this.#commands.close();
     for (const record of this.#live.values()) for (const wake of [...record.watchers]) wake();
     this.#timers.close();
-    while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
   // ---- feeding the machine and carrying out what it returns
@@ -311,7 +313,7 @@ export class ActorDirectory {
   #carryOut(record: ActorRecord, effect: ActorEffect): void {
     switch (effect.kind) {
       case "save":
-        record.stored = this.#written(record.stored.then(() => this.#tables.putState(record.state)));
+        record.kept.changed();
         return;
       case "place":
         this.#waiting.add(record);
@@ -344,7 +346,7 @@ export class ActorDirectory {
   #enter(record: ActorRecord): void {
     const { actorId, jobId, owner, name, namespace, detached } = record.spec;
     this.#live.set(actorId, record);
-    if (name !== "") this.#idsByName.set(nameKey(namespace, name), actorId);
+    this.#names.take(namespace, name, actorId);
     for (const nodeId of [record.state.nodeId, record.state.stoppingOn])
       if (nodeId) this.#byNode.add(nodeId, actorId);
     const groupId = groupOf(record.spec);
@@ -359,7 +361,7 @@ export class ActorDirectory {
     const { actorId, jobId, owner, name, namespace } = record.spec;
     this.#live.delete(actorId);
     this.#waiting.remove(actorId);
-    if (name !== "") this.#idsByName.delete(nameKey(namespace, name));
+    this.#names.free(namespace, name);
     this.#byJob.remove(jobId, actorId);
     this.#byGroup.remove(groupOf(record.spec), actorId);
     this.#byOwnerProcess.remove(owner?.processId ?? "", actorId);
@@ -367,7 +369,6 @@ export class ActorDirectory {
     record.refusedBy.clear();
     record.spec = specOfDead(record.spec);
     record.state = { ...record.state, deathError: unpooled(record.state.deathError) };
-    record.stored = this.#written(record.stored.then(() => this.#tables.putSpec(record.spec)));
     this.#dead.set(actorId, record);
     this.#options.log(`actor ${tellActor(record.spec)} is dead: ${record.state.deathReason}`);
     this.#options.onDied(actorId);
@@ -386,50 +387,28 @@ export class ActorDirectory {
       : undefined;
   }
 
-  async #answerCreated(record: ActorRecord, existed: boolean): Promise<CreateActorReply> {
-    if (!(await record.created)) {
-      const reason = `the head could not store actor ${tellActor(record.spec)}`;
-      this.#apply(record, { kind: "killed", noRestart: true, graceful: false, reason, requestId: "" });
-      throw new ClusterUnreachableError(reason);
-    }
-    return { actor: infoOf(record), existed, error: "" };
+  async #answerCreated(record: ActorRecord, askedId: string): Promise<CreateActorReply> {
+    await Promise.all([record.kept.durable(), this.#names.aliasDurable(askedId)]);
+    return { actor: infoOf(record), existed: record.spec.actorId !== askedId, error: "" };
+  }
+
+  /** @param onStore its spec is there already */
+  #newRecord(spec: ActorSpec, state: ActorState, onStore: boolean): ActorRecord {
+    const { keeper } = this.#options;
+    return newRecord(spec, state, (actor) => keeper.keep(this.#tables.writer(actor, onStore)));
   }
 
   #find(actorId: string): ActorRecord | undefined {
-    const id = this.#aliases.get(actorId) ?? actorId;
+    const id = this.#names.idOf(actorId);
     return this.#live.get(id) ?? this.#dead.get(id);
   }
 
   #named(namespace: string, name: string): ActorRecord | undefined {
-    return this.#live.get(this.#idsByName.get(nameKey(namespace, name)) ?? "");
+    return this.#live.get(this.#names.holder(namespace, name) ?? "");
   }
 
   #recordsOf(actorIds: readonly string[]): ActorRecord[] {
     return actorIds.flatMap((actorId) => this.#live.get(actorId) ?? []);
-  }
-
-  /** Whether the write was done; a failure is logged. */
-  #written(write: Promise<void>): Promise<boolean> {
-    return this.#track(
-      write.then(
-        () => true,
-        (error: unknown) => {
-          this.#options.log(
-            `cannot write the actor table: ${error instanceof Error ? error.message : String(error)}`,
-          );
-          return false;
-        },
-      ),
-    );
-  }
-
-  #track<T>(write: Promise<T>): Promise<T> {
-    const settled: Promise<void> = write.then(
-      () => void this.#writes.delete(settled),
-      () => void this.#writes.delete(settled),
-    );
-    this.#writes.add(settled);
-    return write;
   }
 }
 
@@ -445,8 +424,6 @@ function wordOf(state: string): ActorWordFromRaylet["state"] {
 /** What is told of an actor must not be forgotten by the next head. */
 async function storedInfo(record: ActorRecord): Promise<ActorInfo> {
   const info = infoOf(record);
-  await record.stored;
+  await record.kept.durable();
   return info;
 }
-
-const nameKey = (namespace: string, name: string) => `${namespace}\0${name}`;

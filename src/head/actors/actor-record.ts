@@ -3,16 +3,15 @@
  */
 import { takenAt } from "../../core/base/bundles.ts";
 import type { ActorSpec } from "../../core/wire/gen/tsray/v1/head.ts";
+import type { KeptRecord } from "../state-store/record-keeper.ts";
 import type { ActorState } from "./actor-machine.ts";
 import type { Amounts, PlacementDemand } from "./placement.ts";
 
 export interface ActorRecord {
   spec: ActorSpec;
   state: ActorState;
-  /** Resolves when all writes so far are done: whether the last of them was. */
-  stored: Promise<boolean>;
-  /** Whether spec and first state were written: until then the actor is not acknowledged. */
-  created: Promise<boolean>;
+  /** Spec and state on the store. */
+  readonly kept: KeptRecord;
   readonly watchers: Set<() => void>;
   /** Actors of one shape fit the same nodes. */
   readonly shape: string;
@@ -20,19 +19,20 @@ export interface ActorRecord {
   readonly enteredAtMs: number;
 }
 
-export function newRecord(spec: ActorSpec, state: ActorState): ActorRecord {
-  const shape = JSON.stringify([spec.resources, spec.placement, spec.strategy]);
-  const stored = Promise.resolve(true);
-  return {
-    spec,
-    state,
-    stored,
-    created: stored,
-    watchers: new Set(),
-    shape,
+/** @param keep what writes it, made once */
+export function newRecord(
+  spec: ActorSpec,
+  state: ActorState,
+  keep: (actor: { spec: ActorSpec; state: ActorState }) => KeptRecord,
+): ActorRecord {
+  const actor = { spec, state };
+  return Object.assign(actor, {
+    kept: keep(actor),
+    watchers: new Set<() => void>(),
+    shape: JSON.stringify([spec.resources, spec.placement, spec.strategy]),
     refusedBy: new Map(),
     enteredAtMs: performance.now(),
-  };
+  });
 }
 
 export const NO_BYTES = Buffer.alloc(0);

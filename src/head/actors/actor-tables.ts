@@ -39,12 +39,22 @@ export class ActorTables {
     this.#store = store;
   }
 
-  async putSpec(spec: ActorSpec): Promise<void> {
-    await this.#store.put(SPECS, spec.actorId, ActorSpec.encode(spec).finish());
-  }
-
-  async putState(state: ActorState): Promise<void> {
-    await this.#store.put(STATES, state.actorId, Buffer.from(JSON.stringify(toStored(state)), "utf8"));
+  /**
+   * Writes the actor as it is when called. The history's lesser spec comes after the state that says DEAD: without
+   * constructor arguments nothing can be started again.
+   * @param onStore whether its spec has been written before
+   */
+  writer(actor: StoredActor, onStore: boolean): () => Promise<void> {
+    let stored = onStore ? actor.spec : undefined;
+    return async () => {
+      const { spec, state } = actor;
+      const isNew = stored === undefined;
+      await Promise.all([isNew && this.#putSpec(spec), this.#putState(state)]);
+      if (isNew) stored = spec;
+      if (state.phase !== "DEAD" || actor.spec === stored) return;
+      await this.#putSpec(actor.spec);
+      stored = actor.spec;
+    };
   }
 
   async delete(actorId: string): Promise<void> {
@@ -65,6 +75,14 @@ export class ActorTables {
         });
     }
     return actors;
+  }
+
+  async #putSpec(spec: ActorSpec): Promise<void> {
+    await this.#store.put(SPECS, spec.actorId, ActorSpec.encode(spec).finish());
+  }
+
+  async #putState(state: ActorState): Promise<void> {
+    await this.#store.put(STATES, state.actorId, Buffer.from(JSON.stringify(toStored(state)), "utf8"));
   }
 }
 

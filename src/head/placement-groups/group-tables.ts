@@ -33,12 +33,14 @@ export class GroupTables {
     this.#store = store;
   }
 
-  async putSpec(spec: PlacementGroupSpec): Promise<void> {
-    await this.#store.put(SPECS, spec.groupId, PlacementGroupSpec.encode(spec).finish());
-  }
-
-  async putState(state: GroupState): Promise<void> {
-    await this.#store.put(STATES, state.groupId, Buffer.from(JSON.stringify(toStored(state)), "utf8"));
+  /** Writes the group as it is when called. @param onStore whether its spec has been written before */
+  writer(group: StoredGroup, onStore: boolean): () => Promise<void> {
+    let isSpecStored = onStore;
+    return async () => {
+      const { spec, state } = group;
+      await Promise.all([!isSpecStored && this.#putSpec(spec), this.#putState(state)]);
+      isSpecStored = true;
+    };
   }
 
   async delete(groupId: string): Promise<void> {
@@ -59,6 +61,14 @@ export class GroupTables {
         });
     }
     return groups;
+  }
+
+  async #putSpec(spec: PlacementGroupSpec): Promise<void> {
+    await this.#store.put(SPECS, spec.groupId, PlacementGroupSpec.encode(spec).finish());
+  }
+
+  async #putState(state: GroupState): Promise<void> {
+    await this.#store.put(STATES, state.groupId, Buffer.from(JSON.stringify(toStored(state)), "utf8"));
   }
 }
 

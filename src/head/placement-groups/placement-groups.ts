@@ -6,7 +6,7 @@
  * (unique per namespace among groups that stand), about bounds, and who is served first: groups that lost bundles before
  * new ones, first come first.
  */
-import { ClusterUnreachableError, InvalidOptionError } from "../../core/base/errors.ts";
+import { InvalidOptionError } from "../../core/base/errors.ts";
 import type { HeldBundle } from "../../core/wire/gen/tsray/v1/common.ts";
 import type {
   CreatedPlacementGroup,
@@ -21,6 +21,7 @@ import type {
 import type { NodeRooms } from "../actors/node-rooms.ts";
 import { BoundedMap } from "../bounded-map.ts";
 import type { RayletClients } from "../raylet-clients.ts";
+import type { KeptRecord, RecordKeeper } from "../state-store/record-keeper.ts";
 import type { StateStore } from "../state-store/state-store.ts";
 import { Timers } from "../timers.ts";
 import { placeBundles } from "./bundle-placement.ts";
@@ -43,6 +44,7 @@ const PER_EPOCH = 1_000_000_000;
 
 export interface PlacementGroupsOptions {
   readonly store: StateStore;
+  readonly keeper: RecordKeeper;
   readonly clients: RayletClients;
   readonly rooms: NodeRooms;
   readonly nodes: { isAlive(nodeId: string): boolean; isDead(nodeId: string): boolean };
@@ -59,10 +61,8 @@ export interface PlacementGroupsOptions {
 interface GroupRecord {
   readonly spec: PlacementGroupSpec;
   state: GroupState;
-  /** Resolves when all writes so far are done: whether the last of them was. */
-  stored: Promise<boolean>;
-  /** Whether spec and first state were written: until then the group is not acknowledged. */
-  created: Promise<boolean>;
+  /** Spec and state on the store. */
+  readonly kept: KeptRecord;
   readonly watchers: Set<() => void>;
   readonly onGivenBack: (() => void)[];
   readonly shape: string;
@@ -82,7 +82,6 @@ export class PlacementGroups {
   readonly #seen = new Set<string>();
   /** After a restart of the head: nodes with bundles that have not come back yet. */
   readonly #stale = new Set<string>();
-  readonly #writes = new Set<Promise<unknown>>();
   readonly #timers = new Timers();
   /** Attempts to place groups are numbered from here: those of earlier heads are below. */
   firstAttempt = 0;
@@ -95,7 +94,9 @@ export class PlacementGroups {
     this.#tables = new GroupTables(options.store);
     const { clients, nodes, log } = options;
     this.#outbox = new RayletOutbox({ clients, log, isAlive: (nodeId) => nodes.isAlive(nodeId) });
-    this.#removed = new BoundedMap(GROUPS_REMOVED_MAX, (id) => void this.#track(this.#tables.delete(id)));
+    this.#removed = new BoundedMap(GROUPS_REMOVED_MAX, (id, { kept }) =>
+      kept.replaced(() => this.#tables.delete(id)),
+    );
   }
 
   /**
@@ -106,7 +107,7 @@ export class PlacementGroups {
     this.firstAttempt = epoch * PER_EPOCH;
     for (const { spec, state } of await this.#tables.load()) {
       const version = Math.max(state.version, epoch * PER_EPOCH);
-      const record = newRecord(spec, { ...state, version });
+      const record = this.#newRecord(spec, { ...state, version }, true);
       if (state.phase === "REMOVED") {
         this.#removed.set(spec.groupId, record);
         continue;
@@ -170,13 +171,13 @@ export class PlacementGroups {
     return { found: record !== undefined, group: record && infoOf(record) };
   }
 
-  /** Resolves when the groups' resources are given back. */
+  /** Resolves when the groups' resources are given back. @throws ClusterUnreachableError when it cannot be stored now */
   async remove({ groupIds, reason }: RemovePlacementGroupsRequest): Promise<void> {
     const records = groupIds.flatMap((groupId) => this.#find(groupId) ?? []);
     for (const record of records) this.#apply(record, { kind: "removed", reason });
     await Promise.all(
       records.map(async (record) => {
-        await record.stored;
+        await record.kept.durable();
         if (record.state.givingBack.length === 0) return;
         await new Promise<void>((resolve) => record.onGivenBack.push(resolve));
       }),
@@ -251,14 +252,13 @@ export class PlacementGroups {
     this.#endThose(isOver, `actor ${actorId}, which made it, is dead`);
   }
 
-  /** Answers all who watch, and waits for the writes under way. */
-  async close(): Promise<void> {
+  /** Answers all who watch. */
+  close(): void {
     this.#isClosed = true;
     clearTimeout(this.#placeTimer);
     this.#outbox.close();
     for (const record of this.#live.values()) for (const wake of [...record.watchers]) wake();
     this.#timers.close();
-    while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
 
   // ---- feeding the machine and carrying out what it returns
@@ -279,7 +279,7 @@ export class PlacementGroups {
     const { spec } = record;
     switch (effect.kind) {
       case "save":
-        record.stored = this.#written(record.stored.then(() => this.#tables.putState(record.state)));
+        record.kept.changed();
         return;
       case "place":
         this.#waiting.set(spec.groupId, record);
@@ -290,7 +290,7 @@ export class PlacementGroups {
         return;
       case "commit":
         // The decision is written down first: a new head must know of it.
-        void record.stored.then(() => this.#commit(record, effect));
+        void record.kept.written().then(() => this.#commit(record, effect));
         return;
       case "giveBack": {
         const { nodeId, attempt, earlier, reason } = effect;
@@ -366,23 +366,16 @@ export class PlacementGroups {
           ? `${GROUPS_MAX} placement groups stand, which is the most the cluster takes`
           : undefined;
     if (error !== undefined) return { group: undefined, error };
-    const record = newRecord(spec, stateOf(spec, this.firstAttempt));
+    const record = this.#newRecord(spec, stateOf(spec, this.firstAttempt), false);
     this.#enter(record);
-    const specStored = this.#written(this.#tables.putSpec(spec));
-    record.stored = specStored;
     this.#apply(record, { kind: "created" });
-    record.created = Promise.all([specStored, record.stored]).then((done) => done.every(Boolean));
     const gone = this.#whyOwnerIsGone(spec);
     if (gone !== undefined) this.#apply(record, { kind: "removed", reason: gone });
     return this.#answerCreated(record);
   }
 
   async #answerCreated(record: GroupRecord): Promise<CreatedPlacementGroup> {
-    if (!(await record.created)) {
-      const reason = `the head could not store ${tellGroup(record.spec)}`;
-      this.#apply(record, { kind: "removed", reason });
-      throw new ClusterUnreachableError(reason);
-    }
+    await record.kept.durable();
     return { group: infoOf(record), error: "" };
   }
 
@@ -484,46 +477,21 @@ export class PlacementGroups {
     });
   }
 
+  /** @param onStore its spec is there already */
+  #newRecord(spec: PlacementGroupSpec, state: GroupState, onStore: boolean): GroupRecord {
+    const group = { spec, state };
+    return Object.assign(group, {
+      kept: this.#options.keeper.keep(this.#tables.writer(group, onStore)),
+      watchers: new Set<() => void>(),
+      onGivenBack: [],
+      shape: JSON.stringify([spec.strategy, spec.bundles]),
+      refusedBy: new Map(),
+    });
+  }
+
   #find(groupId: string): GroupRecord | undefined {
     return this.#live.get(groupId) ?? this.#removed.get(groupId);
   }
-
-  /** Whether the write was done; a failure is logged. */
-  #written(write: Promise<void>): Promise<boolean> {
-    return this.#track(
-      write.then(
-        () => true,
-        (error: unknown) => {
-          const why = error instanceof Error ? error.message : String(error);
-          this.#options.log(`cannot write the table of placement groups: ${why}`);
-          return false;
-        },
-      ),
-    );
-  }
-
-  #track<T>(write: Promise<T>): Promise<T> {
-    const settled: Promise<void> = write.then(
-      () => void this.#writes.delete(settled),
-      () => void this.#writes.delete(settled),
-    );
-    this.#writes.add(settled);
-    return write;
-  }
-}
-
-function newRecord(spec: PlacementGroupSpec, state: GroupState): GroupRecord {
-  const stored = Promise.resolve(true);
-  return {
-    spec,
-    state,
-    stored,
-    created: stored,
-    watchers: new Set(),
-    onGivenBack: [],
-    shape: JSON.stringify([spec.strategy, spec.bundles]),
-    refusedBy: new Map(),
-  };
 }
 
 function infoOf(record: GroupRecord): PlacementGroupInfo {

@@ -3,7 +3,8 @@
  *
  * Decides the contract: tables of byte values by key, a revision per entry, writes that can be made conditional on it.
  * Revisions grow over the whole store (as in NATS JetStream), so a key that was deleted and put again never shows an
- * old one. A write is durable, to the store's own measure, once its promise resolves. Knows nothing of what is stored.
+ * old one. A write is durable, to the store's own measure, once its promise resolves; writes take effect in the order in
+ * which they were asked for. Knows nothing of what is stored.
  */
 import { InvalidOptionError } from "../../core/base/errors.ts";
 
