@@ -2,7 +2,19 @@
 import { describe, expect, test } from "vitest";
 import { Random } from "../random.ts";
 import { lbfgs } from "./lbfgs.ts";
-import { cholesky, invertLower, solveLower, solveUpper, symmetricEigen } from "./linear.ts";
+import {
+  addScaled,
+  cholesky,
+  dot,
+  gramLower,
+  invertLower,
+  multiplyLower,
+  multiplyTransposed,
+  solveLower,
+  solveUpper,
+  squaredNorms,
+  symmetricEigen,
+} from "./linear.ts";
 import { erf, logNormalCdf, normalCdf, normalQuantile } from "./normal.ts";
 import { Sobol } from "./sobol.ts";
 
@@ -16,24 +28,57 @@ test("the normal distribution, into its tails", () => {
     expect(normalCdf(normalQuantile(p)) / p).toBeCloseTo(1, 10);
 });
 
-test("Cholesky, solves and the inverse agree", () => {
-  const n = 6;
-  const random = new Random(1);
-  const b = Float64Array.from({ length: n * n }, () => random.normal());
-  const a = new Float64Array(n * n);
-  for (let i = 0; i < n; i++)
-    for (let j = 0; j < n; j++)
-      for (let k = 0; k < n; k++) a[i * n + j]! += b[i * n + k]! * b[j * n + k]! + (i === j ? 0.1 : 0);
-  const l = Float64Array.from(a);
-  expect(cholesky(l, n)).toBe(true);
-  const x = Float64Array.from({ length: n }, (_, i) => i - 2);
-  const y = Float64Array.from({ length: n }, (_, i) => x.reduce((sum, xj, j) => sum + a[i * n + j]! * xj, 0));
-  solveLower(l, n, y);
-  const byInverse = invertLower(l, n);
-  expect(byInverse[0]! * l[0]!).toBeCloseTo(1, 12);
-  solveUpper(l, n, y);
-  for (let i = 0; i < n; i++) expect(y[i]).toBeCloseTo(x[i]!, 8);
+test.each([1, 2, 3, 4, 5, 6, 7, 8, 9, 23])(
+  "Cholesky, solves, inverses and products agree at size %i",
+  (n) => {
+    const random = new Random(n);
+    const b = Float64Array.from({ length: n * n }, () => random.normal());
+    const a = new Float64Array(n * n);
+    for (let i = 0; i < n; i++)
+      for (let j = 0; j < n; j++)
+        for (let k = 0; k < n; k++) a[i * n + j]! += b[i * n + k]! * b[j * n + k]! + (i === j ? 0.1 : 0);
+    const l = Float64Array.from(a);
+    expect(cholesky(l, n)).toBe(true);
+    const x = Float64Array.from({ length: n }, () => random.normal());
+    const y = Float64Array.from({ length: n }, (_, i) =>
+      x.reduce((sum, xj, j) => sum + a[i * n + j]! * xj, 0),
+    );
+    const inverse = invertLower(l, n);
+    const half = new Float64Array(n);
+    multiplyLower(inverse, n, y, half);
+    const norms = new Float64Array(4);
+    squaredNorms(
+      inverse,
+      n,
+      Float64Array.from({ length: 4 * n }, (_, i) => (1 + (i % 4)) * y[i >> 2]!),
+      norms,
+    );
+    for (let lane = 0; lane < 4; lane++)
+      expect(norms[lane]! / ((1 + lane) ** 2 * dot(half, half))).toBeCloseTo(1, 10);
+    const byInverse = new Float64Array(n);
+    multiplyTransposed(inverse, n, half, byInverse);
+    const precision = gramLower(inverse, n);
+    for (let i = 0; i < n; i++) {
+      let sum = 0;
+      for (let j = 0; j < n; j++) sum += precision[i >= j ? i * n + j : j * n + i]! * y[j]!;
+      expect(sum).toBeCloseTo(x[i]!, 7);
+    }
+    solveLower(l, n, y);
+    for (let i = 0; i < n; i++) expect(half[i]).toBeCloseTo(y[i]!, 8);
+    solveUpper(l, n, y);
+    for (let i = 0; i < n; i++) {
+      expect(y[i]).toBeCloseTo(x[i]!, 7);
+      expect(byInverse[i]).toBeCloseTo(x[i]!, 7);
+    }
+    addScaled(y, -1, x);
+    expect(dot(y, y)).toBeLessThan(1e-12);
+  },
+);
+
+test("what is not positive definite is told", () => {
   expect(cholesky(Float64Array.of(1, 2, 2, 1), 2)).toBe(false);
+  expect(cholesky(Float64Array.of(1, 0, 0, 0, 1, 0, 0, 0, -1), 3)).toBe(false);
+  expect(cholesky(Float64Array.of(-1), 1)).toBe(false);
 });
 
 test("eigenvectors rebuild the matrix", () => {

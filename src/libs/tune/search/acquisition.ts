@@ -24,6 +24,17 @@ export function logEi(model: GaussianProcess, best: number, x: Float64Array): nu
   return logImprovement((best - mean) / sd) + Math.log(sd);
 }
 
+/** log EI at each of many points. */
+export function logEis(model: GaussianProcess, best: number, points: readonly Float64Array[]): Float64Array {
+  const means = new Float64Array(points.length);
+  const variances = new Float64Array(points.length);
+  model.predictAll(points, means, variances);
+  return means.map((mean, i) => {
+    const sd = Math.sqrt(variances[i]!);
+    return logImprovement((best - mean) / sd) + Math.log(sd);
+  });
+}
+
 /** As `logEi`, and writes its gradient. */
 export function logEiSlope(
   model: GaussianProcess,

@@ -68,6 +68,17 @@ test("the model passes through its points and is unsure away from them", () => {
     expect(Math.abs(mean - y[i]!)).toBeLessThan(0.02);
     expect(variance).toBeLessThan(0.05 * kernel.scale);
   }
+  const many = Array.from({ length: 7 }, (_, i) => Float64Array.of(random.next(), random.next(), i % 2));
+  const means = new Float64Array(7);
+  const variances = new Float64Array(7);
+  model.predictAll(many, means, variances);
+  for (const [i, x] of many.entries()) {
+    const { mean, variance } = model.predict(x);
+    expect(means[i]).toBeCloseTo(mean, 10);
+    expect(variances[i]).toBeCloseTo(variance, 10);
+  }
+  for (let i = 0; i < n; i++)
+    expect(model.fitted[i]).toBeCloseTo(model.mean(points.subarray(3 * i, 3 * i + 3)), 5);
   expect(model.predict(Float64Array.of(9, 9, 0)).variance).toBeGreaterThan(0.5 * kernel.scale);
   expect(model.holds(points.slice(0, 3))).toBe(true);
   expect(model.holds(Float64Array.of(0.123, 0.456, 0))).toBe(false);

@@ -15,7 +15,7 @@ import { Sobol } from "../maths/sobol.ts";
 import { Random } from "../random.ts";
 import { CategoryDomain } from "../space/domain.ts";
 import type { Parameter, Space } from "../space/space.ts";
-import { logEi, logEiSlope } from "./acquisition.ts";
+import { logEi, logEiSlope, logEis } from "./acquisition.ts";
 import { fitKernel, GaussianProcess, type Kernel } from "./gp-model.ts";
 import {
   HistorySearcher,
@@ -41,6 +41,8 @@ const FIT_ITERATIONS_MAX = 100;
 /** Up to so many trials every fit is from scratch as well, and on every scale; then whenever they are a tenth more. */
 const AFRESH_MAX = 20;
 const AFRESH_GROWTH = 1.1;
+/** From 50 trials on one more says little about the kernel: it is fitted when they are so many times more, or beaten. */
+const REFIT_GROWTH = 1.02;
 
 interface SavedKernel {
   readonly weights: readonly number[];
@@ -51,6 +53,8 @@ interface SavedKernel {
 interface SavedFit {
   readonly turn: number;
   readonly afreshAt: number;
+  readonly refitAt: number;
+  readonly lowest: number | null;
   readonly kernels: readonly (SavedKernel | null)[];
 }
 
@@ -60,6 +64,9 @@ export class GPSearcher extends HistorySearcher {
   #turn = 0;
   #kernels: (Kernel | undefined)[] = [];
   #afreshAt = 0;
+  /** From how many trials on, or below which result, the kernel is fitted again. */
+  #refitAt = 0;
+  #lowest: number | undefined;
 
   constructor(options: GPOptions = {}) {
     super(options);
@@ -99,13 +106,21 @@ export class GPSearcher extends HistorySearcher {
       const kernel = this.#kernels[turn];
       return kernel === undefined ? null : { ...kernel, weights: [...kernel.weights] };
     });
-    return { turn: this.#turn, afreshAt: this.#afreshAt, kernels };
+    return {
+      turn: this.#turn,
+      afreshAt: this.#afreshAt,
+      refitAt: this.#refitAt,
+      lowest: this.#lowest ?? null,
+      kernels,
+    };
   }
 
   protected override restoreOwn(state: unknown): void {
-    const { turn, afreshAt, kernels } = state as SavedFit;
+    const { turn, afreshAt, refitAt, lowest, kernels } = state as SavedFit;
     this.#turn = turn;
     this.#afreshAt = afreshAt;
+    this.#refitAt = refitAt;
+    this.#lowest = lowest ?? undefined;
     this.#kernels = kernels.map((kernel) =>
       kernel === null ? undefined : { ...kernel, weights: Float64Array.from(kernel.weights) },
     );
@@ -144,9 +159,8 @@ export class GPSearcher extends HistorySearcher {
     // What is to be improved on is the lowest of what the model takes the trials to be, not the luckiest result: the same
     // without noise, and less misled where the model sees noise or ruggedness (Picheny, Wagner and Ginsbourger, "A benchmark
     // of kriging-based infill criteria for noisy optimization", 2013).
-    const means = y.map((_, row) => model.mean(points.subarray(row * d, (row + 1) * d)));
-    const lowest = Math.min(...means);
-    const best = means.indexOf(lowest);
+    const lowest = Math.min(...model.fitted);
+    const best = model.fitted.indexOf(lowest);
     const incumbent = points.slice(best * d, (best + 1) * d);
     return search(model, lowest, parameters, incumbent, freeze, this.random.bits(), (weights) =>
       this.random.weighted(weights),
@@ -161,6 +175,12 @@ export class GPSearcher extends HistorySearcher {
   ): { y: Float64Array; kernel: Kernel } {
     const d = categorical.length;
     const n = results.length;
+    const lowest = Math.min(...results);
+    const latest = this.#kernels[this.#turn];
+    if (n < this.#refitAt && lowest === this.#lowest && latest?.weights.length === d)
+      return { y: scaleResults(results, TURNS[this.#turn]!).y, kernel: latest };
+    this.#refitAt = REFIT_GROWTH * n;
+    this.#lowest = lowest;
     const unknown: Kernel = { weights: new Float64Array(d).fill(1), scale: 1, noise: 1 };
     const afresh = n <= AFRESH_MAX || n >= this.#afreshAt;
     if (afresh) this.#afreshAt = AFRESH_GROWTH * n;
@@ -210,21 +230,19 @@ function search(
 ): Float64Array {
   const sobol = new Sobol(parameters.length, seed);
   const samples: Float64Array[] = [];
-  const scores = new Float64Array(SAMPLES);
   for (let s = 0; s < SAMPLES; s++) {
     const point = snap(parameters, sobol.point(s), true);
     freeze(point);
     samples.push(point);
-    scores[s] = logEi(model, best, point);
   }
+  const scores = logEis(model, best, samples);
   const first = scores.indexOf(Math.max(...scores));
   const weights = scores.map((score) => Math.exp(score - scores[first]!));
   weights[first] = 0;
-  const near = nearby(parameters, incumbent, model.kernel, seed, freeze)
-    .map((point) => ({ point, score: logEi(model, best, point) }))
-    .sort((a, b) => b.score - a.score)
-    .slice(0, NEAR_STARTS);
-  const starts = [samples[first]!, incumbent, ...near.map(({ point }) => point)];
+  const near = nearby(parameters, incumbent, model.kernel, seed, freeze);
+  const nearScores = logEis(model, best, near);
+  const nearest = [...near.keys()].sort((a, b) => nearScores[b]! - nearScores[a]!).slice(0, NEAR_STARTS);
+  const starts = [samples[first]!, incumbent, ...nearest.map((i) => near[i]!)];
   while (starts.length < STARTS) {
     const chosen = pick(weights);
     if (!(weights[chosen]! > 0)) break;
