@@ -1,6 +1,7 @@
 /** `tsray drain`: a node leaves the cluster in order; the command waits until it has. */
 import { ClusterUnreachableError } from "../core/base/errors.ts";
 import { DRAIN_GRACE_MS_DEFAULT } from "../core/launch/daemon-config.ts";
+import { retrying } from "../core/rpc/retry.ts";
 import { readWhole } from "./flags.ts";
 import { askHead, type HeadFlags } from "./head.ts";
 import { UsageError } from "./usage-error.ts";
@@ -11,6 +12,8 @@ export interface DrainFlags extends HeadFlags {
 }
 
 const POLL_MS = 100;
+/** How long a head that does not answer is waited for. */
+const OUTAGE_MS_MAX = 60_000;
 
 /** @param node its id, or the beginning of it that no other live node shares */
 export async function drain(node: string, flags: DrainFlags): Promise<void> {
@@ -31,7 +34,8 @@ export async function drain(node: string, flags: DrainFlags): Promise<void> {
     const { nodeId } = only;
     await ask(head.drainNode, { nodeId, graceMs, reason: flags.reason ?? "tsray drain" });
     for (;;) {
-      const { nodes: now } = await ask(head.listNodes, {});
+      // A head that is started again meanwhile knows of the order.
+      const { nodes: now } = await retrying(OUTAGE_MS_MAX, () => ask(head.listNodes, {}));
       const view = now.find((each) => each.nodeId === nodeId);
       if (view === undefined || view.state === "DRAINED") break;
       if (!view.alive) throw new ClusterUnreachableError(view.deathReason);

@@ -180,3 +180,86 @@ describe("aliases of getIfExists", () => {
     await cluster.startHead({ store });
   });
 });
+
+describe("a node that is told to leave", () => {
+  let leaving: FakeRaylet;
+  beforeEach(async () => {
+    leaving = await cluster.raylet("n1");
+  });
+  /** Which of the nodes gets the next actor. */
+  const taker = async (actorId: string, raylets: FakeRaylet[]) => {
+    await cluster.create({ actorId, detached: true });
+    return Promise.race(
+      raylets.map(async (raylet) => {
+        await raylet.starts.until(({ spec }) => spec?.actorId === actorId);
+        return raylet.nodeId;
+      }),
+    );
+  };
+
+  test("is told so, and given no work, once that is on the store", async () => {
+    store.isFull = true;
+    await expect(cluster.drain("n1")).rejects.toMatchObject(NOT_STORED);
+    expect(await cluster.stateOf("n1")).toBe("ALIVE");
+    store.isFull = false;
+    expect(await taker("a1", [leaving])).toBe("n1");
+    expect(leaving.drains.all).toEqual([]);
+    expect(await cluster.drain("n1")).toEqual({ found: true });
+    expect(await cluster.stateOf("n1")).toBe("DRAINING");
+    expect(await leaving.drains.until(() => true)).toEqual({ graceMs: 1234, reason: "test drain" });
+    expect(await taker("a2", [leaving, await cluster.raylet("n2")])).toBe("n2");
+    expect(await cluster.drain("n3")).toEqual({ found: false });
+  });
+
+  test("is told by the next head when the first died before the order arrived", async () => {
+    leaving.isDeafToDrains = true;
+    await cluster.drain("n1");
+    await nextHead();
+    expect(await cluster.stateOf("n1")).toBe("DRAINING");
+    leaving.isDeafToDrains = false;
+    await leaving.register();
+    expect(await leaving.drains.until(() => true)).toEqual({ graceMs: 1234, reason: "test drain" });
+    expect(await cluster.stateOf("n1")).toBe("DRAINING");
+    expect(await taker("a1", [leaving, await cluster.raylet("n2")])).toBe("n2");
+  });
+
+  test("of its own will is given no work either, by the next head neither", async () => {
+    const other = await cluster.raylet("n2");
+    leaving.report({ draining: true });
+    await other.updates.until(({ nodes }) => nodes.some((n) => n.nodeId === "n1" && n.state === "DRAINING"));
+    expect(await taker("a1", [leaving, other])).toBe("n2");
+    await nextHead();
+    await leaving.register({ draining: true });
+    expect(await cluster.stateOf("n1")).toBe("DRAINING");
+    await other.register({ actors: [{ actorId: "a1", incarnation: 0 }] });
+    expect(await taker("a2", [leaving, other])).toBe("n2");
+    leaving.report({ leaving: "its work is done" });
+    await other.updates.until(({ nodes }) => nodes.some((n) => n.nodeId === "n1" && n.state === "DRAINED"));
+  });
+
+  // Nothing of the first head's memory helps: the node never came to be known as one that leaves.
+  test("says so at its first registration with a head that does not know it", async () => {
+    store.isFull = true;
+    leaving.report({ draining: true });
+    await cluster.stopHead();
+    store.isFull = false;
+    await store.delete("nodes", "n1");
+    await cluster.startHead({ store });
+    await leaving.register({ draining: true });
+    expect(await cluster.stateOf("n1")).toBe("DRAINING");
+    expect(await taker("a1", [leaving, await cluster.raylet("n2")])).toBe("n2");
+  });
+});
+
+test("what a dead node had is given away when its death is on the store", async () => {
+  const [doomed, other] = [await cluster.raylet("n1"), await cluster.raylet("n2", 0)];
+  await cluster.create({ actorId: "a1", detached: true, maxRestarts: 1 });
+  await doomed.bringUp("a1");
+  store.refusedKey = "n1";
+  doomed.close();
+  await cluster.lines.until((line) => line.includes("node n1 is dead"));
+  expect(await cluster.info("a1")).toMatchObject({ state: "ALIVE", incarnation: 0 });
+  store.refusedKey = "";
+  await other.updates.until(({ nodes }) => nodes.some((n) => n.nodeId === "n1" && n.state === "DEAD"));
+  await cluster.actor("a1", isState("RESTARTING"));
+});

@@ -4,8 +4,12 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AuthenticationError, InvalidOptionError } from "../core/base/errors.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
-import { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
-import { HeadServiceClient, type KvPutReply, NodeReport } from "../core/wire/gen/tsray/v1/head.ts";
+import {
+  HeadServiceClient,
+  type KvPutReply,
+  NodeReport,
+  StoredNode,
+} from "../core/wire/gen/tsray/v1/head.ts";
 import { openStateStore } from "./state-store/open-state-store.ts";
 import { TestCluster } from "./test-kit.ts";
 
@@ -614,8 +618,9 @@ describe("a head that starts again on the same state", () => {
     await cluster.stopHead();
     const tables = await store();
     const [entry] = await tables.list("nodes");
-    const dead = { ...NodeInfo.decode(entry!.value), alive: false, state: "DEAD" };
-    await tables.put("nodes", "n1", NodeInfo.encode(dead).finish());
+    const { info } = StoredNode.decode(entry!.value);
+    const dead = { info: { ...info!, alive: false, state: "DEAD" }, drain: undefined };
+    await tables.put("nodes", "n1", StoredNode.encode(dead).finish());
     await tables.close();
     await cluster.startHead({ store: await store() });
     const two = await cluster.raylet("n2");

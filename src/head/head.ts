@@ -11,8 +11,6 @@ import { bindServer, createServer, handleUnary, unary } from "../core/rpc/grpc.t
 import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import {
   type ClusterInfoReply,
-  type DrainNodeReply,
-  type DrainNodeRequest,
   type HeadServiceServer,
   HeadServiceService,
   type ListObjectsRequest,
@@ -23,6 +21,7 @@ import {
 import type { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
 import { ActorDirectory } from "./actors/actor-directory.ts";
 import { NodeRooms } from "./actors/node-rooms.ts";
+import { DrainOrders } from "./drain-orders.ts";
 import { handlersWithExits, storeWithExits } from "./exit-points.ts";
 import { JobFilesTable } from "./job-files.ts";
 import { JobTable } from "./jobs.ts";
@@ -39,7 +38,6 @@ import type { StateStore } from "./state-store/state-store.ts";
 export { openStateStore } from "./state-store/open-state-store.ts";
 export type { StateStore } from "./state-store/state-store.ts";
 
-const DRAIN_CALL_TIMEOUT_MS = 5000;
 /** How long one raylet may take to list its tasks or workers. */
 const LIST_TIMEOUT_MS = 1000;
 /** Rows of one list, so that it fits one message. */
@@ -107,13 +105,14 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const nodes: NodeTable = new NodeTable({
     healthCheck: options.healthCheck,
     cluster: info,
-    records: new NodeRecords(store, log),
+    records: new NodeRecords(store, keeper),
     clients,
     log,
     runningJobs: () => jobs.running(),
     firstAttempt: () => groups.firstAttempt,
     events: {
-      registered: ({ node, actors: hosted, jobIds, bundles }) => {
+      registered: ({ node, actors: hosted, jobIds, bundles, drainUnheard }) => {
+        if (drainUnheard !== undefined) void drains.tell(drainUnheard);
         jobs.nodeRegistered(node.nodeId, jobIds);
         reportRoom(node);
         actors.nodeRegistered(node, hosted);
@@ -137,6 +136,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
       },
     },
   });
+  const drains = new DrainOrders({ nodes, clients, log });
   const life = {
     isAlive: (nodeId: string) => nodes.isAlive(nodeId),
     isDead: (nodeId: string) => nodes.isDead(nodeId),
@@ -170,7 +170,9 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const close = async (over: string | undefined) => {
     actors.close();
     groups.close();
-    await Promise.all([jobs.close(), nodes.close(over)]);
+    drains.close();
+    nodes.close(over);
+    await jobs.close();
     await keeper.close();
     server.forceShutdown();
     clients.close();
@@ -190,8 +192,8 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     jobs.endOrphans();
     const service = { ...HeadServiceService };
     service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
-    const keyValue = new KeyValue(store);
-    const served = handlers({ nodes, jobs, actors, groups, clients, keyValue, packages, jobFiles, info });
+    const parts = { nodes, jobs, actors, groups, clients, packages, jobFiles, drains, info };
+    const served = handlers({ ...parts, keyValue: new KeyValue(store) });
     server.addService(service, exitPoint === undefined ? served : handlersWithExits(served, exitPoint));
     const address = await bindServer(server, options.bind);
     log(`head of cluster ${info.clusterId} listens on ${address} (epoch ${info.epoch})`);
@@ -211,11 +213,12 @@ interface Parts {
   readonly keyValue: KeyValue;
   readonly packages: Packages;
   readonly jobFiles: JobFilesTable;
+  readonly drains: DrainOrders;
   readonly info: ClusterInfoReply;
 }
 
 function handlers(parts: Parts): HeadServiceServer {
-  const { nodes, jobs, actors, groups, clients, keyValue, packages, jobFiles, info } = parts;
+  const { nodes, jobs, actors, groups, clients, keyValue, packages, jobFiles, drains, info } = parts;
   return {
     nodeSession: (call) => nodes.serve(call),
     jobSession: (call) => jobs.serve(call),
@@ -230,7 +233,7 @@ function handlers(parts: Parts): HeadServiceServer {
     removePlacementGroups: handleUnary((request) => groups.remove(request).then(() => ({}))),
     listPlacementGroups: handleUnary(() => groups.list()),
     listNodes: handleUnary(() => nodes.list()),
-    drainNode: handleUnary((request) => drainNode(nodes, clients, request)),
+    drainNode: handleUnary((request) => drains.drain(request)),
     listActors: handleUnary(() => actors.list()),
     listJobs: handleUnary(() => jobs.list()),
     listTasks: handleUnary(() => listTasks(nodes, clients)),
@@ -250,19 +253,6 @@ function handlers(parts: Parts): HeadServiceServer {
     }),
     clusterInfo: handleUnary(() => info),
   };
-}
-
-/** @throws ClusterUnreachableError when its raylet does not answer; it is marked all the same, and a repeat tells it again */
-async function drainNode(
-  nodes: NodeTable,
-  clients: RayletClients,
-  { nodeId, graceMs, reason }: DrainNodeRequest,
-): Promise<DrainNodeReply> {
-  if (!nodes.drain(nodeId)) return { found: false };
-  await clients.callNow(nodeId, (client) =>
-    unary(client, client.drain, { graceMs, reason }, DRAIN_CALL_TIMEOUT_MS),
-  );
-  return { found: true };
 }
 
 /** The cluster's id, made at its first start, and the count of its starts. */

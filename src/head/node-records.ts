@@ -1,46 +1,45 @@
 /** How nodes lie in the state store: what a later head has to know of them, without what changes all the time. */
-import { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import { type DrainNodeRequest, StoredNode } from "../core/wire/gen/tsray/v1/head.ts";
+import type { KeptRecord, RecordKeeper } from "./state-store/record-keeper.ts";
 import type { StateStore } from "./state-store/state-store.ts";
 
 const TABLE = "nodes";
 
+export interface NodeRow {
+  view: NodeInfo;
+  /** It was told to leave, and how; undefined: it was not. */
+  drain: DrainNodeRequest | undefined;
+}
+
 export class NodeRecords {
   readonly #store: StateStore;
-  readonly #log: (line: string) => void;
-  readonly #writes = new Set<Promise<void>>();
+  readonly #keeper: RecordKeeper;
 
-  constructor(store: StateStore, log: (line: string) => void) {
+  constructor(store: StateStore, keeper: RecordKeeper) {
     this.#store = store;
-    this.#log = log;
+    this.#keeper = keeper;
   }
 
-  async load(): Promise<NodeInfo[]> {
-    return (await this.#store.list(TABLE)).map(({ value }) => NodeInfo.decode(value));
+  async load(): Promise<NodeRow[]> {
+    return (await this.#store.list(TABLE)).flatMap(({ value }) => {
+      const { info: view, drain } = StoredNode.decode(value);
+      return view === undefined ? [] : [{ view, drain }];
+    });
   }
 
-  /** Resolves when it is written, or could not be, which is logged. */
-  put(view: NodeInfo): Promise<void> {
-    const lasting: NodeInfo = { ...view, available: undefined, store: undefined, transfers: undefined };
-    return this.#write(this.#store.put(TABLE, view.nodeId, NodeInfo.encode(lasting).finish()));
+  /** Writes the row as it is by then, whenever it is told of a change. */
+  keep(row: NodeRow): KeptRecord {
+    return this.#keeper.keep(async () => {
+      const { view, drain } = row;
+      const info: NodeInfo = { ...view, available: undefined, store: undefined, transfers: undefined };
+      await this.#store.put(TABLE, view.nodeId, StoredNode.encode({ info, drain }).finish());
+    });
   }
 
-  delete(nodeId: string): void {
-    void this.#write(this.#store.delete(TABLE, nodeId));
-  }
-
-  /** Waits for the writes under way. */
-  async close(): Promise<void> {
-    await Promise.all(this.#writes);
-  }
-
-  #write(write: Promise<unknown>): Promise<void> {
-    const done: Promise<void> = write
-      .then(
-        () => {},
-        (error: Error) => this.#log(`cannot write the node table: ${error.message}`),
-      )
-      .then(() => void this.#writes.delete(done));
-    this.#writes.add(done);
-    return done;
+  forget({ view: { nodeId } }: NodeRow, kept: KeptRecord): void {
+    kept.replaced(async () => {
+      await this.#store.delete(TABLE, nodeId);
+    });
   }
 }

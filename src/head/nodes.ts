@@ -4,8 +4,8 @@
  * Decides when a node is dead (nobody listens at its address any more, or it was silent for too long), once and for
  * good: a node that comes back after that is fenced, because its actors have been given away. Nodes outlive the head:
  * the next one expects those of its table to come back, and looks for them. Spreads changes of the view to all other
- * nodes, coalesced; a heartbeat costs the same whatever the number of nodes. Never calls a raylet, and knows nothing of
- * actors and jobs but whom to tell.
+ * nodes, coalesced; a heartbeat costs the same whatever the number of nodes. That a node was told to leave, or is dead, is
+ * on the store before anybody hears of it. Never calls a raylet, and knows nothing of actors and jobs but whom to tell.
  */
 import { InvalidOptionError } from "../core/base/errors.ts";
 import { type HealthCheck, type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
@@ -15,6 +15,7 @@ import type { HeldBundle, JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/
 import type {
   ClusterInfoReply,
   ClusterUpdate,
+  DrainNodeRequest,
   HostedActor,
   LogBatch,
   NodeList,
@@ -22,10 +23,11 @@ import type {
   PendingDemand,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import { BoundedMap } from "./bounded-map.ts";
-import type { NodeRecords } from "./node-records.ts";
+import type { NodeRecords, NodeRow } from "./node-records.ts";
 import { encodeUpdate, type NodeCall, NodeSession, preEncoded, updateOf } from "./node-session.ts";
 import { judgeSilence } from "./node-silence.ts";
 import type { RayletClients } from "./raylet-clients.ts";
+import type { KeptRecord } from "./state-store/record-keeper.ts";
 
 const NODES_ALIVE_MAX = 10_000;
 /** Dead nodes that ListNodes still shows and that are fenced when they come back. */
@@ -45,6 +47,8 @@ export interface NodeWord {
   readonly jobIds: readonly string[];
   /** What it holds for placement groups. */
   readonly bundles: readonly HeldBundle[];
+  /** It was told to leave, and does not say that it does: the order was lost with the head that gave it. */
+  readonly drainUnheard: DrainNodeRequest | undefined;
 }
 
 /** Whom the table tells. Called one at a time, on the event that caused it. */
@@ -70,8 +74,8 @@ export interface NodeTableOptions {
   log(line: string): void;
 }
 
-interface Node {
-  view: NodeInfo;
+interface Node extends NodeRow {
+  readonly kept: KeptRecord;
   /** What others are told of it, encoded; undefined until it is needed. */
   encoded: Buffer | undefined;
   /** Undefined between a broken stream and the next registration. */
@@ -84,7 +88,7 @@ interface Node {
 export class NodeTable {
   readonly #options: NodeTableOptions;
   readonly #alive = new Map<string, Node>();
-  readonly #dead: BoundedMap<string, NodeInfo>;
+  readonly #dead: BoundedMap<string, Node>;
   readonly #times: HealthTimes;
   readonly #startedAtMs = performance.now();
   /** Node ids whose view changed since it was last spread. */
@@ -100,7 +104,7 @@ export class NodeTable {
 
   constructor(options: NodeTableOptions) {
     this.#options = options;
-    this.#dead = new BoundedMap(NODES_DEAD_MAX, (nodeId) => options.records.delete(nodeId));
+    this.#dead = new BoundedMap(NODES_DEAD_MAX, (_, node) => options.records.forget(node, node.kept));
     this.#times = healthTimes(options.healthCheck);
     this.#scanEveryMs = Math.max(HEALTH_SCAN_MS_MIN, options.healthCheck.periodMs / 2);
     this.#scan = setInterval(() => this.#lookAfter(), this.#scanEveryMs);
@@ -108,18 +112,15 @@ export class NodeTable {
 
   /** Reads the table back. Nodes that lived are expected to register again; their time begins now. */
   async load(): Promise<void> {
-    const views = await this.#options.records.load();
-    for (const view of views.sort((a, b) => a.startedAtMs - b.startedAtMs)) {
-      if (!view.alive) this.#dead.set(view.nodeId, view);
+    const rows = await this.#options.records.load();
+    for (const row of rows.sort((a, b) => a.view.startedAtMs - b.view.startedAtMs)) {
+      const { view } = row;
+      // It may have been written that it is to leave, and nothing else.
+      if (view.alive && row.drain !== undefined) row.view = { ...view, state: "DRAINING" };
+      const node = this.#newNode(row);
+      if (!view.alive) this.#dead.set(view.nodeId, node);
       else {
-        this.#alive.set(view.nodeId, {
-          view,
-          encoded: undefined,
-          session: undefined,
-          heardAtMs: performance.now(),
-          pending: [],
-          isProbed: false,
-        });
+        this.#alive.set(view.nodeId, node);
         this.#options.clients.add(view.nodeId, view.rayletAddress);
       }
     }
@@ -143,16 +144,26 @@ export class NodeTable {
     return this.#dead.has(nodeId);
   }
 
-  /** The node takes no new work from now on, and will leave. @returns false when no live node has that id */
-  drain(nodeId: string): boolean {
-    const node = this.#alive.get(nodeId);
+  /**
+   * The node is to leave: from now on it is given no new work. To be told to its raylet after that, and by later heads
+   * when it comes back to them without having heard of it.
+   * @returns false when no live node has that id
+   * @throws ClusterUnreachableError when it cannot be stored: then nothing is changed
+   */
+  async drain(order: DrainNodeRequest): Promise<boolean> {
+    const node = this.#alive.get(order.nodeId);
     if (node === undefined) return false;
-    if (node.view.state === "DRAINING") return true;
-    node.view = { ...node.view, state: "DRAINING" };
-    node.encoded = undefined;
-    void this.#options.records.put(node.view);
-    this.#options.events.viewChanged(node.view);
-    this.#spreadSoon(nodeId);
+    const before = node.drain;
+    node.drain = order;
+    node.kept.changed();
+    try {
+      await node.kept.durable();
+    } catch (error) {
+      if (node.drain === order) node.drain = before;
+      node.kept.changed();
+      throw error;
+    }
+    this.#drains(node);
     return true;
   }
 
@@ -160,7 +171,7 @@ export class NodeTable {
     const pending = [...this.#alive.values()]
       .filter((node) => node.pending.length > 0)
       .map((node) => ({ nodeId: node.view.nodeId, demands: node.pending }));
-    return { nodes: [...this.alive(), ...this.#dead.values()], pending };
+    return { nodes: [...this.alive(), ...[...this.#dead.values()].map((node) => node.view)], pending };
   }
 
   /** Tells all nodes, now. */
@@ -196,13 +207,36 @@ export class NodeTable {
   }
 
   /** @param over why the cluster ends with this head; undefined: the next head is waited for */
-  async close(over?: string): Promise<void> {
+  close(over?: string): void {
     this.#isClosed = true;
     clearInterval(this.#scan);
     clearTimeout(this.#spreadTimer);
     const last = over === undefined ? undefined : updateOf({ over });
     for (const node of this.#alive.values()) node.session?.end(last);
-    await this.#options.records.close();
+  }
+
+  #newNode({ view, drain }: NodeRow): Node {
+    const row = { view, drain };
+    return Object.assign(row, {
+      kept: this.#options.records.keep(row),
+      encoded: undefined,
+      session: undefined,
+      heardAtMs: performance.now(),
+      pending: [],
+      isProbed: false,
+    });
+  }
+
+  /** It takes no new work: it was told to leave, or says that it does. */
+  #drains(node: Node): void {
+    const { nodeId, state } = node.view;
+    if (state === "DRAINING" || this.#alive.get(nodeId) !== node) return;
+    node.view = { ...node.view, state: "DRAINING" };
+    node.encoded = undefined;
+    node.kept.changed();
+    this.#options.log(`node ${nodeId} takes no new work, and will leave`);
+    this.#options.events.viewChanged(node.view);
+    this.#spreadSoon(nodeId);
   }
 
   /** Undefined when the node is fenced. @throws InvalidOptionError when the first message does not register */
@@ -226,27 +260,21 @@ export class NodeTable {
     if (known === undefined && this.#alive.size >= NODES_ALIVE_MAX) {
       throw new InvalidOptionError(`the cluster has ${NODES_ALIVE_MAX} nodes, which is the most it takes`);
     }
-    const node: Node = known ?? {
-      view: info,
-      encoded: undefined,
-      session,
-      heardAtMs: 0,
-      pending: [],
-      isProbed: false,
-    };
+    const node = known ?? this.#newNode({ view: info, drain: undefined });
     const before = node.session;
     node.session = session;
-    const state = known?.view.state === "DRAINING" ? "DRAINING" : "ALIVE";
+    const state = known?.view.state === "DRAINING" || report.draining ? "DRAINING" : "ALIVE";
     node.view = { ...info, alive: true, state, deathReason: "", available: info.available ?? info.total };
     node.encoded = undefined;
-    void this.#options.records.put(node.view);
+    node.kept.changed();
     this.#alive.set(nodeId, node);
     if (before !== undefined && before !== session) before.end();
     this.#options.clients.add(nodeId, info.rayletAddress);
     this.#options.log(`node ${nodeId} ${known ? "is back" : "registered"} (${info.rayletAddress})`);
     session.send(this.#snapshot(nodeId));
     const { actors, jobIds, bundles } = report;
-    this.#options.events.registered({ node: node.view, actors, jobIds, bundles });
+    const drainUnheard = report.draining ? undefined : node.drain;
+    this.#options.events.registered({ node: node.view, actors, jobIds, bundles, drainUnheard });
     this.#heard(node, session, report);
     this.#spreadSoon(nodeId);
     return node;
@@ -261,6 +289,7 @@ export class NodeTable {
     const { total = node.view.total, available = node.view.available } = report;
     const { store = node.view.store, transfers = node.view.transfers } = report;
     node.view = { ...node.view, total, available, store, transfers };
+    if (report.draining) this.#drains(node);
     if (report.endedProcessIds.length > 0) events.processesEnded(report.endedProcessIds);
     if (report.available !== undefined || report.total !== undefined) {
       events.viewChanged(node.view);
@@ -294,7 +323,7 @@ export class NodeTable {
       const node = this.#alive.get(nodeId);
       const dead = node === undefined ? this.#dead.get(nodeId) : undefined;
       if (node !== undefined) parts.push(encodedView(node));
-      else if (dead !== undefined) parts.push(encodeUpdate({ nodes: [dead] }));
+      else if (dead !== undefined) parts.push(encodeUpdate({ nodes: [dead.view] }));
     }
     return preEncoded(parts);
   }
@@ -349,15 +378,19 @@ export class NodeTable {
   #end(node: Node, state: "DEAD" | "DRAINED", deathReason: string): void {
     const { nodeId } = node.view;
     const view: NodeInfo = { ...node.view, alive: false, state, deathReason, available: undefined };
+    node.view = view;
+    node.drain = undefined;
+    node.encoded = undefined;
     this.#alive.delete(nodeId);
     this.#changed.delete(nodeId);
-    this.#dead.set(nodeId, view);
+    this.#dead.set(nodeId, node);
     this.#options.log(deathReason);
     node.session?.end(updateOf({ fenced: true }));
     node.session = undefined;
     this.#options.clients.drop(nodeId);
     // A later head must not take it for alive once others have been given what it had.
-    void this.#options.records.put(view).then(() => {
+    node.kept.changed();
+    void node.kept.written().then(() => {
       if (this.#isClosed) return;
       this.#diedUntold.push(view);
       this.#spreadIn(0);

@@ -143,6 +143,16 @@ export class TestCluster {
     return unary(this.client, this.client.killActor, request, CALL_MS);
   }
 
+  drain(nodeId: string) {
+    const request = { nodeId, graceMs: 1234, reason: "test drain" };
+    return unary(this.client, this.client.drainNode, request, CALL_MS);
+  }
+
+  async stateOf(nodeId: string): Promise<string | undefined> {
+    const { nodes } = await unary(this.client, this.client.listNodes, {}, CALL_MS);
+    return nodes.find((node) => node.nodeId === nodeId)?.state;
+  }
+
   info(actorId: string): Promise<ActorInfo> {
     return unary(this.client, this.client.watchActor, { actorId, knownVersion: 0, waitMs: 0 }, CALL_MS);
   }
@@ -181,6 +191,8 @@ export class FakeRaylet {
   stream!: ClientDuplexStream<NodeReport, ClusterUpdate>;
   behave: StartBehaviour;
   takesBundles = false;
+  /** Orders to leave do not arrive. */
+  isDeafToDrains = false;
   /** Does not answer to lists. */
   isStuck = false;
   readonly #cluster: TestCluster;
@@ -231,6 +243,7 @@ export class FakeRaylet {
       ),
       hearsHead: handleUnary(() => ({ nodeId, hears: true, epoch: 1 })),
       drain: handleUnary((request) => {
+        if (this.isDeafToDrains) return new Promise<never>(() => {});
         this.drains.push(request);
         return {};
       }),
@@ -246,7 +259,9 @@ export class FakeRaylet {
   }
 
   /** Opens a session and waits for the head's answer. */
-  register(word: { actors?: HostedActor[]; jobIds?: string[] } = {}): Promise<ClusterUpdate> {
+  register(
+    word: { actors?: HostedActor[]; jobIds?: string[]; draining?: boolean } = {},
+  ): Promise<ClusterUpdate> {
     this.#client.close();
     this.#client = createClient(HeadServiceClient, this.#cluster.head.address, TOKEN);
     this.stream = this.#client.nodeSession();

@@ -32,6 +32,8 @@ export interface DrainParts {
   readonly ownerOf: (processId: string) => Endpoint | undefined;
   readonly channelTo: (process: Endpoint) => Channel;
   readonly self: () => Endpoint;
+  /** Resolves when the head knows where the actors have gone. */
+  readonly headKnows: () => Promise<void>;
   /** It is done: the node leaves. */
   readonly onDone: (reason: string) => void;
 }
@@ -51,6 +53,10 @@ export class Drain {
     this.#parts = parts;
   }
 
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
   /** Repeats are no-ops. */
   begin(order: DrainOrder): void {
     if (this.#hasBegun) return;
@@ -62,7 +68,7 @@ export class Drain {
   }
 
   async #run({ graceMs, reason, handsOn }: DrainOrder): Promise<void> {
-    const { log, refuseWork, busy, endActors, onDone } = this.#parts;
+    const { log, refuseWork, busy, endActors, headKnows, onDone } = this.#parts;
     log(`takes no more work: ${reason}; what runs has ${graceMs} ms`);
     refuseWork(reason);
     const untilMs = performance.now() + graceMs;
@@ -77,7 +83,11 @@ export class Drain {
       log(`its time is up with ${leases} leases, ${actors} actors and ${drivers} drivers left`);
     endActors(reason);
     while (busy().actors > 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    if (handsOn) await this.#handOn();
+    if (handsOn) {
+      await this.#handOn();
+      // A head that is away would take this node for dead, and its actors for crashed.
+      await headKnows();
+    }
     onDone(reason);
   }
 

@@ -15,6 +15,8 @@ export interface RayletHeadLink {
   sendLogs(batch: LogBatch): void;
   processEnded(processId: string): void;
   reportActor(news: ActorNews): void;
+  /** Resolves when the head has taken every actor's report so far; where it is away, it is waited for. */
+  caughtUp(): Promise<void>;
   /** A piece of a package. @throws RuntimeEnvError, ClusterUnreachableError (rejections) */
   getPackage(hash: string, offset: number): Promise<{ data: Buffer; totalBytes: number }>;
   /** Waits a while for where the job's files can be had; `known` is false where that is not known yet. */
@@ -32,6 +34,8 @@ export interface RayletForHead {
   pending(): PendingDemand[];
   /** Actors that run here, and jobs whose drivers are here. */
   hosted(): { readonly actors: HostedActor[]; readonly jobIds: string[] };
+  /** Whether the node takes no new work, and will leave. */
+  isDraining(): boolean;
   /** gRPC targets of the other nodes' raylets. */
   others(): string[];
   /** Called before anything that the head has sent is acted on. @returns false when it must not be */

@@ -88,6 +88,10 @@ class HeadSession implements RayletHeadLink {
   #logs: LogBatch[] = [];
   #endedProcesses: string[] = [];
   #endedRecently: string[] = [];
+  /** Actors' reports that the head has not taken yet. */
+  #reportsUnder = 0;
+  #isRegistered = false;
+  #onCaughtUp: (() => void)[] = [];
   /** Undefined until the first registration. */
   #watch: HeadWatch | undefined;
   #times: HealthTimes = healthTimes(HEALTH_CHECK_DEFAULT);
@@ -148,15 +152,35 @@ class HeadSession implements RayletHeadLink {
       nodeId: this.#raylet.describe().nodeId,
     };
     // Until the head has it: what a raylet does not report, nobody ever learns.
+    const over = () => {
+      this.#reportsUnder -= 1;
+      this.#lookWhetherCaughtUp();
+    };
     const attempt = (): void => {
-      unary(this.#client, this.#client.reportActor, report, REPORT_TIMEOUT_MS).catch((error: Error) => {
+      unary(this.#client, this.#client.reportActor, report, REPORT_TIMEOUT_MS).then(over, (error: Error) => {
         const isFinal = this.#closed || (error instanceof TsrayError && !error.retryable);
-        if (!isFinal) setTimeout(attempt, RECONNECT_MS);
-        else
-          this.#log(`actor ${news.actorId}: its state ${news.state} could not be reported: ${error.message}`);
+        if (!isFinal) {
+          setTimeout(attempt, RECONNECT_MS);
+          return;
+        }
+        this.#log(`actor ${news.actorId}: its state ${news.state} could not be reported: ${error.message}`);
+        over();
       });
     };
+    this.#reportsUnder += 1;
     attempt();
+  }
+
+  caughtUp(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onCaughtUp.push(resolve);
+      this.#lookWhetherCaughtUp();
+    });
+  }
+
+  #lookWhetherCaughtUp(): void {
+    if (this.#closed || (this.#isRegistered && this.#reportsUnder === 0))
+      for (const resolve of this.#onCaughtUp.splice(0)) resolve();
   }
 
   async getPackage(hash: string, offset: number): Promise<{ data: Buffer; totalBytes: number }> {
@@ -224,6 +248,7 @@ class HeadSession implements RayletHeadLink {
 
   async close(leaving?: string): Promise<void> {
     this.#closed = true;
+    this.#lookWhetherCaughtUp();
     clearInterval(this.#timer);
     clearInterval(this.#dialTimer);
     clearTimeout(this.#soon);
@@ -251,6 +276,7 @@ class HeadSession implements RayletHeadLink {
       if (broken || this.#closed) return;
       broken = true;
       if (this.#stream === stream) this.#stream = undefined;
+      this.#isRegistered = false;
       if (reason !== this.#said) this.#log(`connection to the head broke (${reason}); trying again`);
       this.#said = reason;
       setTimeout(() => this.#connect(), RECONNECT_MS);
@@ -288,6 +314,8 @@ class HeadSession implements RayletHeadLink {
 
   #onRegistered({ healthCheck = HEALTH_CHECK_DEFAULT }: ClusterUpdate): void {
     this.#registered?.();
+    this.#isRegistered = true;
+    this.#lookWhetherCaughtUp();
     this.#said = "";
     if (this.#watch === undefined) {
       this.#times = healthTimes(healthCheck);
@@ -393,6 +421,7 @@ class HeadSession implements RayletHeadLink {
       jobIds: [],
       leaving: "",
       bundles: [],
+      draining: this.#raylet.isDraining(),
       ...part,
     };
   }

@@ -137,7 +137,8 @@ export class Raylet {
       isHeadWithin: options.isHeadWithin,
       onFenced: (reason) => {
         this.#pool.close();
-        options.onOver(reason, true);
+        // A node that was to leave does not come back.
+        options.onOver(reason, !this.#drain.hasBegun);
       },
     });
     this.#drain = new Drain({
@@ -147,6 +148,7 @@ export class Raylet {
       refuseWork: (reason) => {
         this.#actors.drain(`its node ${nodeId} is drained: ${reason}`);
         this.#leases.feed({ kind: "drain" });
+        this.#head?.changed();
       },
       busy: () => ({
         leases: this.#machine.leaseCount,
@@ -158,6 +160,7 @@ export class Raylet {
       ownerOf: (processId) => this.#others.ownerOf(processId),
       channelTo: (process) => this.#peers.to(process),
       self: () => (this.#server as ChannelServer).endpoint,
+      headKnows: async () => this.#head?.caughtUp(),
       onDone: (reason) => {
         this.#leaving = reason;
         options.onOver(`it was drained: ${reason}`, false);
@@ -328,6 +331,7 @@ export class Raylet {
         })),
       onUpdate: (update) => this.#onClusterUpdate(update),
       hosted: () => ({ actors: this.#actors.list(), jobIds: this.#clients.drivenJobs() }),
+      isDraining: () => this.#drain.hasBegun,
       others: () => this.#others.targets(),
       mayAct: () => this.#standing.mayAct(),
       onTimes: (times) => this.#standing.begin(times, this.#head?.headAddress ?? ""),

@@ -312,9 +312,12 @@ export class Cluster implements AsyncDisposable {
   }
 
   async #untilDead(nodeId: string): Promise<void> {
-    const head = this.#askHead();
     const isAlive = async () => {
-      const { nodes } = await retrying(JOIN_MS_MAX, () => unary(head, head.listNodes, {}, CALL_TIMEOUT_MS));
+      // Not the same client each time: the head may be killed and started meanwhile.
+      const { nodes } = await retrying(JOIN_MS_MAX, () => {
+        const head = this.#askHead();
+        return unary(head, head.listNodes, {}, CALL_TIMEOUT_MS);
+      });
       return nodes.some((node) => node.nodeId === nodeId && node.alive);
     };
     while (await isAlive()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -4,7 +4,7 @@ import { ActorDiedError, get, init, nodeAffinity, nodes, put, shutdown, wait } f
 import { Cluster } from "tsray/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { busyMs, Counter, Gate, makeBytes, nodeAtGate, sumAndNode } from "../fixtures/actors.mjs";
-import { until } from "../fixtures/processes.ts";
+import { isRunning, until } from "../fixtures/processes.ts";
 import { rejection } from "./support.ts";
 
 const TOKEN = "0123456789abcdef0123456789abcdef";
@@ -78,6 +78,82 @@ describe("a node that is drained", () => {
     expect(error).toBeInstanceOf(ActorDiedError);
     expect(error.message).toContain(leaving.nodeId);
     expect(error.message).toContain("drained");
+  });
+
+  // Method: SIGTERM, and what asks for the node's resources afterwards.
+  test("a node that is stopped by a signal says that it leaves, and gets nothing more", async () => {
+    const leaving = await cluster.addNode({ numCpus: 2, resources: { a: 2 } });
+    const gate = Gate.options({ numCpus: 0 }).remote();
+    const running = nodeAtGate.options({ resources: { a: 1 } }).remote(gate);
+    await until(async () => (await gate.waiting.remote()) === 1);
+    process.kill(leaving.pid, "SIGTERM");
+    await until(async () => (await stateOf(leaving.nodeId)) === "DRAINING");
+    const counter = Counter.options({ resources: { a: 1 } }).remote();
+    const other = await cluster.addNode({ numCpus: 2, resources: { a: 2 } });
+    expect(await counter.context.remote()).toMatchObject({ nodeId: other.nodeId });
+    await gate.open.remote();
+    // Where its grace was over first, it has been made again.
+    expect([leaving.nodeId, other.nodeId]).toContain(await running);
+    await until(async () => (await stateOf(leaving.nodeId)) === "DRAINED");
+  });
+
+  // Method: SIGKILL of the head while a gate holds the node; the actor leaves it while nobody can be told where to.
+  test("a head that dies meanwhile changes nothing: the node leaves in order, its actor moves", async () => {
+    const leaving = await cluster.addNode({ numCpus: 2, resources: { a: 2 } });
+    const gate = Gate.options({
+      numCpus: 0,
+      schedulingStrategy: nodeAffinity(cluster.nodes[0]?.nodeId ?? ""),
+    }).remote();
+    const counter = Counter.options({ resources: { a: 1 }, maxRestarts: 1 }).remote();
+    const pid = await counter.pid.remote();
+    const running = nodeAtGate.options({ maxRetries: 0, resources: { a: 1 } }).remote(gate);
+    await until(async () => (await gate.waiting.remote()) === 1);
+    process.kill(pid, "SIGSTOP");
+    const left = cluster.removeNode(leaving, { graceful: true });
+    await until(async () => (await stateOf(leaving.nodeId)) === "DRAINING");
+    await cluster.killHead();
+    process.kill(pid, "SIGCONT");
+    await gate.open.remote();
+    expect(await running).toBe(leaving.nodeId);
+    await until(() => !isRunning(pid));
+    await cluster.startHead();
+    await left;
+    expect(await stateOf(leaving.nodeId)).toBe("DRAINED");
+    const next = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    expect(await counter.context.remote()).toMatchObject({ nodeId: next.nodeId });
+    // The move has used up no restart.
+    process.kill(await counter.pid.remote(), "SIGKILL");
+    await until(() =>
+      counter.value.remote().then(
+        () => true,
+        () => false,
+      ),
+    );
+  });
+
+  // Method: the head is made to die when it is about to tell the node.
+  test("an order that its head could not give any more is given by the next", async () => {
+    const leaving = await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+    await cluster.killHead();
+    process.env.TSRAY_TEST_EXIT_AT = "head: asking Drain";
+    try {
+      await cluster.startHead();
+    } finally {
+      delete process.env.TSRAY_TEST_EXIT_AT;
+    }
+    await until(async () => (await nodes()).filter(({ alive }) => alive).length === 2);
+    const removed = cluster.removeNode(leaving, { graceful: true });
+    // Where the head's answer was lost too, that is told.
+    const answer = removed.catch((error: Error) => error.name);
+    await until(() =>
+      cluster.startHead().then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect([undefined, "ClusterUnreachableError"]).toContain(await answer);
+    await until(async () => (await stateOf(leaving.nodeId)) === "DRAINED");
+    await until(() => !isRunning(leaving.pid));
   });
 
   // Method: results and put objects of maxRetries 0: whoever makes them again would be told so.

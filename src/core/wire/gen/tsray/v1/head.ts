@@ -69,6 +69,8 @@ export interface NodeReport {
   leaving: string;
   /** with `register`: all that the node holds for placement groups */
   bundles: HeldBundle[];
+  /** in every report from then on: the node takes no new work, and will leave */
+  draining: boolean;
 }
 
 export interface HostedActor {
@@ -80,6 +82,15 @@ export interface DrainNodeRequest {
   nodeId: string;
   graceMs: number;
   reason: string;
+}
+
+/** A node as the head's table keeps it. */
+export interface StoredNode {
+  info:
+    | NodeInfo
+    | undefined;
+  /** the order that it was given, until it has left */
+  drain: DrainNodeRequest | undefined;
 }
 
 export interface DrainNodeReply {
@@ -577,6 +588,7 @@ function createBaseNodeReport(): NodeReport {
     jobIds: [],
     leaving: "",
     bundles: [],
+    draining: false,
   };
 }
 
@@ -620,6 +632,9 @@ export const NodeReport: MessageFns<NodeReport> = {
     }
     for (const v of message.bundles) {
       HeldBundle.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.draining !== false) {
+      writer.uint32(272).bool(message.draining);
     }
     return writer;
   },
@@ -741,6 +756,14 @@ export const NodeReport: MessageFns<NodeReport> = {
             message.bundles.push(HeldBundle.decode(reader, reader.uint32()));
             continue;
           }
+          case 34: {
+            if (tag !== 272) {
+              break;
+            }
+
+            message.draining = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -781,6 +804,7 @@ export const NodeReport: MessageFns<NodeReport> = {
     message.jobIds = object.jobIds?.map((e) => e) || [];
     message.leaving = object.leaving ?? "";
     message.bundles = object.bundles?.map((e) => HeldBundle.fromPartial(e)) || [];
+    message.draining = object.draining ?? false;
     return message;
   },
 };
@@ -927,6 +951,75 @@ export const DrainNodeRequest: MessageFns<DrainNodeRequest> = {
     message.nodeId = object.nodeId ?? "";
     message.graceMs = object.graceMs ?? 0;
     message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseStoredNode(): StoredNode {
+  return { info: undefined, drain: undefined };
+}
+
+export const StoredNode: MessageFns<StoredNode> = {
+  encode(message: StoredNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.info !== undefined) {
+      NodeInfo.encode(message.info, writer.uint32(10).fork()).join();
+    }
+    if (message.drain !== undefined) {
+      DrainNodeRequest.encode(message.drain, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoredNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoredNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.info = NodeInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.drain = DrainNodeRequest.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StoredNode>, I>>(base?: I): StoredNode {
+    return StoredNode.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StoredNode>, I>>(object: I): StoredNode {
+    const message = createBaseStoredNode();
+    message.info = (object.info !== undefined && object.info !== null) ? NodeInfo.fromPartial(object.info) : undefined;
+    message.drain = (object.drain !== undefined && object.drain !== null)
+      ? DrainNodeRequest.fromPartial(object.drain)
+      : undefined;
     return message;
   },
 };
