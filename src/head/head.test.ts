@@ -78,6 +78,28 @@ describe("nodes", () => {
     expect(nodes.map((n) => `${n.nodeId} ${n.alive}`)).toEqual(["n1 true", "n2 true"]);
   });
 
+  // Method: what is told of the third node at last would bring along whatever the second had caused before.
+  test("a report that says the same again is no news to the others", async () => {
+    const one = await cluster.raylet("n1", 4);
+    const two = await cluster.raylet("n2", 2);
+    const three = await cluster.raylet("n3", 2);
+    const hears = (nodeId: string, cpus: number) =>
+      one.updates.until((u) =>
+        u.nodes.some((n) => n.nodeId === nodeId && n.available?.amounts.CPU === cpus * 10_000),
+      );
+    two.free(1);
+    await hears("n2", 1);
+    two.report({ beat: 7, available: { amounts: { CPU: 10_000 } } });
+    await two.updates.until((u) => u.heardBeat === 7);
+    three.free(1);
+    expect((await hears("n3", 1)).nodes.map((n) => n.nodeId)).toEqual(["n3"]);
+    two.free(2);
+    const last = one.updates.all.length;
+    await one.updates.until(
+      (u) => one.updates.all.indexOf(u) >= last && u.nodes.some((n) => n.available?.amounts.CPU === 20_000),
+    );
+  });
+
   test("a broken stream and a failed probe are death, told once to all, and the node is fenced", async () => {
     const one = await cluster.raylet("n1");
     const two = await cluster.raylet("n2");

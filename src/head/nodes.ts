@@ -11,7 +11,7 @@ import { InvalidOptionError } from "../core/base/errors.ts";
 import { type HealthCheck, type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { toServiceError } from "../core/rpc/grpc.ts";
 import { probe } from "../core/rpc/probe.ts";
-import type { HeldBundle, JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { HeldBundle, JobConfig, NodeInfo, Resources } from "../core/wire/gen/tsray/v1/common.ts";
 import type {
   ClusterInfoReply,
   ClusterUpdate,
@@ -288,14 +288,17 @@ export class NodeTable {
     const { events } = this.#options;
     const { total = node.view.total, available = node.view.available } = report;
     const { store = node.view.store, transfers = node.view.transfers } = report;
-    node.view = { ...node.view, total, available, store, transfers };
+    const before = node.view;
+    node.view = { ...before, total, available, store, transfers };
     if (report.draining) this.#drains(node);
     if (report.endedProcessIds.length > 0) events.processesEnded(report.endedProcessIds);
     if (report.available !== undefined || report.total !== undefined) {
       events.viewChanged(node.view);
-      // Also what says the same again: others count off what they send here, until they hear from here.
-      node.encoded = undefined;
-      this.#spreadSoon(node.view.nodeId);
+      // Beats that say the same again are no news to the others.
+      if (!isSame(before.available, available) || !isSame(before.total, total)) {
+        node.encoded = undefined;
+        this.#spreadSoon(node.view.nodeId);
+      }
     }
     if (report.logs.length > 0) events.logs(report.logs);
     if (report.leaving !== "") this.#left(node, report.leaving);
@@ -437,4 +440,15 @@ export class NodeTable {
 function encodedView(node: Node): Buffer {
   node.encoded ??= encodeUpdate({ nodes: [{ ...node.view, store: undefined, transfers: undefined }] });
   return node.encoded;
+}
+
+function isSame(a: Resources | undefined, b: Resources | undefined): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
+  let names = 0;
+  for (const name in a.amounts) {
+    if (a.amounts[name] !== b.amounts[name]) return false;
+    names += 1;
+  }
+  return names === Object.keys(b.amounts).length;
 }

@@ -628,7 +628,7 @@ export class Raylet {
 
   #tick(): void {
     this.#starts.reapIdle();
-    if (this.#machine.pending().length > 0) this.#leases.feed({ kind: "tick" });
+    if (this.#machine.wantsTicks) this.#leases.feed({ kind: "tick" });
   }
 
   #onClusterUpdate(update: ClusterUpdate): void {

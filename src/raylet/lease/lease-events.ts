@@ -58,7 +58,10 @@ export type LeaseEvent =
   | { readonly kind: "leaseReturned"; readonly leaseId: string }
   | { readonly kind: "nodeView"; readonly node: NodeView }
   | { readonly kind: "nodeGone"; readonly nodeId: string }
-  /** A second or so has passed: demand for a node that nobody has heard of is given up after some of them. */
+  /**
+   * A second or so has passed: demand for a node that nobody has heard of is given up after some of them, and what was
+   * sent to other nodes is counted off them no longer.
+   */
   | { readonly kind: "tick" }
   | { readonly kind: "jobEnded"; readonly jobId: string }
   /** This node grants nothing any more, and wants back what it has lent. */

@@ -204,6 +204,25 @@ describe("transcripts", () => {
   });
 
   // Leases are asked back only where they are held: a demand of another node must be able to wait there.
+  test("what was sent to another node is counted off it until it reports, or for two ticks", () => {
+    const story = new Story({ CPU: 0 });
+    story.node("n2", 2);
+    expect(story.machine.wantsTicks).toBe(false);
+    expect(story.demand("o", 1)).toEqual(["redirect o/1 x1 to n2"]);
+    expect(story.step({ kind: "tick" })).toEqual([]);
+    expect(story.demand("o", 1)).toEqual(["redirect o/1 x1 to n2"]);
+    expect(story.demand("o", 1)).toEqual(["wait too o/1 x1 to n2", expect.stringContaining("pending o/1")]);
+    // The first of the two has been counted off for two ticks, then the second.
+    expect(story.step({ kind: "tick" })).toEqual(["redirect o/1 x1 to n2"]);
+    expect(story.demand("o", 2)).toContain("wait too o/1 x1 to n2");
+    expect(story.step({ kind: "tick" })).toContain("redirect o/1 x1 to n2");
+    expect(story.node("n2", 2)).toEqual(["redirect o/1 x1 to n2"]);
+    expect(story.machine.wantsTicks).toBe(true);
+    for (const _ of [1, 2]) story.step({ kind: "tick" });
+    expect(story.machine.wantsTicks).toBe(false);
+    expect(story.demand("p", 3)).toContain("redirect p/1 x2 to n2");
+  });
+
   test("a patient demand is not rejected, and has better served owners give back", () => {
     const story = new Story({ CPU });
     story.demand("greedy", 5);

@@ -12,6 +12,7 @@
 import { type BundlePlace, exceptCpu, onlyCpu, takenAt } from "../../core/base/bundles.ts";
 import { describeTerms, fitsLabels, type Labels } from "../../core/base/labels.ts";
 import { add, describeMissing, fits, type Resources, subtract } from "../../core/base/resources.ts";
+import { OtherViews } from "../scheduling/other-views.ts";
 import { type NodeView, pickHybrid, pickSpread } from "../scheduling/policy.ts";
 import { Bundles, type Share } from "./bundles.ts";
 import { GpuSlots } from "./gpu-slots.ts";
@@ -83,7 +84,7 @@ export class LeaseMachine {
   readonly #leases = new Map<string, LeaseState>();
   readonly #workers = new Map<string, WorkerState>();
   readonly #starting = new Map<string, number>();
-  readonly #nodes = new Map<string, NodeView & { available: Record<string, number> }>();
+  readonly #nodes = new OtherViews();
   readonly #deadNodes = new Set<string>();
   readonly #leasesPerClass = new Map<string, number>();
   #spreadCursor = 0;
@@ -141,13 +142,14 @@ export class LeaseMachine {
         break;
       }
       case "nodeView":
-        this.#nodes.set(event.node.nodeId, { ...event.node, available: { ...event.node.available } });
+        this.#nodes.reported(event.node);
         break;
       case "nodeGone":
-        this.#nodes.delete(event.nodeId);
+        this.#nodes.gone(event.nodeId);
         this.#deadNodes.add(event.nodeId);
         break;
       case "tick":
+        this.#nodes.tick();
         for (const demand of this.#demands.values()) {
           demand.ticks += 1;
           demand.patientAt.clear();
@@ -249,6 +251,11 @@ export class LeaseMachine {
 
   workerOf(leaseId: string): string | undefined {
     return this.#leases.get(leaseId)?.workerId;
+  }
+
+  /** Something waits, or is counted, that ends with ticks. */
+  get wantsTicks(): boolean {
+    return this.#demands.size > 0 || this.#nodes.isCounting;
   }
 
   /** Waiting demand, for reports. */
@@ -446,7 +453,7 @@ export class LeaseMachine {
    */
   #waitElsewhereToo(demand: Demand, effects: LeaseEffect[]): void {
     const { owner, classId, resources, patientAt, strategy } = demand;
-    for (const node of this.#nodes.values()) {
+    for (const node of this.#nodes.all()) {
       if (patientAt.size >= PATIENT_NODES_MAX) return;
       if (patientAt.has(node.nodeId) || !fits(resources, node.total)) continue;
       if (!fitsLabels(strategy.labels, node.labels)) continue;
@@ -473,8 +480,8 @@ export class LeaseMachine {
 
   /** The other nodes whose labels are as the demand wants them. */
   #othersFor({ strategy: { labels } }: Demand): Iterable<NodeView> {
-    if (labels.length === 0) return this.#nodes.values();
-    return [...this.#nodes.values()].filter((node) => fitsLabels(labels, node.labels));
+    if (labels.length === 0) return this.#nodes.all();
+    return [...this.#nodes.all()].filter((node) => fitsLabels(labels, node.labels));
   }
 
   /** Whether this node could run one more now, if a worker is there. */
@@ -483,8 +490,7 @@ export class LeaseMachine {
   }
 
   #redirect(demand: Demand, node: NodeView, count: number, effects: LeaseEffect[]): Verdict {
-    const view = this.#nodes.get(node.nodeId);
-    if (view) for (let i = 0; i < count; i++) subtract(view.available, demand.resources);
+    this.#nodes.sent(node.nodeId, demand.resources, count);
     demand.count -= count;
     const { owner, classId } = demand;
     // One answer per node: demand is absolute, and a second one could cross the first one's grants.
@@ -557,7 +563,7 @@ export class LeaseMachine {
 
   #whyNowhere(demand: Demand, self: NodeView): string {
     const { groupId, labels } = demand.strategy;
-    const all = [self, ...this.#nodes.values()];
+    const all = [self, ...this.#nodes.all()];
     const nodes = labels.length === 0 ? all : all.filter((node) => fitsLabels(labels, node.labels));
     if (nodes.length === 0)
       return `infeasible: no node of ${all.length} has the labels ${describeTerms(labels)}`;
