@@ -616,6 +616,10 @@ export class Raylet {
   #endJob(jobId: string): void {
     if (this.#endedJobs.has(jobId)) return;
     this.#endedJobs.add(jobId);
+    this.#stopJob(jobId);
+  }
+
+  #stopJob(jobId: string): void {
     this.#jobs.delete(jobId);
     this.#starts.endJob(jobId);
     for (const worker of this.#pool.all()) {
@@ -642,7 +646,7 @@ export class Raylet {
     }
     // The answer to a registration is all there is: what happened meanwhile was not told.
     if (update.registered) {
-      this.#endMissingJobs(update.jobs);
+      this.#stopMissingJobs(update.jobs);
       this.#machine.bundles.fence(update.firstAttempt);
     }
     this.#others.update(update.nodes, update.registered);
@@ -651,7 +655,8 @@ export class Raylet {
     for (const processId of update.endedProcessIds) this.#others.ownerEnded(processId);
   }
 
-  #endMissingJobs(jobs: readonly JobConfig[]): void {
+  /** Theirs may be the nodes that the head has not heard of yet: when it does, or their drivers ask, they begin again here. */
+  #stopMissingJobs(jobs: readonly JobConfig[]): void {
     const running = new Set(jobs.map((job) => job.jobId));
     for (const jobId of [...this.#jobs.keys()]) {
       // The job of an embedded cluster is known before its driver connects, and ends with the cluster.
@@ -659,7 +664,7 @@ export class Raylet {
         jobId === this.#options.embeddedJob?.jobId ||
         this.#clients.driverOf(jobId) !== undefined ||
         this.#leases.hasOwnerElsewhere(jobId);
-      if (!running.has(jobId) && !isServed) this.#endJob(jobId);
+      if (!running.has(jobId) && !isServed) this.#stopJob(jobId);
     }
   }
 

@@ -159,3 +159,44 @@ describe("a head that is killed and started again", () => {
     expect(await value).toBe(1);
   });
 });
+
+// Method: a head dies before it has a driver's job on its store, and the next one hears of it from another node first: the
+// driver's is stopped (SIGSTOP) until then.
+test("a job that the next head has not heard of yet goes on at the nodes that are back before its driver's", async () => {
+  const cluster = await Cluster.start({ token: TOKEN, healthCheck: { period: 100 } });
+  try {
+    const node = await cluster.addNode({ numCpus: 2 });
+    await cluster.killHead();
+    process.env.TSRAY_TEST_EXIT_AT = "head: committing jobs";
+    await cluster.startHead();
+    delete process.env.TSRAY_TEST_EXIT_AT;
+    await init({ address: cluster.address, token: TOKEN, logToDriver: false });
+    const some = () => get(range(20).map((i) => busyMs.remote(2, i)));
+    await some();
+    // Leases that nobody uses go back after half a second: then nothing of the driver is at the node.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const [drivers] = cluster.nodes;
+    process.kill(drivers?.pid ?? 0, "SIGSTOP");
+    try {
+      await until(() =>
+        cluster.startHead().then(
+          () => true,
+          // The end of the last one is not known yet.
+          () => false,
+        ),
+      );
+      const isBack = async () =>
+        (await nodes()).some(
+          ({ nodeId, available }) => nodeId === node.nodeId && available.CPU !== undefined,
+        );
+      await until(isBack);
+    } finally {
+      process.kill(drivers?.pid ?? 0, "SIGCONT");
+    }
+    expect(await some()).toHaveLength(20);
+  } finally {
+    delete process.env.TSRAY_TEST_EXIT_AT;
+    await shutdown();
+    await cluster.shutdown();
+  }
+});
