@@ -388,13 +388,17 @@ export class NodeTable {
     this.#changed.delete(nodeId);
     this.#dead.set(nodeId, node);
     this.#options.log(deathReason);
-    node.session?.end(updateOf({ fenced: true }));
+    const { session } = node;
     node.session = undefined;
+    const strikeOff = () => session?.end(updateOf({ fenced: true }));
+    // One that has left waits for it; one that is dead must end what it runs.
+    if (state === "DEAD") strikeOff();
     this.#options.clients.drop(nodeId);
     // A later head must not take it for alive once others have been given what it had.
     node.kept.changed();
     void node.kept.written().then(() => {
       if (this.#isClosed) return;
+      if (state === "DRAINED") strikeOff();
       this.#diedUntold.push(view);
       this.#spreadIn(0);
       this.#options.events.died(view);

@@ -56,6 +56,8 @@ export class LmdbStateStore implements StateStore {
         noSync: false,
         overlappingSync: false,
         noMemInit: false,
+        // With it lmdb drops a promise that fails with each failed commit, which nobody could catch.
+        eventTurnBatching: false,
         // A virtual machine may come back to an earlier moment under the same boot id.
         safeRestore: true,
       };
@@ -79,7 +81,7 @@ export class LmdbStateStore implements StateStore {
   async put(table: string, key: string, value: Uint8Array, expectedRevision?: number): Promise<PutAnswer> {
     const id = keyBytes(table, key);
     const copy = Buffer.from(value);
-    return this.#db.transaction((): PutAnswer => {
+    return this.#commit((): PutAnswer => {
       const present = this.#db.getBinary(id);
       const revision = present ? revisionOf(present) : 0;
       if (expectedRevision !== undefined && expectedRevision !== revision) return { stored: false, revision };
@@ -92,7 +94,7 @@ export class LmdbStateStore implements StateStore {
 
   async delete(table: string, key: string, expectedRevision?: number): Promise<boolean> {
     const id = keyBytes(table, key);
-    return this.#db.transaction(() => {
+    return this.#commit(() => {
       const present = this.#db.getBinary(id);
       if (present === undefined) return false;
       if (expectedRevision !== undefined && expectedRevision !== revisionOf(present)) return false;
@@ -117,6 +119,21 @@ export class LmdbStateStore implements StateStore {
   async close(): Promise<void> {
     await this.#db.close();
     await this.#release();
+  }
+
+  /** @throws Error why it could not be written: nothing of it is on the disk then */
+  async #commit<R>(change: () => R): Promise<R> {
+    try {
+      return await this.#db.transaction(change);
+    } catch (error) {
+      const { commitError } = error as { commitError?: Promise<never> };
+      if (commitError === undefined) throw error;
+      // The reason is a promise of its own, settled by now as a rule.
+      const cause = commitError.catch((reason: Error) => reason);
+      const unknown = new Promise<undefined>((resolve) => setImmediate(() => resolve(undefined)));
+      const reason = await Promise.race([cause, unknown]);
+      throw new Error(reason?.message ?? "the commit failed", { cause: error });
+    }
   }
 
   #nextRevision(): number {
