@@ -38,7 +38,10 @@ const NEAR_STARTS = 3;
 const STARTS = 10;
 const LATTICE_EXHAUSTIVE_MAX = 16;
 const FIT_ITERATIONS_MAX = 100;
-/** Up to so many trials every fit is from scratch as well, and on every scale; then whenever they are a tenth more. */
+/**
+ * Up to so many trials every fit is on every scale, and from scratch as well. Then the scales are compared whenever trials
+ * are a tenth more, and only the fit on the latest scale is from scratch as well.
+ */
 const AFRESH_MAX = 20;
 const AFRESH_GROWTH = 1.1;
 /** From 50 trials on one more says little about the kernel: it is fitted when they are so many times more, or beaten. */
@@ -188,7 +191,8 @@ export class GPSearcher extends HistorySearcher {
       const { y, logSlope } = scaleResults(results, TURNS[turn]!);
       const latest = this.#kernels[turn];
       const known = latest?.weights.length === d ? latest : undefined;
-      const starts = known === undefined ? [unknown] : afresh ? [known, unknown] : [known];
+      const anew = n <= AFRESH_MAX || (afresh && turn === this.#turn);
+      const starts = known === undefined ? [unknown] : anew ? [known, unknown] : [known];
       const [fit] = starts
         .map((start) => fitKernel(points, y, categorical, start, FIT_ITERATIONS_MAX))
         .sort((a, b) => a.loss - b.loss);

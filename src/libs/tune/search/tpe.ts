@@ -15,7 +15,7 @@ import { PARZEN_DEFAULTS, ParzenEstimator } from "./parzen.ts";
 export interface TPEOptions extends PointOptions {
   /**
    * Trials that fill the space evenly before the model is used. Default 10. With parallel trials so many must have begun,
-   * and four fifths of them ended.
+   * and a fifth of them ended.
    */
   readonly startupTrials?: number;
   /** Candidates drawn per suggestion. Default 24. */
@@ -42,11 +42,16 @@ export interface Split {
  * width for both, which is Optuna's choice. Narrow on both sides gets stuck in local optima.
  */
 const GOOD_FLOOR = 0.4;
+/**
+ * The same while other trials run. A result is then used by later suggestions only, so what is left of narrowing down must
+ * be done in fewer rounds: measured with 8 in parallel, regret grows 1.6 times against one at a time, with 0.4 it is 2.0.
+ */
+const GOOD_FLOOR_PARALLEL = 0.2;
 const AGE_FLAT = 25;
 /** What a running trial weighs beside one that ended: measured better than 1 (Optuna's) and 0 with 8 in parallel. */
 const LIAR_WEIGHT = 0.5;
 /** Part of the startup trials that must have ended before the model is used. */
-const STARTUP_ENDED = 0.8;
+const STARTUP_ENDED = 0.2;
 
 export class TPESearcher extends HistorySearcher {
   readonly #options: TPEOptions;
@@ -92,7 +97,8 @@ export class TPESearcher extends HistorySearcher {
   }
 
   #draw(group: readonly Parameter[], { below, above, liars }: Split, drawn: Map<string, number>): void {
-    const good = this.#estimate(group, below, GOOD_FLOOR);
+    const isAlone = liars === undefined || liars.size === 0;
+    const good = this.#estimate(group, below, isAlone ? GOOD_FLOOR : GOOD_FLOOR_PARALLEL);
     const other = this.#estimate(group, above, 1, liars);
     let best: Float64Array | undefined;
     let bestScore = Number.NEGATIVE_INFINITY;
