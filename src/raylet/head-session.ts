@@ -10,7 +10,7 @@ import { type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { rpcFaults } from "../core/rpc/faults.ts";
 import { createClient, fromServiceError, unary } from "../core/rpc/grpc.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
-import { probe } from "../core/rpc/probe.ts";
+import { CONNECT_MS_MAX, probe } from "../core/rpc/probe.ts";
 import {
   type ClusterUpdate,
   HeadServiceClient,
@@ -30,7 +30,6 @@ import { jobToWire } from "./wire.ts";
 
 const RECONNECT_MS = 200;
 const DIAL_CHECK_MS = 250;
-const DIAL_MS_MAX = 1000;
 
 /** The head has so long to take note that this node leaves. */
 const FAREWELL_MS_MAX = 1000;
@@ -349,7 +348,7 @@ class HeadSession implements RayletHeadLink {
   async #lookAtLine(): Promise<void> {
     if (this.#isHeadHere || !this.#dial.look(this.#isLineFine, performance.now()) || this.#isTrying) return;
     this.#isTrying = true;
-    const answer = await probe(this.headAddress, DIAL_MS_MAX);
+    const answer = await probe(this.headAddress, CONNECT_MS_MAX);
     this.#isTrying = false;
     if (answer !== "listens" || this.#isLineFine) return;
     this.#dial.dialled(performance.now());

@@ -18,15 +18,13 @@ import {
   writeHandshake,
 } from "./connection.ts";
 import type { BlobSink, Message } from "./frames.ts";
-import { isNobody } from "./probe.ts";
+import { CONNECT_MS_MAX, isNobody } from "./probe.ts";
 import { Patience } from "./resume-machine.ts";
 
 /** On its node a process is there or not. */
 const SILENCE_MS_MAX_LOCAL = 5000;
 /** More than the head takes to find that a node is dead (health-rules.ts), whose channels are then closed. */
 const SILENCE_MS_MAX_REMOTE = 20_000;
-/** A machine that does not answer is dialled again after this long. */
-const CONNECT_MS_MAX = 2000;
 
 /** How dialling ended, where it did not end with an answer. */
 export type Gone =

@@ -1,6 +1,13 @@
 /** Whether anybody listens at an address: the one proof of a process's death that does not take time. */
 import { connect } from "node:net";
 
+/**
+ * A connection that is not taken within so long is given up for another attempt. The kernel takes connections, however busy
+ * the process is; and it repeats a lost request after 1, 3, 7 and more seconds: over a network that was cut for a while, who
+ * leaves it at that is connected as much later.
+ */
+export const CONNECT_MS_MAX = 1000;
+
 /** refused: its machine answers, and nobody listens there. silent: no answer, which proves nothing. */
 export type ProbeAnswer = "listens" | "refused" | "silent";
 
