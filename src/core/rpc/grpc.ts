@@ -32,6 +32,12 @@ import { exitPoint } from "./exit-points.ts";
 import { rpcFaults } from "./faults.ts";
 
 const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
+/**
+ * A client closes a connection that it has had no call on for half an hour (grpc-js). What a server sees idle for longer is
+ * of a machine that has gone without a word: nothing else would ever tell of it. TCP keepalive cannot be had through
+ * grpc-js, and HTTP/2 pings from the server would end connections of processes that only compute.
+ */
+const IDLE_MS_MAX = 40 * 60_000;
 const ERROR_KEY = "tsray-error-bin";
 /** Metadata of the head's commands: which start of the head they come from. */
 export const EPOCH_KEY = "tsray-epoch";
@@ -77,6 +83,7 @@ export function createServer(
     ...LIMITS,
     "grpc.max_concurrent_streams": 4096,
     "grpc-node.max_session_memory": 64,
+    "grpc.max_connection_idle_ms": IDLE_MS_MAX,
     interceptors: [authenticate],
   });
 }
