@@ -12,6 +12,7 @@ test("the call site of an object is the first frame outside tsray", async () => 
       throw new Error("nothing is sent here");
     },
     freeCopies: () => {},
+    keepCopy: () => {},
     markLost: () => {},
   });
   const entry = (function madeHere() {

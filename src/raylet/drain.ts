@@ -127,7 +127,7 @@ export class Drain {
         if (error !== "" || endpoint === undefined) continue;
         const seq = key.readUInt32BE(8) * 2 ** 32 + key.readUInt32BE(12);
         const channel = this.#parts.channelTo(owner);
-        channel.send([Peer.copyAt, seq, endpointToTuple(endpoint)]);
+        channel.send([Peer.copyAt, seq, endpointToTuple(endpoint), true]);
         return true;
       } catch {
         // The next one may take it.

@@ -476,6 +476,11 @@ export class Raylet {
       case Local.knowsProcess:
         this.#others.note(message[1]);
         break;
+      case Local.keepCopy: {
+        const [, key, nodes] = message as unknown as [number, Buffer, unknown[]];
+        this.#transfers.keepAt(key, nodes);
+        break;
+      }
       case Local.dropCopies: {
         const [, key, nodes] = message as unknown as [number, Buffer, unknown[]];
         this.#transfers.free(key, nodes);

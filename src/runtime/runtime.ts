@@ -102,6 +102,7 @@ export class Runtime implements RuntimePort {
     this.references = new ReferenceTable(self, {
       channelTo: (owner) => this.channelTo(owner),
       freeCopies: (key, copies) => this.#connected?.objects.freeCopies(key, copies),
+      keepCopy: (key, copies) => this.#connected?.objects.keepCopy(key, copies),
       markLost: (entry) => this.#markLost(entry),
     });
     this.#handleBinding = {
@@ -586,7 +587,7 @@ export class Runtime implements RuntimePort {
         this.references.onUnborrow(channel, message[1] as number[]);
         break;
       case Peer.copyAt:
-        this.references.onCopyAt(m[1], m[2] as unknown[]);
+        this.references.onCopyAt(m[1], m[2] as unknown[], m[3] === true);
         break;
       case Peer.outlivesDriver:
         this.#outliving.add(channel.peer.processId);

@@ -1,5 +1,11 @@
 // Goal: what runs on a node that dies is run again, or fails with an error that says so. Method: clusters of real
 // raylets; nodes are ended with SIGKILL while gates hold their work.
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import {
   ActorDiedError,
   get,
@@ -14,7 +20,7 @@ import {
   wait,
 } from "tsray";
 import { Cluster } from "tsray/testing";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import {
   busyMs,
   Counter,
@@ -27,6 +33,7 @@ import {
 } from "../fixtures/actors.mjs";
 import { isRunning, until } from "../fixtures/processes.ts";
 
+const CLI = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
 const TOKEN = "0123456789abcdef0123456789abcdef";
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 const failure = (promise: PromiseLike<unknown>): Promise<unknown> =>
@@ -156,6 +163,33 @@ describe("node failure", () => {
     expect((await get(made)).length).toBe(4_000_000);
     await cluster.removeNode(doomed);
     expect((await get(made)).length).toBe(4_000_000);
+  });
+
+  // Method: as above; then the other node's store is filled, so that it evicts what it may. The owner has told it to keep its
+  // copy by when the driver's list of objects lacks the dead node.
+  test("a surviving copy is kept for good", async () => {
+    const doomed = await addNode({ c: 1 });
+    const other = await addNode({ k: 1 });
+    const made = makeBytes.options({ numCpus: 0, resources: { c: 1 }, maxRetries: 0 }).remote(4_000_000, 2);
+    const onOther = sumAndNode.options({ numCpus: 0, resources: { k: 1 } });
+    expect(await onOther.remote(made)).toMatchObject({ sum: 8_000_000, nodeId: other.nodeId });
+    const dir = mkdtempSync(join(tmpdir(), "tsray-test-"));
+    onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+    const file = join(dir, "token");
+    writeFileSync(file, TOKEN, { mode: 0o600 });
+    const listed = async () => {
+      const args = [CLI, "list", "objects", "--json", "--address", cluster.address, "--token-file", file];
+      const { stdout } = await promisify(execFile)(process.execPath, args);
+      const rows = JSON.parse(stdout) as { objectId: string; nodes: string }[];
+      return rows.find(({ objectId }) => objectId === made.id)?.nodes;
+    };
+    expect(await listed()).toBe(`${doomed.nodeId} ${other.nodeId}`);
+    await cluster.removeNode(doomed);
+    await until(async () => (await listed()) === other.nodeId);
+    const filling = makeBytes.options({ numCpus: 0, resources: { k: 0.1 } });
+    const filled = range(0, 40).map((i) => filling.remote(4_000_000, i));
+    await wait(filled, { numReturns: 40 });
+    expect(await onOther.remote(made)).toMatchObject({ sum: 8_000_000, nodeId: other.nodeId });
   });
 
   test("a node that is ended in order takes no task with it that may be retried", async () => {

@@ -358,6 +358,12 @@ export class ObjectAccess {
       this.#parts.raylet.channel.send([Local.dropCopies, key, others]);
   }
 
+  /** Has the first of these copies, which may be evicted, kept for good, or brought there from another of them. */
+  keepCopy(key: Buffer, copies: readonly NodeTuple[]): void {
+    const { channel } = this.#parts.raylet;
+    if (!channel.closed) channel.send([Local.keepCopy, key, copies]);
+  }
+
   /** Frees an entry's copies although refs to it are left. */
   freeEntry(entry: ObjectEntry, copies: readonly NodeTuple[]): void {
     this.freeCopies(objectKey(entry.owner.processId, entry.seq), copies);

@@ -38,6 +38,7 @@ async function open(processId: string): Promise<ReferenceTable> {
   const table: ReferenceTable = new ReferenceTable(self, {
     channelTo: (owner) => peers.to(owner),
     freeCopies: () => {},
+    keepCopy: () => {},
     markLost: () => {},
   });
   const unixPath = join(dir, `${processId}.sock`);

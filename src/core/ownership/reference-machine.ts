@@ -69,6 +69,10 @@ export interface ReferenceEffects<O extends Owner, Peer> {
   letGo(object: OwnedObject<Peer>): void;
   /** Nothing reaches it, here or elsewhere. */
   free(object: OwnedObject<Peer>): void;
+  /**
+   * The copy that was to last is lost, and these are left, which may be evicted: the first is to last from now on.
+   */
+  keepCopy(seq: number, copies: readonly NodeTuple[]): void;
   /** A copy was made of an object that has been freed. */
   dropCopy(seq: number, node: NodeTuple): void;
 }
@@ -122,18 +126,21 @@ export class ReferenceMachine<O extends Owner, Peer> {
     object.copies = copies;
   }
 
-  /** A copy was made on another node. */
-  copyAt(seq: number, node: NodeTuple): void {
+  /** A copy was made on another node. @param lasts it is not evicted, and takes the place of the one that was first */
+  copyAt(seq: number, node: NodeTuple, lasts = false): void {
     const copies = this.#owned.get(seq)?.copies;
     if (copies === undefined) this.#effects.dropCopy(seq, node);
+    else if (lasts) putFirst(copies, node);
     else addNode(copies, node);
   }
 
   /** What lay on that node is lost. */
   nodeGone(nodeId: string): void {
-    for (const { copies } of this.#owned.values()) {
+    for (const { seq, copies } of this.#owned.values()) {
       const at = copies?.findIndex((node) => node[NODE_ID] === nodeId) ?? -1;
-      if (at >= 0) copies?.splice(at, 1);
+      if (at < 0 || copies === undefined) continue;
+      copies.splice(at, 1);
+      if (at === 0 && copies.length > 0) this.#effects.keepCopy(seq, copies);
     }
   }
 
@@ -345,6 +352,12 @@ export class ReferenceMachine<O extends Owner, Peer> {
     this.#lent.delete(object);
     this.#effects.letGo(object);
   }
+}
+
+function putFirst(copies: NodeTuple[], node: NodeTuple): void {
+  const at = copies.findIndex((known) => known[NODE_ID] === node[NODE_ID]);
+  if (at >= 0) copies.splice(at, 1);
+  copies.unshift(node);
 }
 
 function addNode(copies: NodeTuple[], node: NodeTuple): void {

@@ -515,6 +515,11 @@ export class Simulator {
         if (entry !== undefined) self().kept.delete(entry);
       },
       free: (object) => this.#onFree(self(), object),
+      keepCopy: (seq, copies) => {
+        for (const node of copies)
+          if (!this.#copies.has(`${self().id}:${seq}@${String(node[0])}`))
+            throw new Error(`${self().id}:${seq} is to be kept where no copy was made`);
+      },
       dropCopy: (seq, node) => {
         this.#copies.delete(`${self().id}:${seq}@${String(node[0])}`);
       },

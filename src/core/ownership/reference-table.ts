@@ -21,6 +21,8 @@ export interface ReferenceTableParts {
   channelTo(owner: Endpoint): Channel;
   /** Frees the copies of an object that nobody can reach any more. */
   freeCopies(key: Buffer, copies: readonly NodeTuple[]): void;
+  /** Has the first of these copies kept for good, or brought there from another of them. */
+  keepCopy(key: Buffer, copies: readonly NodeTuple[]): void;
   /** Settles an entry with ObjectLostError: its object was freed before the ref came back. */
   markLost(entry: ObjectEntry): void;
 }
@@ -242,9 +244,9 @@ export class ReferenceTable {
     this.#machine.onUnborrow(from, seqs);
   }
 
-  /** A node pulled a copy of an object of this process. */
-  onCopyAt(seq: number, node: NodeTuple): void {
-    this.#machine.copyAt(seq, node);
+  /** A node pulled a copy of an object of this process. @param lasts it keeps it until it is freed */
+  onCopyAt(seq: number, node: NodeTuple, lasts = false): void {
+    this.#machine.copyAt(seq, node, lasts);
   }
 
   /** A process is gone. */
@@ -284,6 +286,7 @@ export class ReferenceTable {
         if (onFree !== undefined) onFree();
         else if (copies !== undefined) this.#parts.freeCopies(objectKey(this.self.processId, seq), copies);
       },
+      keepCopy: (seq, copies) => this.#parts.keepCopy(objectKey(this.self.processId, seq), copies),
       dropCopy: (seq, node) => this.#parts.freeCopies(objectKey(this.self.processId, seq), [node]),
     };
   }

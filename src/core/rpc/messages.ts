@@ -57,6 +57,8 @@ export const Local = {
   collectGarbage: 60,
   /** raylet -> worker: [kind]. The actor is to begin again on another node: finish what runs, give back what has not begun. */
   moveActor: 70,
+  /** client -> raylet: [kind, key, EndpointTuple[]]. The first of these nodes is to keep its copy, or to get one from the others. */
+  keepCopy: 73,
   /** client -> raylet: [kind, EndpointTuple]. It has to do with that process of another node. */
   knowsProcess: 71,
   /** raylet -> client: [kind, requestId, rows at most]. Answer: objects. */
@@ -66,7 +68,7 @@ export const Local = {
 } as const;
 
 /**
- * Raylet <-> raylet: objects travel in chunks. All but `drop` go over connections of their own, dialled by the raylet that
+ * Raylet <-> raylet: objects travel in chunks. All but `drop` and `keep` go over connections of their own, dialled by the raylet that
  * pulls; it chooses the upload's id.
  */
 export const Transfer = {
@@ -80,6 +82,8 @@ export const Transfer = {
   chunk: 33,
   /** raylet -> raylet: [kind, key]. The object was freed. */
   drop: 34,
+  /** raylet -> raylet: [kind, key, EndpointTuple[]]. Keep the object until it is freed; those nodes may have it too. */
+  keep: 39,
   /** source -> puller: [kind, uploadId]. It is not here, or not any more. */
   absent: 35,
   /** source -> puller: [kind, uploadId]. You are in line; said again every few seconds. */
@@ -125,7 +129,7 @@ export const Peer = {
   unborrow: 54,
   /** owner -> worker: [kind, taskSeq]. The refs inside that result are held here now: let go of them. */
   resultTaken: 55,
-  /** anyone -> owner: [kind, seq, EndpointTuple]. That node (its raylet's endpoint) has pulled a copy. */
+  /** anyone -> owner: [kind, seq, EndpointTuple, lasts?]. That node (its raylet's endpoint) has pulled a copy; `lasts`: to keep. */
   copyAt: 56,
   /** caller -> worker or actor: [kind, definition]. Code of a function among the arguments of calls to come, once per channel. */
   code: 58,

@@ -79,6 +79,13 @@ export class Transfers {
     return "its copy here was evicted as often as it came";
   }
 
+  /** Has the first of these nodes keep its copy, or bring one there from the others. */
+  keepAt(key: Buffer, [first, ...others]: readonly unknown[]): void {
+    const node = endpointFromTuple(first);
+    if (node?.nodeId === this.#parts.identity.self.nodeId) void this.keep(key, others);
+    else if (node !== undefined) this.#parts.channelTo(node).send([Transfer.keep, key, others]);
+  }
+
   /**
    * Brings an object here from one of `sources`.
    * @param isPrimary as what it is made if it is not here yet: it stays until it is freed
@@ -126,13 +133,16 @@ export class Transfers {
    * @throws ClusterUnreachableError for what no raylet of ours would send: the channel ends with it
    */
   onMessage(channel: Channel, message: Message): void {
-    if (message[0] !== Transfer.drop) {
+    const [kind, key, nodes] = message;
+    if (kind !== Transfer.drop && kind !== Transfer.keep) {
       this.#uploads.onMessage(channel, message);
       return;
     }
-    const key = message[1];
-    if (!Buffer.isBuffer(key) || key.length !== STORE_KEY_BYTES) throw malformed("dropped what is no key");
-    this.#drop(key);
+    if (!Buffer.isBuffer(key) || key.length !== STORE_KEY_BYTES)
+      throw malformed("dropped or keeps what is no key");
+    // Where it cannot be kept, whoever reads it finds out.
+    if (kind === Transfer.keep) void this.keep(key, Array.isArray(nodes) ? nodes : []);
+    else this.#drop(key);
   }
 
   onNodeGone(nodeId: string, reason: string): void {
