@@ -10,6 +10,12 @@ export interface Endpoint {
   readonly pid: number;
 }
 
+/** How a process of node `from` reaches it: "unix:/path" or "host:port"; undefined: it does not listen there. */
+export function targetOf({ nodeId, unixPath, host, port }: Endpoint, from: string): string | undefined {
+  if (unixPath !== "" && (nodeId === from || port === 0)) return `unix:${unixPath}`;
+  return port === 0 ? undefined : `${host}:${port}`;
+}
+
 export type EndpointTuple = readonly [string, string, string, string, number, number];
 
 export function endpointToTuple(e: Endpoint): EndpointTuple {

@@ -26,6 +26,11 @@ const SILENCE_MS_MAX_LOCAL = 5000;
 /** More than the head takes to find that a node is dead (health-rules.ts), whose channels are then closed. */
 const SILENCE_MS_MAX_REMOTE = 20_000;
 
+/** How long a peer that is not heard of is dialled. @param isNear it is on this node */
+export function patienceWith(isNear: boolean): Patience {
+  return new Patience(isNear ? SILENCE_MS_MAX_LOCAL : SILENCE_MS_MAX_REMOTE, Math.random);
+}
+
 /** How dialling ended, where it did not end with an answer. */
 export type Gone =
   | (HelloAnswer & { readonly kind: "refused" })
@@ -63,8 +68,7 @@ export class Dialling {
   constructor(parts: DialParts, inMs: number, isOnce = false) {
     this.#parts = parts;
     this.#isReferenced = parts.isReferenced;
-    const limitMs = isOverUnix(parts.self, parts.to) ? SILENCE_MS_MAX_LOCAL : SILENCE_MS_MAX_REMOTE;
-    this.#patience = new Patience(isOnce ? 0 : limitMs, Math.random);
+    this.#patience = isOnce ? new Patience(0, Math.random) : patienceWith(isOverUnix(parts.self, parts.to));
     if (inMs === 0) this.#dial();
     else this.#later(inMs);
   }

@@ -163,6 +163,8 @@ export class Leases {
   }
 
   onNodeDied(nodeId: string): void {
+    for (const session of [...this.#sessions.values()])
+      if (session.nodeId === nodeId) session.giveUp("the head declared it dead");
     this.#deadNodes.set(nodeId, "the head declared it dead");
     for (const lease of [...this.#leases.values()]) {
       if (lease.worker.nodeId === nodeId) this.#onLeaseLost(lease);

@@ -1,9 +1,16 @@
 /** Step 4, the shell: carries lease sessions' messages to the machine, and its effects to owners and pool. */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
-import type { Endpoint } from "../../core/base/endpoint.ts";
+import { type Endpoint, targetOf } from "../../core/base/endpoint.ts";
 import { poolOf } from "../../core/environments/spec.ts";
+import { LastingStream } from "../../core/rpc/lasting-stream.ts";
 import type { JobConfigRecord } from "../../core/rpc/messages.ts";
-import type { LeaseAnswer, LeaseDemand, LeaseMessage } from "../../core/wire/gen/tsray/v1/raylet.ts";
+import { CONNECT_MS_MAX, probe } from "../../core/rpc/probe.ts";
+import type {
+  LeaseAnswer,
+  LeaseDemand,
+  LeaseMessage,
+  LeaseOpen,
+} from "../../core/wire/gen/tsray/v1/raylet.ts";
 import { jobFromWire, strategyFromWire } from "../wire.ts";
 import type { PooledWorker, WorkerPool } from "../workers/worker-pool.ts";
 import type { WorkerEnd } from "../workers/worker-process.ts";
@@ -12,14 +19,24 @@ import type { LeaseEffect, LeaseEvent, LeaseMachine } from "./lease-machine.ts";
 type Stream = ServerDuplexStream<LeaseMessage, LeaseAnswer>;
 type Answer = NonNullable<LeaseAnswer["answer"]>;
 
+/** Of one owner. It outlives its streams. */
 interface Session {
-  readonly stream: Stream;
-  readonly ownerNodeId: string;
+  readonly id: string;
+  readonly owner: Endpoint;
   readonly ownerId: string;
   readonly job: JobConfigRecord;
-  /** Gives back what it holds. */
-  readonly gone: () => void;
+  readonly wire: LastingStream<Answer>;
+  /** Undefined while it is broken. */
+  stream: Stream | undefined;
+  /** How many streams it has had. */
+  streams: number;
+  brokenSinceMs: number;
 }
+
+/** An owner that lives, and whose stream broke, is waited for so long: it may be busy. */
+const BROKEN_MS_MAX = 60_000;
+/** Whether it lives is looked at so often. */
+const LOOK_MS = 100;
 
 export interface LeaseServiceParts {
   readonly nodeId: string;
@@ -39,6 +56,9 @@ export class LeaseService {
   readonly #sessions = new Map<string, Session>();
   #nextSession = 1;
 
+  /** The same, by their own ids. */
+  readonly #byId = new Map<string, Session>();
+
   constructor(parts: LeaseServiceParts) {
     this.#parts = parts;
   }
@@ -46,43 +66,127 @@ export class LeaseService {
   /** Handler of RayletService.LeaseSession. */
   serve(stream: Stream): void {
     let session: Session | undefined;
-    const gone = () => {
-      if (session === undefined) return;
-      this.#sessions.delete(session.ownerId);
-      this.#endWorkersOf(session.ownerId);
-      this.feed({ kind: "ownerGone", owner: session.ownerId });
-      session = undefined;
+    const broken = () => {
+      if (session?.stream === stream) this.#broken(session);
     };
-    stream.on("data", ({ message }: LeaseMessage) => {
+    stream.on("data", ({ message, taken }: LeaseMessage) => {
       if (message?.$case === "open" && session === undefined) {
-        const { owner, job: wire } = message.value;
-        if (owner === undefined || wire === undefined) return;
-        const job = jobFromWire(wire);
-        this.#parts.knowJob(job);
-        // One owner may reconnect before its old stream has broken: sessions, not owners, hold leases.
-        const ownerId = `${owner.processId}#${this.#nextSession++}`;
-        session = { stream, ownerNodeId: owner.nodeId, ownerId, job, gone };
-        this.#sessions.set(session.ownerId, session);
-      } else if (session !== undefined && message?.$case === "demand") {
-        this.#onDemand(session, message.value);
-      } else if (session !== undefined && message?.$case === "returnLease") {
-        const { leaseId, workerFailed, exitWorker } = message.value;
-        const worker = this.#parts.pool.get(this.#parts.machine.workerOf(leaseId) ?? "");
-        if (worker !== undefined && (workerFailed || exitWorker)) worker.process.kill();
-        // A failed worker's lease stays until its end is known, so that the owner is told how it ended.
-        if (worker !== undefined) worker.idleSinceMs = performance.now();
-        if (!workerFailed) this.feed({ kind: "leaseReturned", leaseId });
-        else if (worker === undefined)
-          this.#say(session.ownerId, workerGone(leaseId, session.ownerId, "", 0, UNSEEN, ""));
+        session = this.#open(stream, message.value, taken);
+        if (session === undefined) stream.end();
+        return;
+      }
+      // Another stream may have taken over.
+      if (session?.stream !== stream) return;
+      if (!session.wire.fits(taken)) {
+        this.#gone(session);
+        return;
+      }
+      session.wire.confirm(taken);
+      if (message?.$case === "close") this.#gone(session);
+      else if (message !== undefined) {
+        session.wire.take();
+        this.#onMessage(session, message);
       }
     });
     stream.on("end", () => {
-      gone();
+      broken();
       stream.end();
     });
-    stream.on("error", gone);
-    stream.on("cancelled", gone);
-    stream.on("close", gone);
+    for (const event of ["error", "cancelled", "close"]) stream.on(event, broken);
+  }
+
+  /** @returns undefined when the session is over */
+  #open(stream: Stream, open: LeaseOpen, taken: number): Session | undefined {
+    const { owner, job: wire, sessionId: id, resumes, stream: streams } = open;
+    if (owner === undefined || wire === undefined) return undefined;
+    const answer = (known: boolean, sofar: number) =>
+      stream.write({ answer: { $case: "opened", value: { known } }, taken: sofar });
+    const known = this.#byId.get(id);
+    const isSame = known?.owner.processId === owner.processId && streams > known.streams;
+    if (known === undefined ? resumes : !isSame || !known.wire.fits(taken)) {
+      answer(false, 0);
+      return undefined;
+    }
+    const session = known ?? this.#begin(id, owner, jobFromWire(wire));
+    const before = session.stream;
+    session.stream = stream;
+    session.streams = streams;
+    before?.end();
+    answer(true, session.wire.taken);
+    session.wire.attach(
+      (message, sofar) => stream.write({ answer: message, taken: sofar }),
+      known === undefined ? 0 : taken,
+    );
+    return session;
+  }
+
+  #begin(id: string, owner: Endpoint, job: JobConfigRecord): Session {
+    this.#parts.knowJob(job);
+    // Whoever begins anew has given up what was broken.
+    for (const other of [...this.#sessions.values()])
+      if (other.owner.processId === owner.processId && other.stream === undefined) this.#gone(other);
+    // One owner may begin anew before its old stream has broken: sessions, not owners, hold leases.
+    const ownerId = `${owner.processId}#${this.#nextSession++}`;
+    const session: Session = {
+      id,
+      owner,
+      ownerId,
+      job,
+      wire: new LastingStream(),
+      stream: undefined,
+      streams: 0,
+      brokenSinceMs: 0,
+    };
+    this.#sessions.set(ownerId, session);
+    this.#byId.set(id, session);
+    return session;
+  }
+
+  /** Gives back what it holds. */
+  #gone(session: Session): void {
+    const { id, ownerId, stream } = session;
+    if (!this.#sessions.delete(ownerId)) return;
+    this.#byId.delete(id);
+    session.stream = undefined;
+    stream?.end();
+    this.#endWorkersOf(ownerId);
+    this.feed({ kind: "ownerGone", owner: ownerId });
+  }
+
+  #broken(session: Session): void {
+    session.stream = undefined;
+    session.wire.detach();
+    session.brokenSinceMs = performance.now();
+    void this.#lookAfter(session);
+  }
+
+  /** A broken stream alone says nothing of its owner: that is gone when nobody listens at its address, or comes back. */
+  async #lookAfter(session: Session): Promise<void> {
+    const { owner } = session;
+    const target = targetOf(owner, this.#parts.nodeId);
+    const isAway = () => session.stream === undefined && this.#byId.get(session.id) === session;
+    while (isAway()) {
+      const answer = target === undefined ? "refused" : await probe(target, CONNECT_MS_MAX);
+      if (!isAway()) return;
+      if (answer === "refused" || performance.now() - session.brokenSinceMs > BROKEN_MS_MAX) {
+        this.#gone(session);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS).unref());
+    }
+  }
+
+  #onMessage(session: Session, message: NonNullable<LeaseMessage["message"]>): void {
+    if (message.$case === "demand") this.#onDemand(session, message.value);
+    if (message.$case !== "returnLease") return;
+    const { leaseId, workerFailed, exitWorker } = message.value;
+    const worker = this.#parts.pool.get(this.#parts.machine.workerOf(leaseId) ?? "");
+    if (worker !== undefined && (workerFailed || exitWorker)) worker.process.kill();
+    // A failed worker's lease stays until its end is known, so that the owner is told how it ended.
+    if (worker !== undefined) worker.idleSinceMs = performance.now();
+    if (!workerFailed) this.feed({ kind: "leaseReturned", leaseId });
+    else if (worker === undefined)
+      this.#say(session.ownerId, workerGone(leaseId, session.ownerId, "", 0, UNSEEN, ""));
   }
 
   /** Tells the machine, carries out what it decides. */
@@ -112,18 +216,15 @@ export class LeaseService {
 
   /** The node has died: streams of its processes may never break. */
   ownersGone(nodeId: string): void {
-    for (const { ownerNodeId, stream, gone } of [...this.#sessions.values()]) {
-      if (ownerNodeId !== nodeId) continue;
-      gone();
-      stream.end();
-    }
+    for (const session of [...this.#sessions.values()])
+      if (session.owner.nodeId === nodeId) this.#gone(session);
   }
 
   /** Whether a process of another node asks for leases of this job. */
   hasOwnerElsewhere(jobId: string): boolean {
     const { nodeId } = this.#parts;
-    for (const { job, ownerNodeId } of this.#sessions.values()) {
-      if (job.jobId === jobId && ownerNodeId !== nodeId) return true;
+    for (const { job, owner } of this.#sessions.values()) {
+      if (job.jobId === jobId && owner.nodeId !== nodeId) return true;
     }
     return false;
   }
@@ -135,8 +236,9 @@ export class LeaseService {
   }
 
   close(): void {
-    for (const { stream } of this.#sessions.values()) stream.end();
+    for (const { stream } of this.#sessions.values()) stream?.end();
     this.#sessions.clear();
+    this.#byId.clear();
   }
 
   /** What a gone owner had running is of no use to anybody: its workers end, unless others have tasks there too. */
@@ -238,7 +340,7 @@ export class LeaseService {
   }
 
   #say(ownerId: string, answer: Answer): void {
-    this.#sessions.get(ownerId)?.stream.write({ answer });
+    this.#sessions.get(ownerId)?.wire.send(answer);
   }
 }
 

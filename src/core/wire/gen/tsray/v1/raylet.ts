@@ -34,12 +34,28 @@ export interface LeaseMessage {
     { $case: "open"; value: LeaseOpen }
     | { $case: "demand"; value: LeaseDemand }
     | { $case: "returnLease"; value: LeaseReturn }
+    | //
+    /** last: the session is over */
+    { $case: "close"; value: Empty }
     | undefined;
+  /** answers taken so far, over all streams of the session */
+  taken: number;
 }
 
 export interface LeaseOpen {
   owner: Endpoint | undefined;
   job: JobConfig | undefined;
+  sessionId: string;
+  /** the raylet has answered this session before: it must know it */
+  resumes: boolean;
+  /** how many streams the session has had, this one included */
+  stream: number;
+}
+
+/** Answer to LeaseOpen; not counted. What the owner sent behind `taken` is said again, unless this is the first stream. */
+export interface LeaseOpened {
+  /** false: the session is over, and what was granted over it has been taken back */
+  known: boolean;
 }
 
 /**
@@ -81,7 +97,10 @@ export interface LeaseAnswer {
     | { $case: "reject"; value: LeaseReject }
     | { $case: "unschedulable"; value: LeaseUnschedulable }
     | { $case: "reclaim"; value: LeaseReclaim }
+    | { $case: "opened"; value: LeaseOpened }
     | undefined;
+  /** messages taken so far, but for `open`, over all streams of the session */
+  taken: number;
 }
 
 export interface LeaseGrant {
@@ -239,7 +258,7 @@ export interface DrainRequest {
 }
 
 function createBaseLeaseMessage(): LeaseMessage {
-  return { message: undefined };
+  return { message: undefined, taken: 0 };
 }
 
 export const LeaseMessage: MessageFns<LeaseMessage> = {
@@ -254,6 +273,12 @@ export const LeaseMessage: MessageFns<LeaseMessage> = {
       case "returnLease":
         LeaseReturn.encode(message.message.value, writer.uint32(26).fork()).join();
         break;
+      case "close":
+        Empty.encode(message.message.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    if (message.taken !== 0) {
+      writer.uint32(80).int64(message.taken);
     }
     return writer;
   },
@@ -295,6 +320,22 @@ export const LeaseMessage: MessageFns<LeaseMessage> = {
             message.message = { $case: "returnLease", value: LeaseReturn.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.message = { $case: "close", value: Empty.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.taken = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -331,13 +372,20 @@ export const LeaseMessage: MessageFns<LeaseMessage> = {
         }
         break;
       }
+      case "close": {
+        if (object.message?.value !== undefined && object.message?.value !== null) {
+          message.message = { $case: "close", value: Empty.fromPartial(object.message.value) };
+        }
+        break;
+      }
     }
+    message.taken = object.taken ?? 0;
     return message;
   },
 };
 
 function createBaseLeaseOpen(): LeaseOpen {
-  return { owner: undefined, job: undefined };
+  return { owner: undefined, job: undefined, sessionId: "", resumes: false, stream: 0 };
 }
 
 export const LeaseOpen: MessageFns<LeaseOpen> = {
@@ -347,6 +395,15 @@ export const LeaseOpen: MessageFns<LeaseOpen> = {
     }
     if (message.job !== undefined) {
       JobConfig.encode(message.job, writer.uint32(18).fork()).join();
+    }
+    if (message.sessionId !== "") {
+      writer.uint32(26).string(message.sessionId);
+    }
+    if (message.resumes !== false) {
+      writer.uint32(32).bool(message.resumes);
+    }
+    if (message.stream !== 0) {
+      writer.uint32(40).int32(message.stream);
     }
     return writer;
   },
@@ -380,6 +437,30 @@ export const LeaseOpen: MessageFns<LeaseOpen> = {
             message.job = JobConfig.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sessionId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.resumes = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stream = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -401,6 +482,64 @@ export const LeaseOpen: MessageFns<LeaseOpen> = {
       ? Endpoint.fromPartial(object.owner)
       : undefined;
     message.job = (object.job !== undefined && object.job !== null) ? JobConfig.fromPartial(object.job) : undefined;
+    message.sessionId = object.sessionId ?? "";
+    message.resumes = object.resumes ?? false;
+    message.stream = object.stream ?? 0;
+    return message;
+  },
+};
+
+function createBaseLeaseOpened(): LeaseOpened {
+  return { known: false };
+}
+
+export const LeaseOpened: MessageFns<LeaseOpened> = {
+  encode(message: LeaseOpened, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.known !== false) {
+      writer.uint32(8).bool(message.known);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LeaseOpened {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLeaseOpened();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.known = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LeaseOpened>, I>>(base?: I): LeaseOpened {
+    return LeaseOpened.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LeaseOpened>, I>>(object: I): LeaseOpened {
+    const message = createBaseLeaseOpened();
+    message.known = object.known ?? false;
     return message;
   },
 };
@@ -650,7 +789,7 @@ export const LeaseReturn: MessageFns<LeaseReturn> = {
 };
 
 function createBaseLeaseAnswer(): LeaseAnswer {
-  return { answer: undefined };
+  return { answer: undefined, taken: 0 };
 }
 
 export const LeaseAnswer: MessageFns<LeaseAnswer> = {
@@ -677,6 +816,12 @@ export const LeaseAnswer: MessageFns<LeaseAnswer> = {
       case "reclaim":
         LeaseReclaim.encode(message.answer.value, writer.uint32(58).fork()).join();
         break;
+      case "opened":
+        LeaseOpened.encode(message.answer.value, writer.uint32(66).fork()).join();
+        break;
+    }
+    if (message.taken !== 0) {
+      writer.uint32(80).int64(message.taken);
     }
     return writer;
   },
@@ -750,6 +895,22 @@ export const LeaseAnswer: MessageFns<LeaseAnswer> = {
             message.answer = { $case: "reclaim", value: LeaseReclaim.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.answer = { $case: "opened", value: LeaseOpened.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.taken = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -810,7 +971,14 @@ export const LeaseAnswer: MessageFns<LeaseAnswer> = {
         }
         break;
       }
+      case "opened": {
+        if (object.answer?.value !== undefined && object.answer?.value !== null) {
+          message.answer = { $case: "opened", value: LeaseOpened.fromPartial(object.answer.value) };
+        }
+        break;
+      }
     }
+    message.taken = object.taken ?? 0;
     return message;
   },
 };
@@ -2555,7 +2723,8 @@ export const RayletServiceService = {
   /**
    * Owner (driver or worker of any node) -> raylet, one stream per pair. The owner states how many leases it wants per
    * scheduling class; the raylet grants workers, or names another raylet to ask. Demand is absolute, so a repeat changes
-   * nothing; the stream's end returns every lease granted over it.
+   * nothing. A session outlives its streams: when one breaks, the owner opens another with the session's id, and both sides
+   * go on behind what the other has taken. The session's end returns every lease granted over it: the owner says so, or is gone.
    */
   leaseSession: {
     path: "/tsray.v1.RayletService/LeaseSession" as const,
@@ -2707,7 +2876,8 @@ export interface RayletServiceServer extends UntypedServiceImplementation {
   /**
    * Owner (driver or worker of any node) -> raylet, one stream per pair. The owner states how many leases it wants per
    * scheduling class; the raylet grants workers, or names another raylet to ask. Demand is absolute, so a repeat changes
-   * nothing; the stream's end returns every lease granted over it.
+   * nothing. A session outlives its streams: when one breaks, the owner opens another with the session's id, and both sides
+   * go on behind what the other has taken. The session's end returns every lease granted over it: the owner says so, or is gone.
    */
   leaseSession: handleBidiStreamingCall<LeaseMessage, LeaseAnswer>;
   /** Head -> raylet. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
@@ -2747,7 +2917,8 @@ export interface RayletServiceClient extends Client {
   /**
    * Owner (driver or worker of any node) -> raylet, one stream per pair. The owner states how many leases it wants per
    * scheduling class; the raylet grants workers, or names another raylet to ask. Demand is absolute, so a repeat changes
-   * nothing; the stream's end returns every lease granted over it.
+   * nothing. A session outlives its streams: when one breaks, the owner opens another with the session's id, and both sides
+   * go on behind what the other has taken. The session's end returns every lease granted over it: the owner says so, or is gone.
    */
   leaseSession(): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
   leaseSession(options: Partial<CallOptions>): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
