@@ -34,6 +34,23 @@ async function nextHead(): Promise<void> {
 
 const isState = (state: string) => (info: { state: string }) => info.state === state;
 
+test("a node is part of the cluster, to itself and to others, when it is stored", async () => {
+  const first = await cluster.raylet("n1");
+  store.refusedKey = "n2";
+  const joining = cluster.raylet("n2");
+  const isTold = ({ nodes }: { nodes: readonly { nodeId: string }[] }) =>
+    nodes.some(({ nodeId }) => nodeId === "n2");
+  // Another joins meanwhile, and all are told of what is there.
+  const third = await cluster.raylet("n3");
+  await first.updates.until(({ nodes }) => nodes.some(({ nodeId }) => nodeId === "n3"));
+  expect([...first.updates.all, ...third.updates.all].some(isTold)).toBe(false);
+  expect(await cluster.stateOf("n2")).toBe(undefined);
+  store.refusedKey = "";
+  await joining;
+  await first.updates.until(isTold);
+  expect(await cluster.stateOf("n2")).toBe("ALIVE");
+});
+
 describe("with a full store", () => {
   let raylet: FakeRaylet;
   beforeEach(async () => {

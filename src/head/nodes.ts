@@ -76,6 +76,8 @@ export interface NodeTableOptions {
 
 interface Node extends NodeRow {
   readonly kept: KeptRecord;
+  /** A later head knows it. Until then nobody is told of it, itself included. */
+  isStored: boolean;
   /** What others are told of it, encoded; undefined until it is needed. */
   encoded: Buffer | undefined;
   /** Undefined between a broken stream and the next registration. */
@@ -117,7 +119,7 @@ export class NodeTable {
       const { view } = row;
       // It may have been written that it is to leave, and nothing else.
       if (view.alive && row.drain !== undefined) row.view = { ...view, state: "DRAINING" };
-      const node = this.#newNode(row);
+      const node = this.#newNode(row, true);
       if (!view.alive) this.#dead.set(view.nodeId, node);
       else {
         this.#alive.set(view.nodeId, node);
@@ -128,7 +130,7 @@ export class NodeTable {
   }
 
   alive(): NodeInfo[] {
-    return [...this.#alive.values()].map((node) => node.view);
+    return [...this.#alive.values()].filter((node) => node.isStored).map((node) => node.view);
   }
 
   /** After so long every node of an earlier head's time is back, or counts as dead. */
@@ -177,7 +179,7 @@ export class NodeTable {
   /** Tells all nodes, now. */
   broadcast(update: Partial<ClusterUpdate>): void {
     const message = updateOf(update);
-    for (const node of this.#alive.values()) node.session?.send(message);
+    for (const node of this.#alive.values()) if (node.isStored) node.session?.send(message);
   }
 
   /** Serves one NodeSession stream. */
@@ -215,10 +217,11 @@ export class NodeTable {
     for (const node of this.#alive.values()) node.session?.end(last);
   }
 
-  #newNode({ view, drain }: NodeRow): Node {
+  #newNode({ view, drain }: NodeRow, isStored: boolean): Node {
     const row = { view, drain };
     return Object.assign(row, {
       kept: this.#options.records.keep(row),
+      isStored,
       encoded: undefined,
       session: undefined,
       heardAtMs: performance.now(),
@@ -260,7 +263,7 @@ export class NodeTable {
     if (known === undefined && this.#alive.size >= NODES_ALIVE_MAX) {
       throw new InvalidOptionError(`the cluster has ${NODES_ALIVE_MAX} nodes, which is the most it takes`);
     }
-    const node = known ?? this.#newNode({ view: info, drain: undefined });
+    const node = known ?? this.#newNode({ view: info, drain: undefined }, false);
     const before = node.session;
     node.session = session;
     const state = known?.view.state === "DRAINING" || report.draining ? "DRAINING" : "ALIVE";
@@ -271,13 +274,25 @@ export class NodeTable {
     if (before !== undefined && before !== session) before.end();
     this.#options.clients.add(nodeId, info.rayletAddress);
     this.#options.log(`node ${nodeId} ${known ? "is back" : "registered"} (${info.rayletAddress})`);
+    if (node.isStored) this.#admit(node, session, report);
+    // The next head may be asked for it by all that hear of it now: a node it does not know is dead to them.
+    else
+      void node.kept.written().then(() => {
+        node.isStored = true;
+        if (node.session === session && !this.#isClosed) this.#admit(node, session, report);
+      });
+    return node;
+  }
+
+  /** Tells a node that it is part of the cluster, and the others of it. */
+  #admit(node: Node, session: NodeSession, report: NodeReport): void {
+    const { nodeId } = node.view;
     session.send(this.#snapshot(nodeId));
     const { actors, jobIds, bundles } = report;
     const drainUnheard = report.draining ? undefined : node.drain;
     this.#options.events.registered({ node: node.view, actors, jobIds, bundles, drainUnheard });
     this.#heard(node, session, report);
     this.#spreadSoon(nodeId);
-    return node;
   }
 
   #heard(node: Node, session: NodeSession, report: NodeReport): void {
@@ -315,7 +330,9 @@ export class NodeTable {
       epoch: cluster.epoch,
       firstAttempt: firstAttempt(),
     });
-    const others = [...this.#alive.values()].filter(({ view }) => view.nodeId !== nodeId);
+    const others = [...this.#alive.values()].filter(
+      ({ view, isStored }) => isStored && view.nodeId !== nodeId,
+    );
     return preEncoded([first, ...others.map(encodedView)]);
   }
 
@@ -428,15 +445,15 @@ export class NodeTable {
 
   /** Each view is encoded once, and all nodes get the same bytes: what a node reads of itself it knows. */
   #spread(): void {
-    const changed = [...this.#changed].filter((nodeId) => this.#alive.has(nodeId));
+    const changed = [...this.#changed].filter((nodeId) => this.#alive.get(nodeId)?.isStored);
     const nodeIds = [...this.#diedUntold.map(({ nodeId }) => nodeId), ...changed];
     this.#changed.clear();
     this.#diedUntold = [];
     if (nodeIds.length === 0) return;
     const update = this.#viewsOf(nodeIds);
     const only = nodeIds.length === 1 ? nodeIds[0] : undefined;
-    for (const { view, session } of this.#alive.values())
-      if (view.nodeId !== only) session?.sendViews(update, nodeIds);
+    for (const { view, session, isStored } of this.#alive.values())
+      if (isStored && view.nodeId !== only) session?.sendViews(update, nodeIds);
   }
 }
 

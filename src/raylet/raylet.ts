@@ -31,6 +31,7 @@ import { Drain, type DrainOrder } from "./drain.ts";
 import { Environments } from "./environments/environments.ts";
 import { jobFilesOf } from "./environments/job-files.ts";
 import type { RayletHeadLink, StartedHeadLink } from "./head-link.ts";
+import { JobsHere } from "./jobs-here.ts";
 import { LeaseMachine } from "./lease/lease-machine.ts";
 import { LeaseService } from "./lease/lease-service.ts";
 import type { MemoryMonitor } from "./memory/monitor.ts";
@@ -71,9 +72,8 @@ export class Raylet {
   readonly #transfers: Transfers;
   readonly #peers: Peers;
   readonly #environments: Environments;
-  readonly #jobs = new Map<string, JobConfigRecord>();
+  readonly #jobs = new JobsHere();
   readonly #starts: WorkerStarts;
-  readonly #endedJobs = new Set<string>();
   readonly #escapees = new Escapees();
   readonly #others: OtherNodes;
   readonly #startedAtMs = Date.now();
@@ -117,7 +117,7 @@ export class Raylet {
           jobId,
           nodeId,
           await this.#joined(),
-          () => this.#endedJobs.has(jobId) && this.#leases.jobOf(jobId) === undefined,
+          () => this.#jobs.isOver(jobId) && this.#leases.jobOf(jobId) === undefined,
         ),
       log: options.log,
     });
@@ -228,7 +228,7 @@ export class Raylet {
       machine: this.#machine,
       pool: this.#pool,
       knowJob,
-      isJobOver: (jobId) => this.#endedJobs.has(jobId),
+      isJobOver: (jobId) => this.#jobs.isOver(jobId),
       startWorkers: (pool, count) => this.#starts.start(pool, count),
       knowPool: (pool, job, environment) => this.#starts.knowPool(pool, job, environment),
       onChange: () => this.#head?.changed(),
@@ -240,7 +240,7 @@ export class Raylet {
       cpuCount,
       feed: (event) => this.#leases.feed(event),
       jobOf: (jobId) => this.#jobs.get(jobId) ?? this.#leases.jobOf(jobId),
-      isJobOver: (jobId) => this.#endedJobs.has(jobId),
+      isJobOver: (jobId) => this.#jobs.isOver(jobId),
       log: options.log,
     });
     this.bundles = new BundleService({
@@ -568,8 +568,7 @@ export class Raylet {
   // --- workers and jobs ---
 
   #knowJob(job: JobConfigRecord): void {
-    if (this.#jobs.has(job.jobId) || this.#endedJobs.has(job.jobId)) return;
-    this.#jobs.set(job.jobId, job);
+    if (!this.#jobs.begin(job)) return;
     this.#starts.startAhead(job, Math.min(this.#cpuCount, cpus().length));
   }
 
@@ -603,13 +602,13 @@ export class Raylet {
 
   #onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {
     const { jobId } = worker.job;
-    this.#escapees.workerEnded(worker.workerId, jobId, this.#endedJobs.has(jobId));
+    this.#escapees.workerEnded(worker.workerId, jobId, this.#jobs.get(jobId) === undefined);
     this.#keeper.reclaim(worker.process.pid);
     this.#keeper.ownerEnded(worker.workerId);
     this.#head?.processEnded(worker.workerId);
     if (worker.actorId !== undefined) this.#actors.onWorkerEnd(worker, end);
     else this.#leases.onWorkerEnd(worker, end);
-    if (!worker.ready && this.#closing === undefined && !this.#endedJobs.has(worker.job.jobId))
+    if (!worker.ready && this.#closing === undefined && this.#jobs.get(worker.job.jobId) !== undefined)
       this.#starts.onFailedStart(worker, end);
   }
 
@@ -619,13 +618,10 @@ export class Raylet {
   }
 
   #endJob(jobId: string): void {
-    if (this.#endedJobs.has(jobId)) return;
-    this.#endedJobs.add(jobId);
-    this.#stopJob(jobId);
+    if (this.#jobs.end(jobId)) this.#stopJob(jobId);
   }
 
   #stopJob(jobId: string): void {
-    this.#jobs.delete(jobId);
     this.#starts.endJob(jobId);
     for (const worker of this.#pool.all()) {
       // Workers of detached actors outlive their job; the head ends the others' actors.
@@ -660,17 +656,14 @@ export class Raylet {
     for (const processId of update.endedProcessIds) this.#others.ownerEnded(processId);
   }
 
-  /** Theirs may be the nodes that the head has not heard of yet: when it does, or their drivers ask, they begin again here. */
-  #stopMissingJobs(jobs: readonly JobConfig[]): void {
-    const running = new Set(jobs.map((job) => job.jobId));
-    for (const jobId of [...this.#jobs.keys()]) {
-      // The job of an embedded cluster is known before its driver connects, and ends with the cluster.
-      const isServed =
-        jobId === this.#options.embeddedJob?.jobId ||
-        this.#clients.driverOf(jobId) !== undefined ||
-        this.#leases.hasOwnerElsewhere(jobId);
-      if (!running.has(jobId) && !isServed) this.#stopJob(jobId);
-    }
+  #stopMissingJobs(listed: readonly JobConfig[]): void {
+    // The job of an embedded cluster is known before its driver connects, and ends with the cluster.
+    const isServed = (jobId: string) =>
+      jobId === this.#options.embeddedJob?.jobId ||
+      this.#clients.driverOf(jobId) !== undefined ||
+      this.#leases.hasOwnerElsewhere(jobId);
+    const ids = listed.map(({ jobId }) => jobId);
+    for (const jobId of this.#jobs.stopMissing(ids, isServed)) this.#stopJob(jobId);
   }
 
   describeStore(): StoreStats {

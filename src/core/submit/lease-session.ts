@@ -171,8 +171,13 @@ export class LeaseSession {
     const nowMs = performance.now();
     const pauseMs = this.#patience.failed(nowMs - this.#brokenSinceMs);
     this.#brokenSinceMs = nowMs;
-    if (pauseMs === undefined) this.#fail(reason);
-    else this.#timer = setTimeout(() => void this.#dial(reason), pauseMs);
+    if (pauseMs === undefined) {
+      this.#fail(reason);
+      return;
+    }
+    this.#timer = setTimeout(() => void this.#dial(reason), pauseMs);
+    // It only has to be said that it is over: when this process ends, the raylet finds that out.
+    if (this.lost) this.#timer.unref();
   }
 
   /** gRPC has no deadline for connecting, and takes its time to tell a dead raylet from a silent one. */
