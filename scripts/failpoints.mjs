@@ -36,12 +36,12 @@ const TABLES = [
   "jobs",
   "nodes",
 ];
-const SERVED = ["CreateActor", "KillActor", "ReportActor", "FindActor", "WatchActor", "DrainNode"].concat(
+const SERVED = ["CreateActors", "KillActors", "ReportActors", "FindActor", "WatchActors", "DrainNode"].concat(
   "CreatePlacementGroups",
   "RemovePlacementGroups",
   "WatchPlacementGroups",
 );
-const MADE = ["StartActor", "StopActor", "PrepareBundles", "CommitBundles", "ReturnBundles", "Drain"];
+const MADE = ["StartActors", "StopActors", "PrepareBundles", "CommitBundles", "ReturnBundles", "Drain"];
 const ALL = [
   ...TABLES.flatMap((table) => [`committing ${table}`, `committed ${table}`]),
   ...SERVED.flatMap((method) => [`asked ${method}`, `served ${method}`, `replied ${method}`]),
@@ -50,10 +50,10 @@ const ALL = [
 ];
 const SMOKE = [
   "committed actor-states",
-  "served CreateActor",
-  "answered StartActor",
-  "asked ReportActor",
-  "served KillActor",
+  "served CreateActors",
+  "answered StartActors",
+  "asked ReportActors",
+  "served KillActors",
   "committing placement-group-states",
   "answered PrepareBundles",
   "asking ReturnBundles",

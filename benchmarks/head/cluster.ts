@@ -7,6 +7,8 @@ import { HEALTH_CHECK_DEFAULT } from "../../src/core/launch/daemon-config.ts";
 import type { StartedHead } from "../../src/core/launch/start-head.ts";
 import { startHeadProcess } from "../../src/core/launch/start-head.ts";
 import { createClient, unary } from "../../src/core/rpc/grpc.ts";
+import { ActorRegistry } from "../../src/core/submit/actor-registry.ts";
+import { HeadClient } from "../../src/core/submit/head-client.ts";
 import { ActorSpec, HeadServiceClient, PlacementGroupSpec } from "../../src/core/wire/gen/tsray/v1/head.ts";
 import { SimulatedRaylet } from "./simulated-raylet.ts";
 
@@ -15,8 +17,6 @@ const CALL_MS = 120_000;
 const WATCH_MS = 30_000;
 const CPUS_PER_NODE = 16;
 const CPU = 10_000;
-/** Calls of the one client that are under way at a time. */
-const CALLS_MAX = 200;
 
 export interface Cost {
   readonly seconds: number;
@@ -29,6 +29,9 @@ export class HeadUnderLoad {
   readonly #directory = mkdtempSync(join(tmpdir(), "tsh-"));
   readonly #head: StartedHead;
   #client!: HeadServiceClient;
+  #calls!: HeadClient;
+  /** What a driver creates its actors with. */
+  #actors!: ActorRegistry;
   #address = "";
   #made = 0;
 
@@ -52,6 +55,8 @@ export class HeadUnderLoad {
   async start(): Promise<void> {
     this.#address = await this.#head.serving;
     this.#client = createClient(HeadServiceClient, this.#address, TOKEN);
+    this.#calls = new HeadClient(this.#address, TOKEN);
+    this.#actors = new ActorRegistry(this.#calls);
     for (let i = 0; i < this.nodes; i++) {
       const raylet = new SimulatedRaylet(`n${i}`, this.#address, TOKEN, CPUS_PER_NODE);
       this.raylets.push(raylet);
@@ -76,8 +81,8 @@ export class HeadUnderLoad {
   /** Resolves when all of them are alive. @returns their ids */
   async createActors(count: number, strategy: string): Promise<string[]> {
     const ids = Array.from({ length: count }, () => `actor-${++this.#made}`);
-    await atATime(CALLS_MAX, ids, async (actorId) => {
-      const cpu = { amounts: { CPU } };
+    const cpu = { amounts: { CPU } };
+    const create = async (actorId: string) => {
       const spec = ActorSpec.fromPartial({
         actorId,
         jobId: "job",
@@ -89,23 +94,22 @@ export class HeadUnderLoad {
         strategy: { kind: strategy, bundle: -1 },
         creation: Buffer.alloc(300),
       });
-      await unary(this.#client, this.#client.createActor, { spec }, CALL_MS);
+      const { error } = await this.#actors.create(spec);
+      if (error !== "") throw new Error(error);
       for (let knownVersion = 0; ; ) {
-        const watch = { actorId, knownVersion, waitMs: WATCH_MS };
-        const info = await unary(this.#client, this.#client.watchActor, watch, CALL_MS);
+        const info = await this.#actors.watch(actorId, knownVersion, WATCH_MS);
         if (info.state === "ALIVE") return;
         if (info.state === "DEAD") throw new Error(`actor ${actorId} died: ${info.deathReason}`);
         knownVersion = info.version;
       }
-    });
+    };
+    await Promise.all(ids.map(create));
     return ids;
   }
 
   async killActors(ids: readonly string[]): Promise<void> {
-    await atATime(CALLS_MAX, ids, async (actorId) => {
-      const kill = { actorId, noRestart: true, graceful: false, reason: "done", requestId: "" };
-      await unary(this.#client, this.#client.killActor, kill, CALL_MS);
-    });
+    const kill = { noRestart: true, graceful: false, reason: "done", requestId: "" };
+    await Promise.all(ids.map((actorId) => this.#actors.kill({ ...kill, actorId })));
   }
 
   /** Resolves when all of them stand. @returns their ids */
@@ -148,6 +152,7 @@ export class HeadUnderLoad {
   async close(): Promise<void> {
     for (const raylet of this.raylets) raylet.close();
     this.#client?.close();
+    this.#calls?.close();
     this.#head.release();
     await this.#head.ended;
     rmSync(this.#directory, { recursive: true, force: true });
@@ -160,11 +165,3 @@ export class HeadUnderLoad {
 }
 
 const TICKS_PER_SECOND = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
-
-async function atATime<T>(most: number, items: readonly T[], work: (item: T) => Promise<void>) {
-  let next = 0;
-  const lane = async () => {
-    while (next < items.length) await work(items[next++] as T);
-  };
-  await Promise.all(Array.from({ length: most }, lane));
-}

@@ -105,7 +105,7 @@ const rows = NODES.flatMap((nodes): Row[] => {
     {
       name: name("actors placed"),
       unit: "actors per second of the head's CPU",
-      what: `${ACTORS} actors (10 per node at most) of 1 CPU are created by one client, 200 at a time, each until it is told that the actor is alive`,
+      what: `${ACTORS} actors (10 per node at most) of 1 CPU are created by one client in one turn, as a driver's loop creates them, until it is told that all are alive`,
       prepare: actors("DEFAULT"),
     },
     {

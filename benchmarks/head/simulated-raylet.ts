@@ -17,6 +17,7 @@ import {
   NodeReport,
 } from "../../src/core/wire/gen/tsray/v1/head.ts";
 import { type RayletServiceServer, RayletServiceService } from "../../src/core/wire/gen/tsray/v1/raylet.ts";
+import { ActorReports } from "../../src/raylet/actor-reports.ts";
 
 const CALL_MS = 60_000;
 const BEAT_MS = 1000;
@@ -54,6 +55,8 @@ export class SimulatedRaylet {
   bytesHeard = 0;
   starts = 0;
   readonly #client: HeadServiceClient;
+  /** As the real one. */
+  readonly #reports: ActorReports;
   readonly #server: Server;
   readonly #total: Record<string, number>;
   readonly #available: Record<string, number>;
@@ -72,6 +75,12 @@ export class SimulatedRaylet {
     this.#total = { CPU: cpus * CPU, memory: 64 * 2 ** 30 * CPU, object_store_memory: 16 * 2 ** 30 * CPU };
     this.#available = { ...this.#total };
     this.#client = createClient(HeadServiceClient, headAddress, token);
+    this.#reports = new ActorReports({
+      send: (reports) => unary(this.#client, this.#client.reportActors, { reports }, CALL_MS),
+      onEmpty: () => {},
+      retryMs: BEAT_MS,
+      log: () => {},
+    });
     this.#server = createServer(token);
     this.#server.addService(RayletServiceService, this.#service());
   }
@@ -129,6 +138,7 @@ export class SimulatedRaylet {
     clearTimeout(this.#timer);
     clearTimeout(this.#soon);
     this.#stream?.cancel();
+    this.#reports.close();
     this.#client.close();
     this.#server.forceShutdown();
   }
@@ -165,7 +175,7 @@ export class SimulatedRaylet {
   #startActor(spec: ActorSpec | undefined, incarnation: number) {
     const actorId = spec?.actorId ?? "";
     const wanted = spec?.resources?.amounts ?? {};
-    if (!this.#fits(wanted)) return { accepted: false, reason: "it is full" };
+    if (!this.#fits(wanted)) return { accepted: false, reason: "it is full", undecided: false };
     this.starts += 1;
     if (!this.#actors.has(actorId)) {
       this.#actors.set(actorId, wanted);
@@ -175,8 +185,8 @@ export class SimulatedRaylet {
     const endpoint = { processId: `worker-of-${actorId}-${incarnation}`, nodeId: this.nodeId };
     const { nodeId } = this;
     const report = ActorReport.fromPartial({ actorId, incarnation, state: "ALIVE", nodeId, endpoint });
-    void unary(this.#client, this.#client.reportActor, report, CALL_MS).catch(() => {});
-    return { accepted: true, reason: "" };
+    this.#reports.add(report);
+    return { accepted: true, reason: "", undecided: false };
   }
 
   #service(): RayletServiceServer {
@@ -186,12 +196,16 @@ export class SimulatedRaylet {
     const bundleKey = (groupId: string, index: number) => `${groupId} ${index}`;
     return {
       leaseSession: (call) => call.end(),
-      startActor: handleUnary(({ spec, incarnation }) => this.#startActor(spec, incarnation)),
-      stopActor: handleUnary(({ actorId }) => {
-        this.#take(this.#actors.get(actorId) ?? {}, -1);
-        this.#actors.delete(actorId);
+      startActors: handleUnary(({ starts }) => ({
+        answers: starts.map(({ spec, incarnation }) => this.#startActor(spec, incarnation)),
+      })),
+      stopActors: handleUnary(({ stops }) => {
+        for (const { actorId } of stops) {
+          this.#take(this.#actors.get(actorId) ?? {}, -1);
+          this.#actors.delete(actorId);
+        }
         this.#changed();
-        return {};
+        return { runningIds: [] };
       }),
       prepareBundles: handleUnary(({ bundles }) => ({
         answers: bundles.map(({ groupId, index, resources }) => {

@@ -19,10 +19,10 @@ import {
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type CallExtra, type Payload, Peer } from "../core/rpc/messages.ts";
+import type { ActorRegistry } from "../core/submit/actor-registry.ts";
 import { fillArguments } from "../core/submit/arguments.ts";
 import { CallRecord } from "../core/submit/call-record.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "../core/submit/calls.ts";
-import type { HeadClient } from "../core/submit/head-client.ts";
 import { Queue } from "../core/submit/queue.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import type { ActorMeta } from "./meta.ts";
@@ -30,7 +30,6 @@ import type { ActorMeta } from "./meta.ts";
 const WATCH_WAIT_MS = 10_000;
 /** An actor that cannot be placed for this long is worth a line to the user. */
 const PENDING_WARNING_MS = 10_000;
-const WATCH_GRACE_MS = 5000;
 const RETRY_MS = 100;
 /** After its connection broke, an actor that the head takes for alive is dialled again after this long. */
 const REDIAL_MS = 1000;
@@ -81,7 +80,7 @@ export class ActorCall extends CallRecord {
 
 export interface ActorClientParts {
   readonly calls: Calls;
-  readonly head: () => HeadClient;
+  readonly actors: () => ActorRegistry;
   readonly channelTo: (endpoint: Endpoint) => Channel;
   /** Outstanding calls by number, for answers; also keeps clients with outstanding calls alive. */
   readonly outstanding: Map<number, ActorCall>;
@@ -396,12 +395,7 @@ export class ActorClient {
     ) {
       try {
         const waitMs = this.#incarnation < 0 ? WATCH_WAIT_MS : REDIAL_MS;
-        const request = { actorId: this.actorId, knownVersion: this.#version, waitMs };
-        const info = await this.#parts
-          .head()
-          .callOnce((head, unary, over) =>
-            unary(head, head.watchActor, request, WATCH_WAIT_MS + WATCH_GRACE_MS, over),
-          );
+        const info = await this.#parts.actors().watch(this.actorId, this.#version, waitMs);
         silentSinceMs = 0;
         this.apply(info);
         const waitedMs = performance.now() - sinceMs;

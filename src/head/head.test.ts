@@ -42,12 +42,7 @@ describe("door", () => {
     await driver.accepted();
     await cluster.create({ actorId: "a" });
     const { version } = await cluster.actor("a", (a) => a.state === "STARTING");
-    const poll = unary(
-      cluster.client,
-      cluster.client.watchActor,
-      { actorId: "a", knownVersion: version, waitMs: 9000 },
-      9000,
-    );
+    const poll = cluster.watch("a", version, 9000);
     poll.catch(() => {});
     await cluster.head.close();
     await cluster.head.close();
@@ -287,17 +282,9 @@ describe("actors", () => {
       pendingReason: "the cluster has no node yet",
       found: true,
     });
-    const request = { actorId: "a", knownVersion: waits.version, waitMs: 30 };
-    expect((await unary(cluster.client, cluster.client.watchActor, request, 5000)).version).toBe(
-      waits.version,
-    );
+    expect((await cluster.watch("a", waits.version, 30)).version).toBe(waits.version);
     await cluster.kill("a");
-    const dead = await unary(
-      cluster.client,
-      cluster.client.watchActor,
-      { ...request, knownVersion: 999, waitMs: 9000 },
-      5000,
-    );
+    const dead = await cluster.watch("a", 999, 9000);
     expect(dead).toMatchObject({ state: "DEAD", deathReason: "test kill" });
   });
 

@@ -19,7 +19,9 @@ import {
   type WorkerList,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import type { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
+import { ActorCalls } from "./actors/actor-calls.ts";
 import { ActorDirectory } from "./actors/actor-directory.ts";
+import { ActorOutbox } from "./actors/actor-outbox.ts";
 import { NodeRooms } from "./actors/node-rooms.ts";
 import { DrainOrders } from "./drain-orders.ts";
 import { handlersWithExits, storeWithExits } from "./exit-points.ts";
@@ -144,7 +146,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   const actors: ActorDirectory = new ActorDirectory({
     store,
     keeper,
-    clients,
+    outbox: new ActorOutbox(clients),
     log,
     jobs,
     rooms,
@@ -219,14 +221,15 @@ interface Parts {
 
 function handlers(parts: Parts): HeadServiceServer {
   const { nodes, jobs, actors, groups, clients, keyValue, packages, jobFiles, drains, info } = parts;
+  const actorCalls = new ActorCalls(actors);
   return {
     nodeSession: (call) => nodes.serve(call),
     jobSession: (call) => jobs.serve(call),
-    createActor: handleUnary(({ spec }) => actors.create(spec)),
-    watchActor: handleUnary((request) => actors.watch(request)),
+    createActors: handleUnary(({ specs }) => actorCalls.create(specs)),
+    watchActors: handleUnary((request) => actorCalls.watch(request)),
     findActor: handleUnary(({ namespace, name }) => actors.find(namespace, name)),
-    killActor: handleUnary((request) => actors.kill(request).then(() => ({}))),
-    reportActor: handleUnary((report) => actors.report(report).then(() => ({}))),
+    killActors: handleUnary(({ kills }) => actorCalls.kill(kills).then(() => ({}))),
+    reportActors: handleUnary(({ reports }) => actorCalls.report(reports).then(() => ({}))),
     createPlacementGroups: handleUnary(({ specs }) => groups.create(specs)),
     watchPlacementGroups: handleUnary((request) => groups.watch(request)),
     findPlacementGroup: handleUnary(({ namespace, name }) => groups.find(namespace, name)),

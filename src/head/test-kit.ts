@@ -20,7 +20,7 @@ import {
   ActorReport,
   ActorSpec,
   type ClusterUpdate,
-  type CreateActorReply,
+  type CreatedActor,
   HeadServiceClient,
   type HostedActor,
   type JobEvent,
@@ -29,12 +29,12 @@ import {
   TaskInfo,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import {
+  type ActorStartAnswer,
+  type ActorToStart,
+  type ActorToStop,
   type DrainRequest,
   type RayletServiceServer,
   RayletServiceService,
-  type StartActorReply,
-  type StartActorRequest,
-  type StopActorRequest,
 } from "../core/wire/gen/tsray/v1/raylet.ts";
 import { type Head, type HeadOptions, startHead } from "./head.ts";
 import { MemoryStateStore } from "./state-store/memory-state-store.ts";
@@ -116,7 +116,7 @@ export class TestCluster {
     return new Driver(this, job, nodeId);
   }
 
-  create(spec: Partial<ActorSpec> & { actorId: string }): Promise<CreateActorReply> {
+  async create(spec: Partial<ActorSpec> & { actorId: string }): Promise<CreatedActor> {
     const cpu = { amounts: { CPU: 10_000 } };
     const full = ActorSpec.fromPartial({
       jobId: "job",
@@ -125,14 +125,15 @@ export class TestCluster {
       placement: cpu,
       ...spec,
     });
-    return unary(this.client, this.client.createActor, { spec: full }, CALL_MS);
+    const { actors } = await unary(this.client, this.client.createActors, { specs: [full] }, CALL_MS);
+    return actors[0] as CreatedActor;
   }
 
   kill(
     actorId: string,
     how: { noRestart?: boolean; graceful?: boolean; requestId?: string } = { noRestart: true },
   ) {
-    const request = {
+    const kill = {
       actorId,
       noRestart: false,
       graceful: false,
@@ -140,7 +141,7 @@ export class TestCluster {
       requestId: "",
       ...how,
     };
-    return unary(this.client, this.client.killActor, request, CALL_MS);
+    return unary(this.client, this.client.killActors, { kills: [kill] }, CALL_MS);
   }
 
   drain(nodeId: string) {
@@ -154,18 +155,19 @@ export class TestCluster {
   }
 
   info(actorId: string): Promise<ActorInfo> {
-    return unary(this.client, this.client.watchActor, { actorId, knownVersion: 0, waitMs: 0 }, CALL_MS);
+    return this.watch(actorId, 0, 0);
+  }
+
+  async watch(actorId: string, knownVersion: number, waitMs: number): Promise<ActorInfo> {
+    const request = { actors: [{ actorId, knownVersion }], waitMs };
+    const { news } = await unary(this.client, this.client.watchActors, request, CALL_MS);
+    return news[0]?.actor as ActorInfo;
   }
 
   /** Watches the actor until it fits. */
   async actor(actorId: string, fits: (info: ActorInfo) => boolean): Promise<ActorInfo> {
     for (let knownVersion = 0; ; ) {
-      const info = await unary(
-        this.client,
-        this.client.watchActor,
-        { actorId, knownVersion, waitMs: 8000 },
-        CALL_MS,
-      );
+      const info = await this.watch(actorId, knownVersion, 8000);
       if (fits(info)) return info;
       knownVersion = info.version;
     }
@@ -178,13 +180,14 @@ export class TestCluster {
   }
 }
 
-export type StartBehaviour = (request: StartActorRequest) => Partial<StartActorReply>;
+export type StartBehaviour = (request: ActorToStart) => Partial<ActorStartAnswer>;
 
 export class FakeRaylet {
   readonly nodeId: string;
   readonly updates = new Inbox<ClusterUpdate>();
-  readonly starts = new Inbox<StartActorRequest>();
-  readonly stops = new Inbox<StopActorRequest>();
+  readonly starts = new Inbox<ActorToStart>();
+  startCalls = 0;
+  readonly stops = new Inbox<ActorToStop>();
   readonly drains = new Inbox<DrainRequest>();
   readonly ends = new Inbox<"end">();
   readonly cpus: number;
@@ -212,19 +215,24 @@ export class FakeRaylet {
     this.behave = behave;
     this.#client = createClient(HeadServiceClient, cluster.head.address, TOKEN);
     this.#server = createServer(TOKEN);
-    const seen = new Map<string, StartActorReply>();
+    const seen = new Map<string, ActorStartAnswer>();
     const service: RayletServiceServer = {
       leaseSession: (call) => call.end(),
-      startActor: handleUnary((request) => {
-        const key = `${request.spec?.actorId} ${request.incarnation}`;
-        const reply = seen.get(key) ?? { accepted: false, reason: "", ...this.behave(request) };
-        if (reply.accepted) seen.set(key, reply);
-        this.starts.push(request);
-        return reply;
+      startActors: handleUnary(({ starts }) => {
+        this.startCalls += 1;
+        const answers = starts.map((start) => {
+          const key = `${start.spec?.actorId} ${start.incarnation}`;
+          const refused = { accepted: false, reason: "", undecided: false };
+          const answer = seen.get(key) ?? { ...refused, ...this.behave(start) };
+          if (answer.accepted) seen.set(key, answer);
+          this.starts.push(start);
+          return answer;
+        });
+        return { answers };
       }),
-      stopActor: handleUnary((request) => {
-        this.stops.push(request);
-        return {};
+      stopActors: handleUnary(({ stops }) => {
+        for (const stop of stops) this.stops.push(stop);
+        return { runningIds: [] };
       }),
       prepareBundles: handleUnary(({ bundles }) => ({
         answers: bundles.map(() => ({ accepted: this.takesBundles, reason: "not in this test" })),
@@ -300,7 +308,7 @@ export class FakeRaylet {
     const endpoint =
       state === "ALIVE" ? { processId: `worker-of-${actorId}-${incarnation}`, nodeId } : undefined;
     const report = ActorReport.fromPartial({ actorId, incarnation, state, nodeId, endpoint, ...more });
-    return unary(this.#client, this.#client.reportActor, report, CALL_MS);
+    return unary(this.#client, this.#client.reportActors, { reports: [report] }, CALL_MS);
   }
 
   /** Breaks the stream; the raylet's own server goes on. */

@@ -4,7 +4,6 @@
  * head-watch.ts; a head that has declared this node dead says so, and the node must end.
  */
 import { type ClientDuplexStream, connectivityState, type ServiceError } from "@grpc/grpc-js";
-import { TsrayError } from "../core/base/errors.ts";
 import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
 import { type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { rpcFaults } from "../core/rpc/faults.ts";
@@ -19,6 +18,7 @@ import {
   type LogBatch,
   type NodeReport,
 } from "../core/wire/gen/tsray/v1/head.ts";
+import { ActorReports } from "./actor-reports.ts";
 import type { ActorNews } from "./actors.ts";
 import { askOthers } from "./ask-others.ts";
 import { HeadDial } from "./head-dial.ts";
@@ -77,6 +77,7 @@ class HeadSession implements RayletHeadLink {
   /** On this machine, in whichever process. */
   readonly #isHeadHere: boolean;
   readonly #jobs = new Map<string, JobStream>();
+  readonly #actorReports: ActorReports;
   #stream: ClientDuplexStream<NodeReport, ClusterUpdate> | undefined;
   #registered: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -87,8 +88,6 @@ class HeadSession implements RayletHeadLink {
   #logs: LogBatch[] = [];
   #endedProcesses: string[] = [];
   #endedRecently: string[] = [];
-  /** Actors' reports that the head has not taken yet. */
-  #reportsUnder = 0;
   #isRegistered = false;
   #onCaughtUp: (() => void)[] = [];
   /** Undefined until the first registration. */
@@ -109,6 +108,12 @@ class HeadSession implements RayletHeadLink {
     this.#log = options.log;
     this.#isHeadHere = isHere(options.headAddress);
     this.#client = this.#makeClient();
+    this.#actorReports = new ActorReports({
+      send: (reports) => unary(this.#client, this.#client.reportActors, { reports }, REPORT_TIMEOUT_MS),
+      onEmpty: () => this.#lookWhetherCaughtUp(),
+      retryMs: RECONNECT_MS,
+      log: options.log,
+    });
     this.#dialTimer = setInterval(() => void this.#lookAtLine(), DIAL_CHECK_MS).unref();
     this.registered = new Promise((resolve) => {
       this.#registered = resolve;
@@ -144,30 +149,12 @@ class HeadSession implements RayletHeadLink {
 
   reportActor(news: ActorNews): void {
     const { endpoint } = news;
-    const report = {
+    this.#actorReports.add({
       ...news,
       endpoint: endpoint === undefined ? undefined : { ...endpoint },
       error: Buffer.from(news.error),
       nodeId: this.#raylet.describe().nodeId,
-    };
-    // Until the head has it: what a raylet does not report, nobody ever learns.
-    const over = () => {
-      this.#reportsUnder -= 1;
-      this.#lookWhetherCaughtUp();
-    };
-    const attempt = (): void => {
-      unary(this.#client, this.#client.reportActor, report, REPORT_TIMEOUT_MS).then(over, (error: Error) => {
-        const isFinal = this.#closed || (error instanceof TsrayError && !error.retryable);
-        if (!isFinal) {
-          setTimeout(attempt, RECONNECT_MS);
-          return;
-        }
-        this.#log(`actor ${news.actorId}: its state ${news.state} could not be reported: ${error.message}`);
-        over();
-      });
-    };
-    this.#reportsUnder += 1;
-    attempt();
+    });
   }
 
   caughtUp(): Promise<void> {
@@ -178,7 +165,7 @@ class HeadSession implements RayletHeadLink {
   }
 
   #lookWhetherCaughtUp(): void {
-    if (this.#closed || (this.#isRegistered && this.#reportsUnder === 0))
+    if (this.#closed || (this.#isRegistered && this.#actorReports.isEmpty))
       for (const resolve of this.#onCaughtUp.splice(0)) resolve();
   }
 
@@ -246,6 +233,8 @@ class HeadSession implements RayletHeadLink {
   }
 
   async close(leaving?: string): Promise<void> {
+    // What is known of its actors leaves before it does.
+    this.#actorReports.flush();
     this.#closed = true;
     this.#lookWhetherCaughtUp();
     clearInterval(this.#timer);
@@ -263,6 +252,7 @@ class HeadSession implements RayletHeadLink {
       await struckOff;
     }
     stream?.end();
+    this.#actorReports.close();
     this.#client.close();
   }
 

@@ -1,9 +1,17 @@
 /** The raylet's gRPC service: leases for owners; actors, bundles and listings for the head. */
 import { bindServer, createServer, handleUnary } from "../core/rpc/grpc.ts";
 import type { WorkerInfo } from "../core/wire/gen/tsray/v1/head.ts";
-import { type RayletServiceServer, RayletServiceService } from "../core/wire/gen/tsray/v1/raylet.ts";
+import {
+  type ActorStartAnswer,
+  type ActorToStart,
+  type RayletServiceServer,
+  RayletServiceService,
+} from "../core/wire/gen/tsray/v1/raylet.ts";
 import type { Raylet } from "./raylet.ts";
 import type { PooledWorker } from "./workers/worker-pool.ts";
+
+/** What takes part in a call of the head answers within this time, or not at all. */
+const ANSWER_MS_MAX = 1000;
 
 export interface RayletServiceOptions {
   readonly raylet: Raylet;
@@ -22,14 +30,19 @@ export async function serveRaylet(
   const server = createServer(options.token, (epoch) => raylet.refusal(epoch));
   const service: RayletServiceServer = {
     leaseSession: (stream) => raylet.leases.serve(stream),
-    startActor: handleUnary(async ({ spec, incarnation }) => {
-      const reason =
-        spec === undefined ? "the request names no actor" : await raylet.actors.start(spec, incarnation);
-      return { accepted: reason === undefined, reason: reason ?? "" };
-    }),
-    stopActor: handleUnary(async ({ actorId, graceful, reason, incarnation }) => {
-      await raylet.actors.stop(actorId, graceful, reason, incarnation);
-      return {};
+    startActors: handleUnary(async ({ starts }) => ({
+      answers: await Promise.all(starts.map((start) => startActor(raylet.actors, start))),
+    })),
+    stopActors: handleUnary(async ({ stops }) => {
+      const ended = await Promise.all(
+        stops.map(({ actorId, graceful, reason, incarnation }) =>
+          soonOr(
+            false,
+            raylet.actors.stop(actorId, graceful, reason, incarnation).then(() => true),
+          ),
+        ),
+      );
+      return { runningIds: stops.flatMap(({ actorId }, i) => (ended[i] ? [] : actorId)) };
     }),
     prepareBundles: handleUnary((batch) => ({ answers: raylet.bundles.prepare(batch) })),
     commitBundles: handleUnary((batch) => ({ answers: raylet.bundles.commit(batch) })),
@@ -67,6 +80,40 @@ export async function serveRaylet(
   server.addService(RayletServiceService, service);
   const address = await bindServer(server, options.bind);
   return { address, close: () => server.forceShutdown() };
+}
+
+/** One that cannot be started keeps none of the others from it. */
+async function startActor(
+  actors: Raylet["actors"],
+  { spec, incarnation }: ActorToStart,
+): Promise<ActorStartAnswer> {
+  const refused = (reason: string) => ({ accepted: false, reason, undecided: false });
+  if (spec === undefined) return refused("the request names no actor");
+  try {
+    return await soonOr(
+      { accepted: false, reason: "its last life here has not ended yet", undecided: true },
+      actors
+        .start(spec, incarnation)
+        .then((reason) =>
+          reason === undefined ? { accepted: true, reason: "", undecided: false } : refused(reason),
+        ),
+    );
+  } catch (error) {
+    return refused((error as Error).message);
+  }
+}
+
+/** What takes longer, because a process has to end first, is asked for again: the others of a call have their answer. */
+async function soonOr<T>(late: T, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<T>((resolve) => {
+    timer = setTimeout(resolve, ANSWER_MS_MAX, late);
+  });
+  try {
+    return await Promise.race([answer, tooLate]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function describeWorker(worker: PooledWorker, nodeId: string, raylet: Raylet): WorkerInfo {

@@ -42,6 +42,7 @@ import {
 import { Peers } from "../core/rpc/peers.ts";
 import type { ObjectStore } from "../core/store/object-store.ts";
 import { attachStore } from "../core/store/open-store.ts";
+import { ActorRegistry } from "../core/submit/actor-registry.ts";
 import { packArguments } from "../core/submit/arguments.ts";
 import { Calls, promise, type Submitted } from "../core/submit/calls.ts";
 import { GroupClient } from "../core/submit/group-client.ts";
@@ -55,7 +56,6 @@ import { DETACHED_ARGUMENTS_BYTES_MAX, Outliving, valuesOf } from "./detached.ts
 import { offerFiles, ownerEnvironments } from "./environments.ts";
 import { RuntimeGroups } from "./groups.ts";
 
-const CREATE_TIMEOUT_MS = 30_000;
 const REGISTER_TIMEOUT_MS = 30_000;
 const LISTED_ROWS_MAX = 1000;
 
@@ -66,6 +66,7 @@ interface Connected {
   readonly calls: Calls;
   readonly tasks: TaskSubmitter;
   readonly head: HeadClient;
+  readonly actors: ActorRegistry;
   readonly environments: OwnerEnvironments;
   readonly groups: GroupClient;
   readonly store: ObjectStore;
@@ -197,6 +198,7 @@ export class Runtime implements RuntimePort {
       channelTo: (owner) => this.channelTo(owner),
       reconstruct: (entry) => tasks.reconstruct(entry),
     });
+    const actors = new ActorRegistry(head);
     const groups = new GroupClient(head);
     const calls = new Calls({
       objects,
@@ -217,7 +219,8 @@ export class Runtime implements RuntimePort {
       onBusy: this.#onBusy,
       warn: this.#warn,
     });
-    this.#connected = { link, welcome, objects, calls, tasks, head, environments, groups, store, server };
+    const parts = { link, welcome, objects, calls, tasks, store, server };
+    this.#connected = { ...parts, head, actors, groups, environments };
     this.#runDeferred(undefined);
     return welcome;
   }
@@ -352,9 +355,7 @@ export class Runtime implements RuntimePort {
             reason: "it was killed by kill()",
             requestId,
           };
-          return this.connected.head.call((service, unary) =>
-            unary(service, service.killActor, request, CREATE_TIMEOUT_MS),
-          );
+          return this.connected.actors.kill(request);
         })
         .then(
           () => {
@@ -407,7 +408,7 @@ export class Runtime implements RuntimePort {
     args: readonly unknown[],
     options: ResolvedActorOptions,
   ): Promise<void> {
-    const { objects, welcome, head, environments } = this.connected;
+    const { objects, welcome, actors, environments } = this.connected;
     const { runtimeEnv } = options;
     this.#onBusy(1);
     try {
@@ -451,9 +452,7 @@ export class Runtime implements RuntimePort {
         handleMeta: packPlain(client.meta),
         environment,
       };
-      const reply = await head.call((service, unary) =>
-        unary(service, service.createActor, { spec }, CREATE_TIMEOUT_MS),
-      );
+      const reply = await actors.create(spec);
       if (reply.error !== "") throw new TsrayError("InvalidOptionError", reply.error);
       if (reply.existed) this.#isAnother(client);
       if (reply.actor !== undefined) client.created({ ...reply.actor, found: true });
@@ -477,7 +476,7 @@ export class Runtime implements RuntimePort {
       onBusy: this.#onBusy,
       warn: this.#warn,
       channelTo: (endpoint: Endpoint) => this.channelTo(endpoint),
-      head: () => this.connected.head,
+      actors: () => this.connected.actors,
     };
     const client = new ActorClient(
       actorId,
@@ -501,8 +500,8 @@ export class Runtime implements RuntimePort {
   /** The last handle to an actor of this process is gone everywhere. */
   #letGo(actorId: string): void {
     this.#actors.delete(actorId);
-    const head = this.#connected?.head;
-    if (head === undefined) return;
+    const actors = this.#connected?.actors;
+    if (actors === undefined) return;
     const request = {
       actorId,
       noRestart: true,
@@ -510,13 +509,9 @@ export class Runtime implements RuntimePort {
       reason: "the last handle to it is gone",
       requestId: "",
     };
-    head
-      .call((service, unary) => unary(service, service.killActor, request, CREATE_TIMEOUT_MS), {
-        isAwaited: false,
-      })
-      .catch(() => {
-        // The head ends it with the job at the latest.
-      });
+    actors.kill(request, { isAwaited: false }).catch(() => {
+      // The head ends it with the job at the latest.
+    });
   }
 
   #exportHandle(client: ActorClient): unknown {

@@ -13,17 +13,17 @@ test("ends the program it names at the pass it names", () => {
   expect(ends).toBe(0);
   point?.reach("committed actor-states");
   expect(ends).toBe(1);
-  expect(parseExitPoint("head: asked CreateActor", "daemon", exit)).toBeUndefined();
+  expect(parseExitPoint("head: asked CreateActors", "daemon", exit)).toBeUndefined();
 });
 
 test("after what was written has left", async () => {
   const ended = new Promise<void>((resolve) => {
-    parseExitPoint("head: replied KillActor", "head", resolve)?.reachLater("replied KillActor");
+    parseExitPoint("head: replied KillActors", "head", resolve)?.reachLater("replied KillActors");
   });
   await ended;
 });
 
-test.each(["CreateActor", "head: before CreateActor", "head: asked CreateActor#0", "asked CreateActor"])(
+test.each(["CreateActors", "head: before CreateActors", "head: asked CreateActors#0", "asked CreateActors"])(
   "refuses %s",
   (spec) => {
     expect(() => parseExitPoint(spec, "head", () => {})).toThrow(`got "${spec}"`);

@@ -13,7 +13,7 @@ async function once(spec: string): Promise<{ served: number; seen: string }> {
     return "reply";
   };
   const faults = new RpcFaults(parseFaults(`delayMs=0,${spec}`));
-  const seen = await faults.around("/tsray.v1.HeadService/CreateActor", serve).catch((error: Error) => {
+  const seen = await faults.around("/tsray.v1.HeadService/CreateActors", serve).catch((error: Error) => {
     expect(error).toBeInstanceOf(ClusterUnreachableError);
     return error.message.split(" (TSRAY_TEST_FAULTS)")[0] as string;
   });
@@ -22,13 +22,13 @@ async function once(spec: string): Promise<{ served: number; seen: string }> {
 }
 
 test.each([
-  ["loseRequest=1", 0, "no answer to CreateActor: the request was lost"],
-  ["loseReply=1", 1, "no answer to CreateActor: the reply was lost"],
-  ["inFlight=1", 1, "no answer to CreateActor: the connection failed while it was served"],
+  ["loseRequest=1", 0, "no answer to CreateActors: the request was lost"],
+  ["loseReply=1", 1, "no answer to CreateActors: the reply was lost"],
+  ["inFlight=1", 1, "no answer to CreateActors: the connection failed while it was served"],
   ["duplicate=1", 2, "reply"],
   ["delay=1", 1, "reply"],
-  ["loseRequest=1,only=ReportActor", 1, "reply"],
-  ["loseRequest=1,only=ReportActor|CreateActor", 0, "no answer to CreateActor: the request was lost"],
+  ["loseRequest=1,only=ReportActors", 1, "reply"],
+  ["loseRequest=1,only=ReportActors|CreateActors", 0, "no answer to CreateActors: the request was lost"],
 ])("%s", async (spec, served, seen) => {
   expect(await once(spec)).toEqual({ served, seen });
 });

@@ -3,7 +3,7 @@
  * but from a seed. TSRAY_TEST_FAULTS is read once; without it nothing here runs.
  *
  *   TSRAY_TEST_FAULTS="seed=7,loseRequest=0.1,loseReply=0.1,inFlight=0.05,duplicate=0.1,delay=0.2,delayMs=50,
- *                      breakStream=0.001,cut=0.01,replay=0.5,hold=0.01,holdMs=50,only=ReportActor|CreateActor|tcp"
+ *                      breakStream=0.001,cut=0.01,replay=0.5,hold=0.01,holdMs=50,only=ReportActors|CreateActors|tcp"
  *
  * Calls over gRPC (this file):
  *   loseRequest  the call fails and never arrives

@@ -3,6 +3,7 @@
  * turn of the event loop goes in one call. Decides nothing about a group; a head that cannot be reached is asked again.
  */
 import { PlacementGroupError, TsrayError } from "../base/errors.ts";
+import { TurnBatch, type Waiting } from "../base/turn-batch.ts";
 import type {
   CreatedPlacementGroup,
   PlacementGroupInfo,
@@ -17,40 +18,6 @@ const RETRY_MS = 100;
 /** A head that does not answer for this long makes those who wait fail. */
 const HEAD_SILENCE_MS_MAX = 60_000;
 
-interface Waiting<Q, R> {
-  readonly asked: Q;
-  resolve(answer: R): void;
-  reject(error: Error): void;
-}
-
-/** Gathers what is asked over a turn, and has it asked at once. */
-class Batch<Q, R> {
-  readonly #answer: (waiting: readonly Waiting<Q, R>[]) => Promise<void>;
-  #waiting: Waiting<Q, R>[] = [];
-
-  /** @param answer resolves each; what it throws rejects those that are left */
-  constructor(answer: (waiting: readonly Waiting<Q, R>[]) => Promise<void>) {
-    this.#answer = answer;
-  }
-
-  add(asked: Q): Promise<R> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ asked, resolve, reject });
-      if (this.#waiting.length === 1) setImmediate(() => void this.#send());
-    });
-  }
-
-  async #send(): Promise<void> {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    try {
-      await this.#answer(waiting);
-    } catch (error) {
-      for (const { reject } of waiting) reject(error as Error);
-    }
-  }
-}
-
 /** A group that somebody waits for, until they do no longer. */
 interface Settling {
   readonly groupId: string;
@@ -59,15 +26,15 @@ interface Settling {
 
 export class GroupClient {
   readonly #head: HeadClient;
-  readonly #creations: Batch<PlacementGroupSpec, CreatedPlacementGroup>;
-  readonly #removals: Batch<string, undefined>;
-  readonly #settled: Batch<Settling, PlacementGroupInfo>;
+  readonly #creations: TurnBatch<PlacementGroupSpec, CreatedPlacementGroup>;
+  readonly #removals: TurnBatch<string, undefined>;
+  readonly #settled: TurnBatch<Settling, PlacementGroupInfo>;
 
   constructor(head: HeadClient) {
     this.#head = head;
-    this.#creations = new Batch((waiting) => this.#create(waiting));
-    this.#removals = new Batch((waiting) => this.#remove(waiting));
-    this.#settled = new Batch((waiting) => this.#untilSettled(waiting));
+    this.#creations = new TurnBatch((waiting) => this.#create(waiting));
+    this.#removals = new TurnBatch((waiting) => this.#remove(waiting));
+    this.#settled = new TurnBatch((waiting) => this.#untilSettled(waiting));
   }
 
   /** @throws PlacementGroupError (rejection) when the head refuses it */

@@ -1,24 +1,22 @@
 /**
- * The directory's calls to raylets: start this life of an actor, end that one.
+ * What the directory has raylets do: start this life of an actor, end that one.
  *
  * Decides their order and their repeats: those about one actor to one node go one after another, so that a stop never
  * overtakes a start; each leaves after the state that it follows from is on the store, and is repeated until the raylet
  * has answered, it has become pointless, or the node is dead.
  */
 import { TsrayError } from "../../core/base/errors.ts";
-import { unary } from "../../core/rpc/grpc.ts";
-import type { RayletClients } from "../raylet-clients.ts";
 import { Timers } from "../timers.ts";
 import { tellActor } from "./actor-info.ts";
 import type { ActorEvent, ActorWordFromRaylet } from "./actor-machine.ts";
+import type { ActorOutbox } from "./actor-outbox.ts";
 import type { ActorRecord } from "./actor-record.ts";
 
-const CALL_TIMEOUT_MS = 5000;
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
 
 export interface ActorCommandsOptions {
-  readonly clients: RayletClients;
+  readonly outbox: ActorOutbox;
   readonly isAlive: (nodeId: string) => boolean;
   /** Its machine is told what the raylet answered. */
   readonly apply: (record: ActorRecord, event: ActorEvent) => void;
@@ -53,7 +51,7 @@ export class ActorCommands {
       await record.kept.written();
       const isWanted = () => !graceful || record.state.nodeId === nodeId;
       await this.#untilAnswered(nodeId, isWanted, () =>
-        this.#callStop(nodeId, actorId, incarnation, graceful, reason),
+        this.#options.outbox.stop(nodeId, { actorId, incarnation, graceful, reason }),
       );
       if (!graceful) this.#options.apply(record, { kind: "stopped", nodeId });
     });
@@ -62,10 +60,11 @@ export class ActorCommands {
   /** Repeated: nobody else would ever end it. */
   async endUnknown(nodeId: string, actorId: string): Promise<void> {
     this.#options.log(`actor ${actorId} on node ${nodeId} is not known: it is ended`);
+    const stop = { actorId, incarnation: -1, graceful: false, reason: "the head does not know this actor" };
     await this.#untilAnswered(
       nodeId,
       () => true,
-      () => this.#callStop(nodeId, actorId, -1, false, "the head does not know this actor"),
+      () => this.#options.outbox.stop(nodeId, stop),
     ).catch(() => {});
   }
 
@@ -76,7 +75,8 @@ export class ActorCommands {
     this.#options.log(
       `actor ${tellActor(spec)} runs on node ${nodeId} although it was placed elsewhere: ended`,
     );
-    void this.#callStop(nodeId, spec.actorId, incarnation, false, "it was placed elsewhere").catch(() => {});
+    const stop = { actorId: spec.actorId, incarnation, graceful: false, reason: "it was placed elsewhere" };
+    void this.#options.outbox.stop(nodeId, stop).catch(() => {});
   }
 
   close(): void {
@@ -105,10 +105,7 @@ export class ActorCommands {
       return state.nodeId === nodeId && state.incarnation === incarnation && !state.accepted;
     };
     await this.#untilAnswered(nodeId, isWanted, async () => {
-      const { spec } = record;
-      const reply = await this.#options.clients.call(nodeId, (client) =>
-        unary(client, client.startActor, { spec, incarnation }, CALL_TIMEOUT_MS),
-      );
+      const reply = await this.#options.outbox.start(nodeId, { spec: record.spec, incarnation });
       if (reply.accepted) this.#options.apply(record, { kind: "accepted", nodeId, incarnation });
       else this.#refused(record, nodeId, incarnation, reply.reason);
     }).catch((error: TsrayError) =>
@@ -124,19 +121,6 @@ export class ActorCommands {
       incarnation,
       reason: `node ${nodeId}: ${reason || "refused"}`,
     });
-  }
-
-  async #callStop(
-    nodeId: string,
-    actorId: string,
-    incarnation: number,
-    graceful: boolean,
-    reason: string,
-  ): Promise<void> {
-    const request = { actorId, incarnation, graceful, reason };
-    await this.#options.clients.call(nodeId, (client) =>
-      unary(client, client.stopActor, request, CALL_TIMEOUT_MS),
-    );
   }
 
   /** @throws TsrayError what the raylet threw, when a repeat cannot help */

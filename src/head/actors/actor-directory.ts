@@ -11,20 +11,17 @@ import { InvalidOptionError } from "../../core/base/errors.ts";
 import type { NodeInfo } from "../../core/wire/gen/tsray/v1/common.ts";
 import {
   ActorInfo,
+  type ActorKill,
   type ActorList,
   type ActorReport,
   type ActorSpec,
-  CreateActorReply,
+  CreatedActor,
   type FindActorReply,
   type HostedActor,
-  type KillActorRequest,
-  type WatchActorRequest,
 } from "../../core/wire/gen/tsray/v1/head.ts";
 import { BoundedMap } from "../bounded-map.ts";
-import type { RayletClients } from "../raylet-clients.ts";
 import type { RecordKeeper } from "../state-store/record-keeper.ts";
 import type { StateStore } from "../state-store/state-store.ts";
-import { Timers } from "../timers.ts";
 import { ActorCommands } from "./actor-commands.ts";
 import { ActorIndex } from "./actor-index.ts";
 import { infoOf, tellActor } from "./actor-info.ts";
@@ -37,6 +34,7 @@ import {
   step,
 } from "./actor-machine.ts";
 import { ActorNames } from "./actor-names.ts";
+import type { ActorOutbox } from "./actor-outbox.ts";
 import {
   type ActorRecord,
   groupOf,
@@ -54,8 +52,6 @@ const ACTORS_LIVE_MAX = 200_000;
 const ACTORS_DEAD_MAX = 10_000;
 /** Ended processes remembered, so that an actor whose creation arrives after its creator's end is not left behind. */
 const ENDED_PROCESSES_MAX = 100_000;
-const WATCHERS_MAX = 200_000;
-const WATCH_MS_MAX = 30_000;
 /** Rows of ListActors, so that the answer fits one message. */
 const ACTORS_LISTED_MAX = 50_000;
 
@@ -65,7 +61,7 @@ const VERSIONS_PER_EPOCH = 1_000_000_000;
 export interface ActorDirectoryOptions {
   readonly store: StateStore;
   readonly keeper: RecordKeeper;
-  readonly clients: RayletClients;
+  readonly outbox: ActorOutbox;
   readonly rooms: NodeRooms;
   readonly nodes: { isAlive(nodeId: string): boolean; isDead(nodeId: string): boolean };
   readonly whyNotInGroup: WaitingActorsOptions["whyNotInGroup"];
@@ -93,8 +89,6 @@ export class ActorDirectory {
   readonly #rooms: NodeRooms;
   readonly #waiting: WaitingActors;
   readonly #commands: ActorCommands;
-  readonly #timers = new Timers();
-  #watcherCount = 0;
   #isClosed = false;
 
   constructor(options: ActorDirectoryOptions) {
@@ -102,13 +96,13 @@ export class ActorDirectory {
     this.#tables = new ActorTables(options.store);
     this.#names = new ActorNames(options.store, options.keeper);
     this.#rooms = options.rooms;
-    const { rooms, whyNotInGroup, clients, nodes, log } = options;
+    const { rooms, whyNotInGroup, outbox, nodes, log } = options;
     const apply = (record: ActorRecord, event: ActorEvent) => this.#apply(record, event);
     const isDead = (nodeId: string) => nodes.isDead(nodeId);
     this.#waiting = new WaitingActors({ rooms, isDead, whyNotInGroup, apply });
     const isAlive = (nodeId: string) => nodes.isAlive(nodeId);
     const onRefused = (record: ActorRecord, nodeId: string) => this.#waiting.refused(record, nodeId);
-    this.#commands = new ActorCommands({ clients, isAlive, apply, onRefused, log });
+    this.#commands = new ActorCommands({ outbox, isAlive, apply, onRefused, log });
     this.#dead = new BoundedMap(ACTORS_DEAD_MAX, (actorId, { kept }) => {
       kept.replaced(() => this.#tables.delete(actorId));
       this.#names.forget(actorId);
@@ -144,9 +138,8 @@ export class ActorDirectory {
   }
 
   /** @throws InvalidOptionError when the spec names no actor; ClusterUnreachableError when it, or its alias, cannot be stored */
-  async create(spec: ActorSpec | undefined): Promise<CreateActorReply> {
-    if (spec === undefined || spec.actorId === "")
-      throw new InvalidOptionError("an actor to create needs an actor id");
+  async create(spec: ActorSpec): Promise<CreatedActor> {
+    if (spec.actorId === "") throw new InvalidOptionError("an actor to create needs an actor id");
     const known = this.#find(spec.actorId);
     if (known !== undefined) return this.#answerCreated(known, spec.actorId);
     const holder = this.#named(spec.namespace, spec.name);
@@ -156,10 +149,10 @@ export class ActorDirectory {
         return this.#answerCreated(holder, spec.actorId);
       }
       const error = `actor name "${spec.name}" is taken in namespace "${spec.namespace}" (by actor ${holder.spec.actorId})`;
-      return CreateActorReply.fromPartial({ error });
+      return CreatedActor.fromPartial({ error });
     }
     if (this.#live.size >= ACTORS_LIVE_MAX) {
-      return CreateActorReply.fromPartial({
+      return CreatedActor.fromPartial({
         error: `${ACTORS_LIVE_MAX} actors live, which is the most the cluster takes`,
       });
     }
@@ -171,28 +164,26 @@ export class ActorDirectory {
     return this.#answerCreated(record, spec.actorId);
   }
 
-  /** Answers when the version is above the known one, at once for the dead and the unknown, else after `waitMs`. */
-  async watch({ actorId, knownVersion, waitMs }: WatchActorRequest): Promise<ActorInfo> {
-    const record = this.#find(actorId);
-    if (record === undefined) return ActorInfo.fromPartial({ actorId, found: false });
-    await this.#changed(record, knownVersion, waitMs);
-    return storedInfo(record);
+  /** How it stands now; undefined = not known. */
+  stateOf(actorId: string): ActorState | undefined {
+    return this.#find(actorId)?.state;
   }
 
-  #changed(record: ActorRecord, knownVersion: number, waitMs: number): Promise<void> | undefined {
-    const { state } = record;
-    const mustWait = state.version <= knownVersion && state.phase !== "DEAD" && waitMs > 0;
-    if (!mustWait || this.#isClosed || this.#watcherCount >= WATCHERS_MAX) return undefined;
-    return new Promise((resolve) => {
-      const wake = () => {
-        this.#timers.cancel(timer);
-        if (record.watchers.delete(wake)) this.#watcherCount -= 1;
-        resolve();
-      };
-      const timer = this.#timers.after(Math.min(waitMs, WATCH_MS_MAX), wake);
-      record.watchers.add(wake);
-      this.#watcherCount += 1;
-    });
+  /** As clients are told of it, once that is written. */
+  async info(actorId: string): Promise<ActorInfo> {
+    const record = this.#find(actorId);
+    return record === undefined ? ActorInfo.fromPartial({ actorId, found: false }) : storedInfo(record);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Calls `wake` at each change of the actor, and when the directory closes. @returns what ends that */
+  onChange(actorId: string, wake: () => void): () => void {
+    const record = this.#find(actorId);
+    record?.watchers.add(wake);
+    return () => record?.watchers.delete(wake);
   }
 
   async find(namespace: string, name: string): Promise<FindActorReply> {
@@ -201,7 +192,7 @@ export class ActorDirectory {
   }
 
   /** @throws ClusterUnreachableError when it cannot be stored now: a repeat with its `requestId` writes it again */
-  async kill({ actorId, noRestart, graceful, reason, requestId }: KillActorRequest): Promise<void> {
+  async kill({ actorId, noRestart, graceful, reason, requestId }: ActorKill): Promise<void> {
     const record = this.#find(actorId);
     if (record === undefined) return;
     this.#apply(record, { kind: "killed", noRestart, graceful, reason, requestId });
@@ -292,7 +283,6 @@ export class ActorDirectory {
     this.#waiting.close();
     this.#commands.close();
     for (const record of this.#live.values()) for (const wake of [...record.watchers]) wake();
-    this.#timers.close();
   }
 
   // ---- feeding the machine and carrying out what it returns
@@ -387,9 +377,9 @@ export class ActorDirectory {
       : undefined;
   }
 
-  async #answerCreated(record: ActorRecord, askedId: string): Promise<CreateActorReply> {
+  async #answerCreated(record: ActorRecord, askedId: string): Promise<CreatedActor> {
     await Promise.all([record.kept.durable(), this.#names.aliasDurable(askedId)]);
-    return { actor: infoOf(record), existed: record.spec.actorId !== askedId, error: "" };
+    return { actor: infoOf(record), existed: record.spec.actorId !== askedId, error: "", failure: "" };
   }
 
   /** @param onStore its spec is there already */

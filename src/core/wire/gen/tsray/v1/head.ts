@@ -216,11 +216,15 @@ export interface ActorSpec {
   environment: string;
 }
 
-export interface CreateActorRequest {
-  spec: ActorSpec | undefined;
+export interface CreateActorsRequest {
+  specs: ActorSpec[];
 }
 
-export interface CreateActorReply {
+export interface CreateActorsReply {
+  actors: CreatedActor[];
+}
+
+export interface CreatedActor {
   actor:
     | ActorInfo
     | undefined;
@@ -228,12 +232,28 @@ export interface CreateActorReply {
   existed: boolean;
   /** name taken, ... */
   error: string;
+  /** ErrorRecord as JSON: what kept this one from being created, others may have been */
+  failure: string;
 }
 
-export interface WatchActorRequest {
+export interface WatchActorsRequest {
+  actors: WatchedActor[];
+  waitMs: number;
+}
+
+export interface WatchedActor {
   actorId: string;
   knownVersion: number;
-  waitMs: number;
+}
+
+export interface WatchActorsReply {
+  news: ChangedActor[];
+}
+
+export interface ChangedActor {
+  /** in the request: an actor may have another id than it was asked for by */
+  index: number;
+  actor: ActorInfo | undefined;
 }
 
 export interface ActorInfo {
@@ -273,7 +293,11 @@ export interface FindActorReply {
   actor: ActorInfo | undefined;
 }
 
-export interface KillActorRequest {
+export interface KillActorsRequest {
+  kills: ActorKill[];
+}
+
+export interface ActorKill {
   actorId: string;
   noRestart: boolean;
   /** out of scope: finish what was already submitted, then leave */
@@ -281,6 +305,10 @@ export interface KillActorRequest {
   reason: string;
   /** of the caller's choosing: a repeat does nothing (a kill to restart would restart twice) */
   requestId: string;
+}
+
+export interface ActorReports {
+  reports: ActorReport[];
 }
 
 export interface ActorReport {
@@ -2148,19 +2176,19 @@ export const ActorSpec: MessageFns<ActorSpec> = {
   },
 };
 
-function createBaseCreateActorRequest(): CreateActorRequest {
-  return { spec: undefined };
+function createBaseCreateActorsRequest(): CreateActorsRequest {
+  return { specs: [] };
 }
 
-export const CreateActorRequest: MessageFns<CreateActorRequest> = {
-  encode(message: CreateActorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.spec !== undefined) {
-      ActorSpec.encode(message.spec, writer.uint32(10).fork()).join();
+export const CreateActorsRequest: MessageFns<CreateActorsRequest> = {
+  encode(message: CreateActorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.specs) {
+      ActorSpec.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): CreateActorRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateActorsRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2169,7 +2197,7 @@ export const CreateActorRequest: MessageFns<CreateActorRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseCreateActorRequest();
+      const message = createBaseCreateActorsRequest();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2178,7 +2206,7 @@ export const CreateActorRequest: MessageFns<CreateActorRequest> = {
               break;
             }
 
-            message.spec = ActorSpec.decode(reader, reader.uint32());
+            message.specs.push(ActorSpec.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -2193,22 +2221,77 @@ export const CreateActorRequest: MessageFns<CreateActorRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<CreateActorRequest>, I>>(base?: I): CreateActorRequest {
-    return CreateActorRequest.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<CreateActorsRequest>, I>>(base?: I): CreateActorsRequest {
+    return CreateActorsRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<CreateActorRequest>, I>>(object: I): CreateActorRequest {
-    const message = createBaseCreateActorRequest();
-    message.spec = (object.spec !== undefined && object.spec !== null) ? ActorSpec.fromPartial(object.spec) : undefined;
+  fromPartial<I extends Exact<DeepPartial<CreateActorsRequest>, I>>(object: I): CreateActorsRequest {
+    const message = createBaseCreateActorsRequest();
+    message.specs = object.specs?.map((e) => ActorSpec.fromPartial(e)) || [];
     return message;
   },
 };
 
-function createBaseCreateActorReply(): CreateActorReply {
-  return { actor: undefined, existed: false, error: "" };
+function createBaseCreateActorsReply(): CreateActorsReply {
+  return { actors: [] };
 }
 
-export const CreateActorReply: MessageFns<CreateActorReply> = {
-  encode(message: CreateActorReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const CreateActorsReply: MessageFns<CreateActorsReply> = {
+  encode(message: CreateActorsReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.actors) {
+      CreatedActor.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateActorsReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateActorsReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.actors.push(CreatedActor.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CreateActorsReply>, I>>(base?: I): CreateActorsReply {
+    return CreateActorsReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CreateActorsReply>, I>>(object: I): CreateActorsReply {
+    const message = createBaseCreateActorsReply();
+    message.actors = object.actors?.map((e) => CreatedActor.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCreatedActor(): CreatedActor {
+  return { actor: undefined, existed: false, error: "", failure: "" };
+}
+
+export const CreatedActor: MessageFns<CreatedActor> = {
+  encode(message: CreatedActor, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actor !== undefined) {
       ActorInfo.encode(message.actor, writer.uint32(10).fork()).join();
     }
@@ -2218,10 +2301,13 @@ export const CreateActorReply: MessageFns<CreateActorReply> = {
     if (message.error !== "") {
       writer.uint32(26).string(message.error);
     }
+    if (message.failure !== "") {
+      writer.uint32(34).string(message.failure);
+    }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): CreateActorReply {
+  decode(input: BinaryReader | Uint8Array, length?: number): CreatedActor {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2230,7 +2316,7 @@ export const CreateActorReply: MessageFns<CreateActorReply> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseCreateActorReply();
+      const message = createBaseCreatedActor();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2258,6 +2344,14 @@ export const CreateActorReply: MessageFns<CreateActorReply> = {
             message.error = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.failure = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2270,39 +2364,37 @@ export const CreateActorReply: MessageFns<CreateActorReply> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<CreateActorReply>, I>>(base?: I): CreateActorReply {
-    return CreateActorReply.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<CreatedActor>, I>>(base?: I): CreatedActor {
+    return CreatedActor.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<CreateActorReply>, I>>(object: I): CreateActorReply {
-    const message = createBaseCreateActorReply();
+  fromPartial<I extends Exact<DeepPartial<CreatedActor>, I>>(object: I): CreatedActor {
+    const message = createBaseCreatedActor();
     message.actor = (object.actor !== undefined && object.actor !== null)
       ? ActorInfo.fromPartial(object.actor)
       : undefined;
     message.existed = object.existed ?? false;
     message.error = object.error ?? "";
+    message.failure = object.failure ?? "";
     return message;
   },
 };
 
-function createBaseWatchActorRequest(): WatchActorRequest {
-  return { actorId: "", knownVersion: 0, waitMs: 0 };
+function createBaseWatchActorsRequest(): WatchActorsRequest {
+  return { actors: [], waitMs: 0 };
 }
 
-export const WatchActorRequest: MessageFns<WatchActorRequest> = {
-  encode(message: WatchActorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.actorId !== "") {
-      writer.uint32(10).string(message.actorId);
-    }
-    if (message.knownVersion !== 0) {
-      writer.uint32(16).int64(message.knownVersion);
+export const WatchActorsRequest: MessageFns<WatchActorsRequest> = {
+  encode(message: WatchActorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.actors) {
+      WatchedActor.encode(v!, writer.uint32(10).fork()).join();
     }
     if (message.waitMs !== 0) {
-      writer.uint32(24).int32(message.waitMs);
+      writer.uint32(16).int32(message.waitMs);
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): WatchActorRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchActorsRequest {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2311,7 +2403,74 @@ export const WatchActorRequest: MessageFns<WatchActorRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseWatchActorRequest();
+      const message = createBaseWatchActorsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.actors.push(WatchedActor.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.waitMs = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<WatchActorsRequest>, I>>(base?: I): WatchActorsRequest {
+    return WatchActorsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatchActorsRequest>, I>>(object: I): WatchActorsRequest {
+    const message = createBaseWatchActorsRequest();
+    message.actors = object.actors?.map((e) => WatchedActor.fromPartial(e)) || [];
+    message.waitMs = object.waitMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseWatchedActor(): WatchedActor {
+  return { actorId: "", knownVersion: 0 };
+}
+
+export const WatchedActor: MessageFns<WatchedActor> = {
+  encode(message: WatchedActor, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.actorId !== "") {
+      writer.uint32(10).string(message.actorId);
+    }
+    if (message.knownVersion !== 0) {
+      writer.uint32(16).int64(message.knownVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchedActor {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchedActor();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2331,12 +2490,60 @@ export const WatchActorRequest: MessageFns<WatchActorRequest> = {
             message.knownVersion = longToNumber(reader.int64());
             continue;
           }
-          case 3: {
-            if (tag !== 24) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<WatchedActor>, I>>(base?: I): WatchedActor {
+    return WatchedActor.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<WatchedActor>, I>>(object: I): WatchedActor {
+    const message = createBaseWatchedActor();
+    message.actorId = object.actorId ?? "";
+    message.knownVersion = object.knownVersion ?? 0;
+    return message;
+  },
+};
+
+function createBaseWatchActorsReply(): WatchActorsReply {
+  return { news: [] };
+}
+
+export const WatchActorsReply: MessageFns<WatchActorsReply> = {
+  encode(message: WatchActorsReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.news) {
+      ChangedActor.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchActorsReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchActorsReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
               break;
             }
 
-            message.waitMs = reader.int32();
+            message.news.push(ChangedActor.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -2351,14 +2558,81 @@ export const WatchActorRequest: MessageFns<WatchActorRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<WatchActorRequest>, I>>(base?: I): WatchActorRequest {
-    return WatchActorRequest.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<WatchActorsReply>, I>>(base?: I): WatchActorsReply {
+    return WatchActorsReply.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<WatchActorRequest>, I>>(object: I): WatchActorRequest {
-    const message = createBaseWatchActorRequest();
-    message.actorId = object.actorId ?? "";
-    message.knownVersion = object.knownVersion ?? 0;
-    message.waitMs = object.waitMs ?? 0;
+  fromPartial<I extends Exact<DeepPartial<WatchActorsReply>, I>>(object: I): WatchActorsReply {
+    const message = createBaseWatchActorsReply();
+    message.news = object.news?.map((e) => ChangedActor.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseChangedActor(): ChangedActor {
+  return { index: 0, actor: undefined };
+}
+
+export const ChangedActor: MessageFns<ChangedActor> = {
+  encode(message: ChangedActor, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.index !== 0) {
+      writer.uint32(8).int32(message.index);
+    }
+    if (message.actor !== undefined) {
+      ActorInfo.encode(message.actor, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangedActor {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangedActor();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.index = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.actor = ActorInfo.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ChangedActor>, I>>(base?: I): ChangedActor {
+    return ChangedActor.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ChangedActor>, I>>(object: I): ChangedActor {
+    const message = createBaseChangedActor();
+    message.index = object.index ?? 0;
+    message.actor = (object.actor !== undefined && object.actor !== null)
+      ? ActorInfo.fromPartial(object.actor)
+      : undefined;
     return message;
   },
 };
@@ -2768,12 +3042,67 @@ export const FindActorReply: MessageFns<FindActorReply> = {
   },
 };
 
-function createBaseKillActorRequest(): KillActorRequest {
+function createBaseKillActorsRequest(): KillActorsRequest {
+  return { kills: [] };
+}
+
+export const KillActorsRequest: MessageFns<KillActorsRequest> = {
+  encode(message: KillActorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.kills) {
+      ActorKill.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KillActorsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKillActorsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kills.push(ActorKill.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<KillActorsRequest>, I>>(base?: I): KillActorsRequest {
+    return KillActorsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<KillActorsRequest>, I>>(object: I): KillActorsRequest {
+    const message = createBaseKillActorsRequest();
+    message.kills = object.kills?.map((e) => ActorKill.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseActorKill(): ActorKill {
   return { actorId: "", noRestart: false, graceful: false, reason: "", requestId: "" };
 }
 
-export const KillActorRequest: MessageFns<KillActorRequest> = {
-  encode(message: KillActorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const ActorKill: MessageFns<ActorKill> = {
+  encode(message: ActorKill, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actorId !== "") {
       writer.uint32(10).string(message.actorId);
     }
@@ -2792,7 +3121,7 @@ export const KillActorRequest: MessageFns<KillActorRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): KillActorRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): ActorKill {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2801,7 +3130,7 @@ export const KillActorRequest: MessageFns<KillActorRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseKillActorRequest();
+      const message = createBaseActorKill();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2857,16 +3186,71 @@ export const KillActorRequest: MessageFns<KillActorRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<KillActorRequest>, I>>(base?: I): KillActorRequest {
-    return KillActorRequest.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<ActorKill>, I>>(base?: I): ActorKill {
+    return ActorKill.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<KillActorRequest>, I>>(object: I): KillActorRequest {
-    const message = createBaseKillActorRequest();
+  fromPartial<I extends Exact<DeepPartial<ActorKill>, I>>(object: I): ActorKill {
+    const message = createBaseActorKill();
     message.actorId = object.actorId ?? "";
     message.noRestart = object.noRestart ?? false;
     message.graceful = object.graceful ?? false;
     message.reason = object.reason ?? "";
     message.requestId = object.requestId ?? "";
+    return message;
+  },
+};
+
+function createBaseActorReports(): ActorReports {
+  return { reports: [] };
+}
+
+export const ActorReports: MessageFns<ActorReports> = {
+  encode(message: ActorReports, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.reports) {
+      ActorReport.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ActorReports {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseActorReports();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reports.push(ActorReport.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ActorReports>, I>>(base?: I): ActorReports {
+    return ActorReports.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ActorReports>, I>>(object: I): ActorReports {
+    const message = createBaseActorReports();
+    message.reports = object.reports?.map((e) => ActorReport.fromPartial(e)) || [];
     return message;
   },
 };
@@ -6255,28 +6639,32 @@ export const HeadServiceService = {
     responseSerialize: (value: JobEvent): Buffer => Buffer.from(JobEvent.encode(value).finish()),
     responseDeserialize: (value: Buffer): JobEvent => JobEvent.decode(value),
   },
-  /** Any process. Idempotent by actor_id: a repeat gets the first answer. */
-  createActor: {
-    path: "/tsray.v1.HeadService/CreateActor" as const,
+  /**
+   * Any process. Idempotent by actor_id: a repeat gets the first answer. Answers when all are stored, or not; they are
+   * placed afterwards. Many at once, here and below, because callers make many in one turn.
+   */
+  createActors: {
+    path: "/tsray.v1.HeadService/CreateActors" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: CreateActorRequest): Buffer => Buffer.from(CreateActorRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): CreateActorRequest => CreateActorRequest.decode(value),
-    responseSerialize: (value: CreateActorReply): Buffer => Buffer.from(CreateActorReply.encode(value).finish()),
-    responseDeserialize: (value: Buffer): CreateActorReply => CreateActorReply.decode(value),
+    requestSerialize: (value: CreateActorsRequest): Buffer => Buffer.from(CreateActorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateActorsRequest => CreateActorsRequest.decode(value),
+    responseSerialize: (value: CreateActorsReply): Buffer => Buffer.from(CreateActorsReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CreateActorsReply => CreateActorsReply.decode(value),
   },
   /**
-   * Any process; long poll: answers when the actor's version is above `known_version`, or with the present state
-   * after `wait_ms`. Safe to repeat.
+   * Any process; long poll: answers with the actors whose version is above the known one, or that are dead or not known,
+   * as soon as there is one (and with what becomes of the others in the next moment); with all as they are after
+   * `wait_ms`. Safe to repeat.
    */
-  watchActor: {
-    path: "/tsray.v1.HeadService/WatchActor" as const,
+  watchActors: {
+    path: "/tsray.v1.HeadService/WatchActors" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: WatchActorRequest): Buffer => Buffer.from(WatchActorRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): WatchActorRequest => WatchActorRequest.decode(value),
-    responseSerialize: (value: ActorInfo): Buffer => Buffer.from(ActorInfo.encode(value).finish()),
-    responseDeserialize: (value: Buffer): ActorInfo => ActorInfo.decode(value),
+    requestSerialize: (value: WatchActorsRequest): Buffer => Buffer.from(WatchActorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchActorsRequest => WatchActorsRequest.decode(value),
+    responseSerialize: (value: WatchActorsReply): Buffer => Buffer.from(WatchActorsReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchActorsReply => WatchActorsReply.decode(value),
   },
   /** Any process: the live actor of that name, or found = false. Safe to repeat. */
   findActor: {
@@ -6288,26 +6676,26 @@ export const HeadServiceService = {
     responseSerialize: (value: FindActorReply): Buffer => Buffer.from(FindActorReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): FindActorReply => FindActorReply.decode(value),
   },
-  /** Any process: ends the actor. Repeats and unknown ids are no-ops. */
-  killActor: {
-    path: "/tsray.v1.HeadService/KillActor" as const,
+  /** Any process: ends actors. Repeats and unknown ids are no-ops. */
+  killActors: {
+    path: "/tsray.v1.HeadService/KillActors" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: KillActorRequest): Buffer => Buffer.from(KillActorRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): KillActorRequest => KillActorRequest.decode(value),
+    requestSerialize: (value: KillActorsRequest): Buffer => Buffer.from(KillActorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): KillActorsRequest => KillActorsRequest.decode(value),
     responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
   },
   /**
-   * Raylet -> head: a worker that hosts an actor is ready, failed to construct it, or ended. Idempotent by
+   * Raylet -> head: workers that host actors are ready, failed to construct them, or ended. Idempotent by
    * (actor_id, incarnation, state).
    */
-  reportActor: {
-    path: "/tsray.v1.HeadService/ReportActor" as const,
+  reportActors: {
+    path: "/tsray.v1.HeadService/ReportActors" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: ActorReport): Buffer => Buffer.from(ActorReport.encode(value).finish()),
-    requestDeserialize: (value: Buffer): ActorReport => ActorReport.decode(value),
+    requestSerialize: (value: ActorReports): Buffer => Buffer.from(ActorReports.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ActorReports => ActorReports.decode(value),
     responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
   },
@@ -6559,22 +6947,26 @@ export interface HeadServiceServer extends UntypedServiceImplementation {
   nodeSession: handleBidiStreamingCall<NodeReport, ClusterUpdate>;
   /** Driver -> head, one stream for the job's life; its end is the job's end (non-detached actors go with it). */
   jobSession: handleBidiStreamingCall<JobMessage, JobEvent>;
-  /** Any process. Idempotent by actor_id: a repeat gets the first answer. */
-  createActor: handleUnaryCall<CreateActorRequest, CreateActorReply>;
   /**
-   * Any process; long poll: answers when the actor's version is above `known_version`, or with the present state
-   * after `wait_ms`. Safe to repeat.
+   * Any process. Idempotent by actor_id: a repeat gets the first answer. Answers when all are stored, or not; they are
+   * placed afterwards. Many at once, here and below, because callers make many in one turn.
    */
-  watchActor: handleUnaryCall<WatchActorRequest, ActorInfo>;
+  createActors: handleUnaryCall<CreateActorsRequest, CreateActorsReply>;
+  /**
+   * Any process; long poll: answers with the actors whose version is above the known one, or that are dead or not known,
+   * as soon as there is one (and with what becomes of the others in the next moment); with all as they are after
+   * `wait_ms`. Safe to repeat.
+   */
+  watchActors: handleUnaryCall<WatchActorsRequest, WatchActorsReply>;
   /** Any process: the live actor of that name, or found = false. Safe to repeat. */
   findActor: handleUnaryCall<FindActorRequest, FindActorReply>;
-  /** Any process: ends the actor. Repeats and unknown ids are no-ops. */
-  killActor: handleUnaryCall<KillActorRequest, Empty>;
+  /** Any process: ends actors. Repeats and unknown ids are no-ops. */
+  killActors: handleUnaryCall<KillActorsRequest, Empty>;
   /**
-   * Raylet -> head: a worker that hosts an actor is ready, failed to construct it, or ended. Idempotent by
+   * Raylet -> head: workers that host actors are ready, failed to construct them, or ended. Idempotent by
    * (actor_id, incarnation, state).
    */
-  reportActor: handleUnaryCall<ActorReport, Empty>;
+  reportActors: handleUnaryCall<ActorReports, Empty>;
   /**
    * Any process. Idempotent by group id: a repeat gets the first answer. Answers when the groups are stored; they are
    * placed afterwards. Many at once, because callers make many in one turn.
@@ -6645,40 +7037,44 @@ export interface HeadServiceClient extends Client {
   jobSession(): ClientDuplexStream<JobMessage, JobEvent>;
   jobSession(options: Partial<CallOptions>): ClientDuplexStream<JobMessage, JobEvent>;
   jobSession(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<JobMessage, JobEvent>;
-  /** Any process. Idempotent by actor_id: a repeat gets the first answer. */
-  createActor(
-    request: CreateActorRequest,
-    callback: (error: ServiceError | null, response: CreateActorReply) => void,
+  /**
+   * Any process. Idempotent by actor_id: a repeat gets the first answer. Answers when all are stored, or not; they are
+   * placed afterwards. Many at once, here and below, because callers make many in one turn.
+   */
+  createActors(
+    request: CreateActorsRequest,
+    callback: (error: ServiceError | null, response: CreateActorsReply) => void,
   ): ClientUnaryCall;
-  createActor(
-    request: CreateActorRequest,
+  createActors(
+    request: CreateActorsRequest,
     metadata: Metadata,
-    callback: (error: ServiceError | null, response: CreateActorReply) => void,
+    callback: (error: ServiceError | null, response: CreateActorsReply) => void,
   ): ClientUnaryCall;
-  createActor(
-    request: CreateActorRequest,
+  createActors(
+    request: CreateActorsRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: CreateActorReply) => void,
+    callback: (error: ServiceError | null, response: CreateActorsReply) => void,
   ): ClientUnaryCall;
   /**
-   * Any process; long poll: answers when the actor's version is above `known_version`, or with the present state
-   * after `wait_ms`. Safe to repeat.
+   * Any process; long poll: answers with the actors whose version is above the known one, or that are dead or not known,
+   * as soon as there is one (and with what becomes of the others in the next moment); with all as they are after
+   * `wait_ms`. Safe to repeat.
    */
-  watchActor(
-    request: WatchActorRequest,
-    callback: (error: ServiceError | null, response: ActorInfo) => void,
+  watchActors(
+    request: WatchActorsRequest,
+    callback: (error: ServiceError | null, response: WatchActorsReply) => void,
   ): ClientUnaryCall;
-  watchActor(
-    request: WatchActorRequest,
+  watchActors(
+    request: WatchActorsRequest,
     metadata: Metadata,
-    callback: (error: ServiceError | null, response: ActorInfo) => void,
+    callback: (error: ServiceError | null, response: WatchActorsReply) => void,
   ): ClientUnaryCall;
-  watchActor(
-    request: WatchActorRequest,
+  watchActors(
+    request: WatchActorsRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: ActorInfo) => void,
+    callback: (error: ServiceError | null, response: WatchActorsReply) => void,
   ): ClientUnaryCall;
   /** Any process: the live actor of that name, or found = false. Safe to repeat. */
   findActor(
@@ -6696,34 +7092,34 @@ export interface HeadServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: FindActorReply) => void,
   ): ClientUnaryCall;
-  /** Any process: ends the actor. Repeats and unknown ids are no-ops. */
-  killActor(
-    request: KillActorRequest,
+  /** Any process: ends actors. Repeats and unknown ids are no-ops. */
+  killActors(
+    request: KillActorsRequest,
     callback: (error: ServiceError | null, response: Empty) => void,
   ): ClientUnaryCall;
-  killActor(
-    request: KillActorRequest,
+  killActors(
+    request: KillActorsRequest,
     metadata: Metadata,
     callback: (error: ServiceError | null, response: Empty) => void,
   ): ClientUnaryCall;
-  killActor(
-    request: KillActorRequest,
+  killActors(
+    request: KillActorsRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Empty) => void,
   ): ClientUnaryCall;
   /**
-   * Raylet -> head: a worker that hosts an actor is ready, failed to construct it, or ended. Idempotent by
+   * Raylet -> head: workers that host actors are ready, failed to construct them, or ended. Idempotent by
    * (actor_id, incarnation, state).
    */
-  reportActor(request: ActorReport, callback: (error: ServiceError | null, response: Empty) => void): ClientUnaryCall;
-  reportActor(
-    request: ActorReport,
+  reportActors(request: ActorReports, callback: (error: ServiceError | null, response: Empty) => void): ClientUnaryCall;
+  reportActors(
+    request: ActorReports,
     metadata: Metadata,
     callback: (error: ServiceError | null, response: Empty) => void,
   ): ClientUnaryCall;
-  reportActor(
-    request: ActorReport,
+  reportActors(
+    request: ActorReports,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Empty) => void,

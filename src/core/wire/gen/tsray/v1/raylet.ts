@@ -203,23 +203,41 @@ export interface BundleReturn {
   reason: string;
 }
 
-export interface StartActorRequest {
+export interface StartActorsRequest {
+  starts: ActorToStart[];
+}
+
+export interface ActorToStart {
   spec: ActorSpec | undefined;
   incarnation: number;
 }
 
-export interface StartActorReply {
+export interface StartActorsReply {
+  answers: ActorStartAnswer[];
+}
+
+export interface ActorStartAnswer {
   accepted: boolean;
   /** when not accepted: what is missing */
   reason: string;
+  /** its last life here has not ended yet: to be asked again */
+  undecided: boolean;
 }
 
-export interface StopActorRequest {
+export interface StopActorsRequest {
+  stops: ActorToStop[];
+}
+
+export interface ActorToStop {
   actorId: string;
   graceful: boolean;
   reason: string;
   /** the last life that is meant: a late repeat must not end a later one. -1 = whichever runs */
   incarnation: number;
+}
+
+export interface StopActorsReply {
+  runningIds: string[];
 }
 
 export interface PingReply {
@@ -2076,12 +2094,67 @@ export const BundleReturn: MessageFns<BundleReturn> = {
   },
 };
 
-function createBaseStartActorRequest(): StartActorRequest {
+function createBaseStartActorsRequest(): StartActorsRequest {
+  return { starts: [] };
+}
+
+export const StartActorsRequest: MessageFns<StartActorsRequest> = {
+  encode(message: StartActorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.starts) {
+      ActorToStart.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StartActorsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStartActorsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.starts.push(ActorToStart.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StartActorsRequest>, I>>(base?: I): StartActorsRequest {
+    return StartActorsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StartActorsRequest>, I>>(object: I): StartActorsRequest {
+    const message = createBaseStartActorsRequest();
+    message.starts = object.starts?.map((e) => ActorToStart.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseActorToStart(): ActorToStart {
   return { spec: undefined, incarnation: 0 };
 }
 
-export const StartActorRequest: MessageFns<StartActorRequest> = {
-  encode(message: StartActorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const ActorToStart: MessageFns<ActorToStart> = {
+  encode(message: ActorToStart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.spec !== undefined) {
       ActorSpec.encode(message.spec, writer.uint32(10).fork()).join();
     }
@@ -2091,7 +2164,7 @@ export const StartActorRequest: MessageFns<StartActorRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): StartActorRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): ActorToStart {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2100,7 +2173,7 @@ export const StartActorRequest: MessageFns<StartActorRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStartActorRequest();
+      const message = createBaseActorToStart();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2132,33 +2205,30 @@ export const StartActorRequest: MessageFns<StartActorRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<StartActorRequest>, I>>(base?: I): StartActorRequest {
-    return StartActorRequest.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<ActorToStart>, I>>(base?: I): ActorToStart {
+    return ActorToStart.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<StartActorRequest>, I>>(object: I): StartActorRequest {
-    const message = createBaseStartActorRequest();
+  fromPartial<I extends Exact<DeepPartial<ActorToStart>, I>>(object: I): ActorToStart {
+    const message = createBaseActorToStart();
     message.spec = (object.spec !== undefined && object.spec !== null) ? ActorSpec.fromPartial(object.spec) : undefined;
     message.incarnation = object.incarnation ?? 0;
     return message;
   },
 };
 
-function createBaseStartActorReply(): StartActorReply {
-  return { accepted: false, reason: "" };
+function createBaseStartActorsReply(): StartActorsReply {
+  return { answers: [] };
 }
 
-export const StartActorReply: MessageFns<StartActorReply> = {
-  encode(message: StartActorReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.accepted !== false) {
-      writer.uint32(8).bool(message.accepted);
-    }
-    if (message.reason !== "") {
-      writer.uint32(18).string(message.reason);
+export const StartActorsReply: MessageFns<StartActorsReply> = {
+  encode(message: StartActorsReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.answers) {
+      ActorStartAnswer.encode(v!, writer.uint32(10).fork()).join();
     }
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): StartActorReply {
+  decode(input: BinaryReader | Uint8Array, length?: number): StartActorsReply {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2167,7 +2237,68 @@ export const StartActorReply: MessageFns<StartActorReply> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStartActorReply();
+      const message = createBaseStartActorsReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answers.push(ActorStartAnswer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StartActorsReply>, I>>(base?: I): StartActorsReply {
+    return StartActorsReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StartActorsReply>, I>>(object: I): StartActorsReply {
+    const message = createBaseStartActorsReply();
+    message.answers = object.answers?.map((e) => ActorStartAnswer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseActorStartAnswer(): ActorStartAnswer {
+  return { accepted: false, reason: "", undecided: false };
+}
+
+export const ActorStartAnswer: MessageFns<ActorStartAnswer> = {
+  encode(message: ActorStartAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.accepted !== false) {
+      writer.uint32(8).bool(message.accepted);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.undecided !== false) {
+      writer.uint32(24).bool(message.undecided);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ActorStartAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseActorStartAnswer();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2187,6 +2318,14 @@ export const StartActorReply: MessageFns<StartActorReply> = {
             message.reason = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.undecided = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2199,23 +2338,79 @@ export const StartActorReply: MessageFns<StartActorReply> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<StartActorReply>, I>>(base?: I): StartActorReply {
-    return StartActorReply.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<ActorStartAnswer>, I>>(base?: I): ActorStartAnswer {
+    return ActorStartAnswer.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<StartActorReply>, I>>(object: I): StartActorReply {
-    const message = createBaseStartActorReply();
+  fromPartial<I extends Exact<DeepPartial<ActorStartAnswer>, I>>(object: I): ActorStartAnswer {
+    const message = createBaseActorStartAnswer();
     message.accepted = object.accepted ?? false;
     message.reason = object.reason ?? "";
+    message.undecided = object.undecided ?? false;
     return message;
   },
 };
 
-function createBaseStopActorRequest(): StopActorRequest {
+function createBaseStopActorsRequest(): StopActorsRequest {
+  return { stops: [] };
+}
+
+export const StopActorsRequest: MessageFns<StopActorsRequest> = {
+  encode(message: StopActorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.stops) {
+      ActorToStop.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StopActorsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStopActorsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.stops.push(ActorToStop.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StopActorsRequest>, I>>(base?: I): StopActorsRequest {
+    return StopActorsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StopActorsRequest>, I>>(object: I): StopActorsRequest {
+    const message = createBaseStopActorsRequest();
+    message.stops = object.stops?.map((e) => ActorToStop.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseActorToStop(): ActorToStop {
   return { actorId: "", graceful: false, reason: "", incarnation: 0 };
 }
 
-export const StopActorRequest: MessageFns<StopActorRequest> = {
-  encode(message: StopActorRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+export const ActorToStop: MessageFns<ActorToStop> = {
+  encode(message: ActorToStop, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.actorId !== "") {
       writer.uint32(10).string(message.actorId);
     }
@@ -2231,7 +2426,7 @@ export const StopActorRequest: MessageFns<StopActorRequest> = {
     return writer;
   },
 
-  decode(input: BinaryReader | Uint8Array, length?: number): StopActorRequest {
+  decode(input: BinaryReader | Uint8Array, length?: number): ActorToStop {
     const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
     const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
     if (previousRecursionDepth >= 100) {
@@ -2240,7 +2435,7 @@ export const StopActorRequest: MessageFns<StopActorRequest> = {
     (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseStopActorRequest();
+      const message = createBaseActorToStop();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -2288,15 +2483,70 @@ export const StopActorRequest: MessageFns<StopActorRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<StopActorRequest>, I>>(base?: I): StopActorRequest {
-    return StopActorRequest.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<ActorToStop>, I>>(base?: I): ActorToStop {
+    return ActorToStop.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<StopActorRequest>, I>>(object: I): StopActorRequest {
-    const message = createBaseStopActorRequest();
+  fromPartial<I extends Exact<DeepPartial<ActorToStop>, I>>(object: I): ActorToStop {
+    const message = createBaseActorToStop();
     message.actorId = object.actorId ?? "";
     message.graceful = object.graceful ?? false;
     message.reason = object.reason ?? "";
     message.incarnation = object.incarnation ?? 0;
+    return message;
+  },
+};
+
+function createBaseStopActorsReply(): StopActorsReply {
+  return { runningIds: [] };
+}
+
+export const StopActorsReply: MessageFns<StopActorsReply> = {
+  encode(message: StopActorsReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.runningIds) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StopActorsReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStopActorsReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.runningIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StopActorsReply>, I>>(base?: I): StopActorsReply {
+    return StopActorsReply.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StopActorsReply>, I>>(object: I): StopActorsReply {
+    const message = createBaseStopActorsReply();
+    message.runningIds = object.runningIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -2735,25 +2985,28 @@ export const RayletServiceService = {
     responseSerialize: (value: LeaseAnswer): Buffer => Buffer.from(LeaseAnswer.encode(value).finish()),
     responseDeserialize: (value: Buffer): LeaseAnswer => LeaseAnswer.decode(value),
   },
-  /** Head -> raylet. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
-  startActor: {
-    path: "/tsray.v1.RayletService/StartActor" as const,
+  /** Head -> raylet, many at once. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
+  startActors: {
+    path: "/tsray.v1.RayletService/StartActors" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: StartActorRequest): Buffer => Buffer.from(StartActorRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): StartActorRequest => StartActorRequest.decode(value),
-    responseSerialize: (value: StartActorReply): Buffer => Buffer.from(StartActorReply.encode(value).finish()),
-    responseDeserialize: (value: Buffer): StartActorReply => StartActorReply.decode(value),
+    requestSerialize: (value: StartActorsRequest): Buffer => Buffer.from(StartActorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StartActorsRequest => StartActorsRequest.decode(value),
+    responseSerialize: (value: StartActorsReply): Buffer => Buffer.from(StartActorsReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StartActorsReply => StartActorsReply.decode(value),
   },
-  /** Head -> raylet. Repeats are no-ops. */
-  stopActor: {
-    path: "/tsray.v1.RayletService/StopActor" as const,
+  /**
+   * Head -> raylet, many at once. Answers when their processes have ended, and names those that take longer. Repeats are
+   * no-ops.
+   */
+  stopActors: {
+    path: "/tsray.v1.RayletService/StopActors" as const,
     requestStream: false as const,
     responseStream: false as const,
-    requestSerialize: (value: StopActorRequest): Buffer => Buffer.from(StopActorRequest.encode(value).finish()),
-    requestDeserialize: (value: Buffer): StopActorRequest => StopActorRequest.decode(value),
-    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
-    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+    requestSerialize: (value: StopActorsRequest): Buffer => Buffer.from(StopActorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StopActorsRequest => StopActorsRequest.decode(value),
+    responseSerialize: (value: StopActorsReply): Buffer => Buffer.from(StopActorsReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StopActorsReply => StopActorsReply.decode(value),
   },
   /**
    * Head -> raylet: the two phases of placing a group's bundles, and the way back. Idempotent by (group_id, index,
@@ -2880,10 +3133,13 @@ export interface RayletServiceServer extends UntypedServiceImplementation {
    * go on behind what the other has taken. The session's end returns every lease granted over it: the owner says so, or is gone.
    */
   leaseSession: handleBidiStreamingCall<LeaseMessage, LeaseAnswer>;
-  /** Head -> raylet. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
-  startActor: handleUnaryCall<StartActorRequest, StartActorReply>;
-  /** Head -> raylet. Repeats are no-ops. */
-  stopActor: handleUnaryCall<StopActorRequest, Empty>;
+  /** Head -> raylet, many at once. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
+  startActors: handleUnaryCall<StartActorsRequest, StartActorsReply>;
+  /**
+   * Head -> raylet, many at once. Answers when their processes have ended, and names those that take longer. Repeats are
+   * no-ops.
+   */
+  stopActors: handleUnaryCall<StopActorsRequest, StopActorsReply>;
   /**
    * Head -> raylet: the two phases of placing a group's bundles, and the way back. Idempotent by (group_id, index,
    * attempt): a repeat gets the same answer. Many at once. Prepare sets the resources aside, commit lets tasks and actors
@@ -2923,37 +3179,40 @@ export interface RayletServiceClient extends Client {
   leaseSession(): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
   leaseSession(options: Partial<CallOptions>): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
   leaseSession(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
-  /** Head -> raylet. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
-  startActor(
-    request: StartActorRequest,
-    callback: (error: ServiceError | null, response: StartActorReply) => void,
+  /** Head -> raylet, many at once. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
+  startActors(
+    request: StartActorsRequest,
+    callback: (error: ServiceError | null, response: StartActorsReply) => void,
   ): ClientUnaryCall;
-  startActor(
-    request: StartActorRequest,
+  startActors(
+    request: StartActorsRequest,
     metadata: Metadata,
-    callback: (error: ServiceError | null, response: StartActorReply) => void,
+    callback: (error: ServiceError | null, response: StartActorsReply) => void,
   ): ClientUnaryCall;
-  startActor(
-    request: StartActorRequest,
-    metadata: Metadata,
-    options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: StartActorReply) => void,
-  ): ClientUnaryCall;
-  /** Head -> raylet. Repeats are no-ops. */
-  stopActor(
-    request: StopActorRequest,
-    callback: (error: ServiceError | null, response: Empty) => void,
-  ): ClientUnaryCall;
-  stopActor(
-    request: StopActorRequest,
-    metadata: Metadata,
-    callback: (error: ServiceError | null, response: Empty) => void,
-  ): ClientUnaryCall;
-  stopActor(
-    request: StopActorRequest,
+  startActors(
+    request: StartActorsRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
-    callback: (error: ServiceError | null, response: Empty) => void,
+    callback: (error: ServiceError | null, response: StartActorsReply) => void,
+  ): ClientUnaryCall;
+  /**
+   * Head -> raylet, many at once. Answers when their processes have ended, and names those that take longer. Repeats are
+   * no-ops.
+   */
+  stopActors(
+    request: StopActorsRequest,
+    callback: (error: ServiceError | null, response: StopActorsReply) => void,
+  ): ClientUnaryCall;
+  stopActors(
+    request: StopActorsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StopActorsReply) => void,
+  ): ClientUnaryCall;
+  stopActors(
+    request: StopActorsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StopActorsReply) => void,
   ): ClientUnaryCall;
   /**
    * Head -> raylet: the two phases of placing a group's bundles, and the way back. Idempotent by (group_id, index,
