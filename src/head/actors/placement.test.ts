@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import {
   type ClusterRoom,
   choosePlacement,
+  compareUse,
   criticalUse,
   type NodeRoom,
   type PlacementDemand,
@@ -25,7 +26,11 @@ function room(nodeId: string, total: Record<string, number>, free = total, actor
 
 function cluster(rooms: NodeRoom[], dead: string[] = [], spreadTurn = 0): ClusterRoom {
   return {
-    rooms: new Map(rooms.map((r) => [r.nodeId, r])),
+    rooms: {
+      get: (nodeId) => rooms.find((r) => r.nodeId === nodeId),
+      inTurn: rooms,
+      byUse: [...rooms].sort(compareUse),
+    },
     isDead: (id) => dead.includes(id),
     isComplete: true,
     spreadTurn,

@@ -42,8 +42,17 @@ export interface PlacementDemand {
   readonly ownerNodeId: string;
 }
 
+/** The nodes, in the orders in which they are looked through: each placement may look at each node. */
+export interface Rooms {
+  get(nodeId: string): NodeRoom | undefined;
+  /** As they came. */
+  readonly inTurn: readonly NodeRoom[];
+  /** The least used first: {@link compareUse}, and as they came where that says nothing. */
+  readonly byUse: readonly NodeRoom[];
+}
+
 export interface ClusterRoom {
-  readonly rooms: ReadonlyMap<string, NodeRoom>;
+  readonly rooms: Rooms;
   /** Whether the node is known to have died (as against: not known). */
   isDead(nodeId: string): boolean;
   /** Whether nodes that are not known may still be on their way here. */
@@ -75,7 +84,7 @@ export function choosePlacement(
       ? nextInTurn(cluster, fits)
       : packThenSpread(cluster, demand.ownerNodeId, fits);
   if (chosen !== undefined) return { kind: "node", nodeId: chosen.nodeId };
-  return { kind: "waits", reason: whyNowhere(demand, [...cluster.rooms.values()]) };
+  return { kind: "waits", reason: whyNowhere(demand, cluster.rooms.inTurn) };
 }
 
 /** The named node, or why not; undefined when a soft affinity may look elsewhere. */
@@ -102,7 +111,7 @@ function placeOnNamed(
 }
 
 function nextInTurn(cluster: ClusterRoom, fits: (room: NodeRoom) => boolean): NodeRoom | undefined {
-  const rooms = [...cluster.rooms.values()];
+  const rooms = cluster.rooms.inTurn;
   for (let i = 0; i < rooms.length; i += 1) {
     const room = rooms[(cluster.spreadTurn + i) % rooms.length];
     if (room !== undefined && fits(room)) return room;
@@ -117,17 +126,11 @@ function packThenSpread(
 ): NodeRoom | undefined {
   const own = cluster.rooms.get(ownerNodeId);
   if (fits(own) && own.use < PACK_BELOW_USE) return own;
-  let best: NodeRoom | undefined;
-  for (const room of cluster.rooms.values()) {
-    if (!fits(room)) continue;
-    const isBetter =
-      best === undefined ||
-      room.use < best.use ||
-      (room.use === best.use && room.actorCount < best.actorCount);
-    if (isBetter) best = room;
-  }
-  return best;
+  return cluster.rooms.byUse.find(fits);
 }
+
+/** The least used first, then that with the fewest actors. */
+export const compareUse = (a: NodeRoom, b: NodeRoom): number => a.use - b.use || a.actorCount - b.actorCount;
 
 function hasRoom(room: NodeRoom, demand: PlacementDemand): boolean {
   return (

@@ -102,7 +102,7 @@ export class WaitingActors {
       );
     };
     const isComplete = nowMs >= Math.max(this.#completeAtMs, record.enteredAtMs + UNHEARD_OF_MS);
-    const cluster = { rooms: rooms.rooms, isDead, isComplete, spreadTurn: this.#spreadTurn };
+    const cluster = { rooms, isDead, isComplete, spreadTurn: this.#spreadTurn };
     const found = choosePlacement(demandOf(record.spec), cluster, isAllowed);
     const groupId = groupOf(record.spec);
     const inGroup = found.kind === "node" || groupId === "" ? undefined : whyNotInGroup(groupId);

@@ -40,11 +40,11 @@ interface Candidate {
 /** @param isAllowed leaves out nodes that have just refused this group */
 export function placeBundles(
   wish: GroupWish,
-  rooms: ReadonlyMap<string, NodeRoom>,
+  rooms: readonly NodeRoom[],
   isAllowed: (nodeId: string) => boolean = () => true,
 ): BundlePlacement {
   const candidates: Candidate[] = [];
-  for (const room of rooms.values()) {
+  for (const room of rooms) {
     if (!isAllowed(room.nodeId)) continue;
     let count = 0;
     for (const nodeId of wish.taken) if (nodeId === room.nodeId) count += 1;
@@ -53,7 +53,7 @@ export function placeBundles(
   const chosen = wish.strategy.endsWith("PACK")
     ? (onOneNode(wish, candidates) ?? (wish.strategy === "PACK" ? search(wish, candidates) : undefined))
     : search(wish, candidates);
-  if (chosen === undefined) return { kind: "waits", reason: whyNowhere(wish, [...rooms.values()]) };
+  if (chosen === undefined) return { kind: "waits", reason: whyNowhere(wish, rooms) };
   return { kind: "placed", nodeIds: chosen };
 }
 

@@ -142,7 +142,7 @@ describe("where bundles go", () => {
     taken: string[] = [],
   ) => {
     const bundles = sizes.map((CPU) => ({ resources: { CPU }, labels: [] }));
-    const answer = placeBundles({ strategy, bundles, taken }, new Map(rooms.map((r) => [r.nodeId, r])));
+    const answer = placeBundles({ strategy, bundles, taken }, rooms);
     return answer.kind === "placed" ? answer.nodeIds.join(" ") : answer.reason;
   };
 
@@ -178,7 +178,7 @@ describe("where bundles go", () => {
       taken: [],
       bundles: [{ resources: { CPU: 1 }, labels: [{ key: "zone", negated: false, values: ["a"] }] }],
     };
-    const rooms = (labels: Record<string, string>) => new Map([["n", room("n", 4, 4, labels)]]);
+    const rooms = (labels: Record<string, string>) => [room("n", 4, 4, labels)];
     expect(placeBundles(wish, rooms({ zone: "a" }))).toEqual({ kind: "placed", nodeIds: ["n"] });
     expect(placeBundles(wish, rooms({ zone: "b" }))).toEqual({
       kind: "waits",

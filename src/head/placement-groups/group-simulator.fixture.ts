@@ -363,7 +363,7 @@ export class GroupSimulator {
       bundles: unplaced(state).map((index) => ({ resources: bundles[index] as Resources, labels: [] })),
       taken: state.bundles.flatMap(({ nodeId }) => nodeId ?? []),
     };
-    const rooms = new Map<string, NodeRoom>();
+    const rooms: NodeRoom[] = [];
     for (const nodeId of this.#known) {
       const raylet = this.#raylets.get(nodeId);
       if (raylet === undefined) continue;
@@ -371,7 +371,7 @@ export class GroupSimulator {
       // A view may be stale: now and then the node is taken for empty.
       const isStale = !this.#isSettling && this.#random() < 0.2;
       const free = isStale ? { ...available, ...raylet.total } : { ...available };
-      rooms.set(nodeId, { nodeId, labels: {}, total, free, use: criticalUse(total, free), actorCount: 0 });
+      rooms.push({ nodeId, labels: {}, total, free, use: criticalUse(total, free), actorCount: 0 });
     }
     const answer = placeBundles(wish, rooms);
     this.#apply(group, answer);

@@ -415,7 +415,7 @@ export class PlacementGroups {
       })),
       taken: record.state.bundles.flatMap(({ nodeId }) => nodeId ?? []),
     };
-    const answer = placeBundles(wish, rooms.rooms, isAllowed);
+    const answer = placeBundles(wish, rooms.inTurn, isAllowed);
     // Where a raylet has refused it, its word says more than the view does.
     const isRefused = record.refusedBy.size > 0 && record.state.pendingReason !== "";
     if (answer.kind === "placed" || !isRefused) this.#apply(record, answer);
