@@ -16,6 +16,7 @@ import {
   TaskError,
   TsrayError,
 } from "../core/base/errors.ts";
+import { Line, type Numbered } from "../core/base/numbered.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type CallExtra, type Payload, Peer } from "../core/rpc/messages.ts";
@@ -83,7 +84,7 @@ export interface ActorClientParts {
   readonly actors: () => ActorRegistry;
   readonly channelTo: (endpoint: Endpoint) => Channel;
   /** Outstanding calls by number, for answers; also keeps clients with outstanding calls alive. */
-  readonly outstanding: Map<number, ActorCall>;
+  readonly outstanding: Numbered<ActorCall>;
   readonly onBusy: (delta: 1 | -1) => void;
   /** One line for the user. */
   readonly warn: (line: string) => void;
@@ -112,7 +113,7 @@ export class ActorClient {
   #deathError: Error | undefined;
   readonly #queue = new Queue<ActorCall>();
   /** Sent and not answered, in order. */
-  #inFlight = new Set<ActorCall>();
+  readonly #inFlight = new Line<ActorCall>();
   /** Not begun by an actor that leaves for another node; made again there, in their order. */
   #givenBack: ActorCall[] = [];
   #watching = false;
@@ -434,8 +435,7 @@ export class ActorClient {
   /** The actor restarts, or is out of reach: calls it had are sent again or fail, since they may have run. */
   #judgeLost(what: string): void {
     if (this.#inFlight.size === 0) return;
-    const lost = [...this.#inFlight];
-    this.#inFlight = new Set();
+    const lost = this.#inFlight.takeAll();
     const again: ActorCall[] = [];
     for (const call of lost) {
       const { maxTaskRetries } = call.options;
@@ -491,15 +491,13 @@ export class ActorClient {
     this.#death = this.#parts.calls.objects.errorPayload(error);
     for (const { reject } of this.#waiters) reject(error);
     this.#waiters = [];
-    for (const call of this.#inFlight) this.#failCall(call, error);
-    this.#inFlight.clear();
+    for (const call of this.#inFlight.takeAll()) this.#failCall(call, error);
     this.#failQueued();
   }
 
   #failAll(error: Error): void {
     this.#takeBack();
-    for (const call of this.#inFlight) this.#failCall(call, error);
-    this.#inFlight.clear();
+    for (const call of this.#inFlight.takeAll()) this.#failCall(call, error);
     for (let call = this.#queue.shift(); call !== undefined; call = this.#queue.shift())
       this.#failCall(call, error);
     for (const { reject } of this.#waiters) reject(error);

@@ -20,6 +20,7 @@ import {
 } from "../core/base/function-registry.ts";
 import { captureActor, captureTask } from "../core/base/group-capture.ts";
 import { newActorId, newRequestId, objectIdOf } from "../core/base/ids.ts";
+import { Numbered } from "../core/base/numbered.ts";
 import type { ResolvedActorOptions, ResolvedTaskOptions } from "../core/base/options.ts";
 import type { OwnerEnvironments } from "../core/environments/prepare.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
@@ -86,7 +87,7 @@ export class Runtime implements RuntimePort {
   #deferred: ((error: Error | undefined) => void)[] = [];
   #peers: Peers | undefined;
   readonly #actors = new Map<string, WeakRef<ActorClient>>();
-  readonly #outstanding = new Map<number, ActorCall>();
+  readonly #outstanding = new Numbered<ActorCall>();
   readonly #killing = new Set<Promise<void>>();
   #offering: Promise<void> | undefined;
   readonly #outliving = new Outliving();
@@ -238,7 +239,7 @@ export class Runtime implements RuntimePort {
     this.#left = connected;
     const over = connected.objects.errorPayload(this.#failed);
     connected.tasks.close(over);
-    for (const call of [...this.#outstanding.values()]) call.client.shutDown(this.#failed);
+    for (const call of this.#outstanding.values()) call.client.shutDown(this.#failed);
     this.#connected = undefined;
     connected.head.close();
     this.#peers?.closeAll();

@@ -1,4 +1,5 @@
 /** A call on its way, of a function or of an actor's method: what settling its refs needs. */
+import type { InLine } from "../base/numbered.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ArgsPayload } from "../rpc/messages.ts";
 import type { GeneratorState } from "./generator-state.ts";
@@ -20,7 +21,7 @@ export interface CallParts {
   readonly parentSeq: number | undefined;
 }
 
-export class CallRecord {
+export class CallRecord implements InLine {
   readonly seq: number;
   readonly returns: readonly ObjectEntry[];
   readonly generator: GeneratorState | undefined;
@@ -33,6 +34,10 @@ export class CallRecord {
   attempt = 0;
   /** Set when it was cancelled or timed out: what the worker answers is dropped. */
   abandoned = false;
+  /** Of those that have been sent where it was, and not been answered. */
+  line: InLine["line"];
+  before: InLine | undefined;
+  after: InLine | undefined;
   /** Undoes the abort listener and the timer of its options. */
   cleanup: (() => void) | undefined;
 

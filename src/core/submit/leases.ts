@@ -524,8 +524,7 @@ export class Leases {
   /** The worker, or the way to it, is gone: its tasks are judged once it is known what happened. */
   #onLeaseLost(lease: Lease, known?: WorkerLoss): void {
     if (!this.#drop(lease)) return;
-    const tasks = [...lease.inFlight];
-    lease.inFlight.clear();
+    const tasks = lease.inFlight.takeAll();
     lease.returning = true;
     const settle = (loss: WorkerLoss) => {
       clearTimeout(timer);

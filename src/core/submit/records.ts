@@ -4,6 +4,7 @@
  */
 import type { Endpoint } from "../base/endpoint.ts";
 import { labelOf, type RegisteredTask } from "../base/function-registry.ts";
+import { Line } from "../base/numbered.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type CallParts, CallRecord } from "./call-record.ts";
@@ -109,7 +110,7 @@ export class Lease {
   readonly worker: Endpoint;
   readonly channel: Channel;
   /** Tasks pushed and not answered, oldest first. */
-  readonly inFlight = new Set<TaskRecord>();
+  readonly inFlight = new Line<TaskRecord>();
   readonly gpuIds: readonly string[];
   #queuedMicros = 0;
   #exclusive = 0;

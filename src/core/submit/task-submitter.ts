@@ -12,6 +12,7 @@ import {
   labelOf,
   type RegisteredTask,
 } from "../base/function-registry.ts";
+import { Numbered } from "../base/numbered.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { Channel } from "../rpc/channel.ts";
@@ -57,7 +58,7 @@ export class TaskSubmitter {
   readonly #calls: Calls;
   readonly #leases: Leases;
   /** Every task that is not done. */
-  readonly #tasks = new Map<number, TaskRecord>();
+  readonly #tasks = new Numbered<TaskRecord>();
   /** What each worker was sent. */
   readonly #sent = new WeakMap<Channel, { readonly functions: Map<FunctionState, number>; runs: number }>();
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
@@ -133,7 +134,7 @@ export class TaskSubmitter {
 
   /** Cancels what the given task of this process has submitted. */
   cancelChildren(parentSeq: number, force: boolean): void {
-    for (const task of [...this.#tasks.values()]) {
+    for (const task of this.#tasks.values()) {
       if (task.parentSeq === parentSeq)
         this.#cancelTask(task, force, true, "the task that submitted it was cancelled");
     }
@@ -175,7 +176,7 @@ export class TaskSubmitter {
     this.#isClosed = true;
     clearTimeout(this.#argumentsTimer);
     this.#leases.close();
-    for (const task of [...this.#tasks.values()]) this.#fail(task, error);
+    for (const task of this.#tasks.values()) this.#fail(task, error);
   }
 
   // --- messages from workers ---
@@ -387,8 +388,7 @@ export class TaskSubmitter {
 
   /** Ends the worker that runs the task. One that is only queued there is dropped by the worker, if that can still answer. */
   #forceOut(task: TaskRecord, lease: Lease): void {
-    const [oldest] = lease.inFlight;
-    if (oldest === task) {
+    if (lease.inFlight.first === task) {
       this.#leases.kill(lease);
       return;
     }
