@@ -6,6 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Server } from "@grpc/grpc-js";
+import { type ErrorRecord, fromErrorRecord } from "../core/base/errors.ts";
 import {
   bindServer,
   type ClientDuplexStream,
@@ -126,7 +127,9 @@ export class TestCluster {
       ...spec,
     });
     const { actors } = await unary(this.client, this.client.createActors, { specs: [full] }, CALL_MS);
-    return actors[0] as CreatedActor;
+    const [answer] = actors as [CreatedActor];
+    if (answer.failure !== "") throw fromErrorRecord(JSON.parse(answer.failure) as ErrorRecord);
+    return answer;
   }
 
   kill(
