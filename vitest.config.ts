@@ -18,8 +18,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: "forks",
-    // Tests of clusters start dozens of processes each.
-    fileParallelism: false,
+    // Tests of clusters start dozens of processes each, and wait most of the time.
+    maxWorkers: 2,
     server: { deps: { external: [/\/dist\//] } },
   },
 });

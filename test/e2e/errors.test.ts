@@ -25,6 +25,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ERROR_TABLE } from "../../src/core/base/errors.ts";
 import { Counter, Gate, NeverMade, RemoteOverlap, spinFor } from "../fixtures/actors.mjs";
 import * as f from "../fixtures/functions.ts";
+import { isRunning } from "../fixtures/processes.ts";
 import { rejection, temporaryDirectory, until, useCluster } from "./support.ts";
 
 const TOKEN = "0123456789abcdef0123456789abcdef";
@@ -178,8 +179,9 @@ describe("in a cluster of one node", () => {
   test("OwnerDiedError: which object, and which process owned it", async () => {
     const keeper = f.Keeper.remote();
     const { ref } = await keeper.make.remote();
+    const pid = await keeper.pid.remote();
     kill(keeper as Parameters<typeof kill>[0]);
-    await untilDead(() => keeper.drop.remote());
+    await until(() => !isRunning(pid), "the owner's end");
     await expectError(
       "OwnerDiedError",
       () => get(ref as ObjectRef<unknown>),
