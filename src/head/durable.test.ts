@@ -268,6 +268,27 @@ describe("a node that is told to leave", () => {
   });
 });
 
+test("a job is accepted when it is stored, and its end is written when that can be", async () => {
+  await cluster.raylet("n1");
+  store.isFull = true;
+  const refused = cluster.driver({ jobId: "j2" }, "n1");
+  expect(await refused.ended).toContain("no space left on device");
+  refused.leave();
+  driver.sayEnded();
+  await cluster.lines.until((line) => line.includes("job job ended"));
+  store.isFull = false;
+  const accepted = cluster.driver({ jobId: "j2" }, "n1");
+  await accepted.accepted();
+  await cluster.lines.until((line) => line.includes("is written"));
+  await nextHead();
+  const { jobs } = await unary(cluster.client, cluster.client.listJobs, {}, CALL_MS);
+  expect(Object.fromEntries(jobs.map(({ jobId, state }) => [jobId, state]))).toEqual({
+    job: "ENDED",
+    j2: "RUNNING",
+  });
+  accepted.leave();
+});
+
 test("what a dead node had is given away when its death is on the store", async () => {
   const [doomed, other] = [await cluster.raylet("n1"), await cluster.raylet("n2", 0)];
   await cluster.create({ actorId: "a1", detached: true, maxRestarts: 1 });

@@ -86,6 +86,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
   };
   const jobs: JobTable = new JobTable({
     store,
+    keeper,
     log,
     isNodeAlive: (nodeId) => nodes.isAlive(nodeId),
     events: {
@@ -174,7 +175,7 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     groups.close();
     drains.close();
     nodes.close(over);
-    await jobs.close();
+    jobs.close();
     await keeper.close();
     server.forceShutdown();
     clients.close();

@@ -7,7 +7,7 @@
  * the bound are dropped and counted, and the count is told as one warning once there is room.
  */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
-import { ClusterUnreachableError, InvalidOptionError } from "../core/base/errors.ts";
+import { InvalidOptionError } from "../core/base/errors.ts";
 import { toServiceError } from "../core/rpc/grpc.ts";
 import type { JobConfig, NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
 import {
@@ -19,6 +19,7 @@ import {
   StoredJob,
 } from "../core/wire/gen/tsray/v1/head.ts";
 import { BoundedMap } from "./bounded-map.ts";
+import type { KeptRecord, RecordKeeper } from "./state-store/record-keeper.ts";
 import type { StateStore } from "./state-store/state-store.ts";
 
 const TABLE = "jobs";
@@ -34,10 +35,15 @@ export interface JobEvents {
 
 type Call = ServerDuplexStream<JobMessage, JobEvent>;
 
-interface Job {
+/** What is kept of a job, also when it has ended. */
+interface KeptJob {
+  readonly row: StoredJob & { info: JobInfo };
+  readonly kept: KeptRecord;
+}
+
+interface Job extends KeptJob {
   readonly config: JobConfig;
   readonly nodeId: string;
-  info: JobInfo;
   /** Undefined from when it breaks, or a new head begins, until the driver's raylet opens it again. */
   session: JobSession | undefined;
 }
@@ -91,22 +97,28 @@ export class JobTable {
   readonly #events: JobEvents;
   readonly #isNodeAlive: (nodeId: string) => boolean;
   readonly #log: (line: string) => void;
+  readonly #keeper: RecordKeeper;
   readonly #running = new Map<string, Job>();
-  readonly #ended: BoundedMap<string, JobInfo>;
-  readonly #writes = new Set<Promise<void>>();
+  readonly #ended: BoundedMap<string, KeptJob>;
   #isClosed = false;
 
   constructor(options: {
     store: StateStore;
+    keeper: RecordKeeper;
     events: JobEvents;
     isNodeAlive(nodeId: string): boolean;
     log(line: string): void;
   }) {
     this.#store = options.store;
+    this.#keeper = options.keeper;
     this.#events = options.events;
     this.#isNodeAlive = options.isNodeAlive;
     this.#log = options.log;
-    this.#ended = new BoundedMap(JOBS_ENDED_MAX, (jobId) => this.#write(this.#store.delete(TABLE, jobId)));
+    this.#ended = new BoundedMap(JOBS_ENDED_MAX, (jobId, { kept }) =>
+      kept.replaced(async () => {
+        await this.#store.delete(TABLE, jobId);
+      }),
+    );
   }
 
   /** Reads the table back. A job that ran goes on where the node of its driver may. */
@@ -114,8 +126,9 @@ export class JobTable {
     for (const entry of await this.#store.list(TABLE)) {
       const { info, config, driverNodeId } = StoredJob.decode(entry.value);
       if (info === undefined) continue;
-      if (info.state !== "RUNNING" || config === undefined) this.#ended.set(info.jobId, info);
-      else this.#running.set(info.jobId, { config, nodeId: driverNodeId, info, session: undefined });
+      const kept = this.#keep({ info, config, driverNodeId });
+      if (info.state !== "RUNNING" || config === undefined) this.#ended.set(info.jobId, kept);
+      else this.#running.set(info.jobId, { ...kept, config, nodeId: driverNodeId, session: undefined });
     }
   }
 
@@ -157,7 +170,7 @@ export class JobTable {
   }
 
   list(): JobList {
-    return { jobs: [...[...this.#running.values()].map((job) => job.info), ...this.#ended.values()] };
+    return { jobs: [...this.#running.values(), ...this.#ended.values()].map(({ row }) => row.info) };
   }
 
   routeLogs(batches: readonly LogBatch[]): void {
@@ -200,19 +213,20 @@ export class JobTable {
         session.refuse(error);
         return;
       }
-      const started = job;
-      void this.#save(started).then((isStored) => {
-        if (isLost) return;
-        if (isStored) session.send({ accepted: true });
-        else session.refuse(new ClusterUnreachableError("the head could not store the job"));
-      });
+      job.kept.durable().then(
+        () => {
+          if (!isLost) session.send({ accepted: true });
+        },
+        (error: unknown) => {
+          if (!isLost) session.refuse(error);
+        },
+      );
     });
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#isClosed = true;
     for (const job of this.#running.values()) job.session?.end();
-    await Promise.all(this.#writes);
   }
 
   /** @throws InvalidOptionError when the job cannot run (any more) */
@@ -235,13 +249,10 @@ export class JobTable {
     }
     const { namespace, entryUrl, driverPid } = config;
     const times = { startedAtMs: Date.now(), endedAtMs: 0 };
-    const job: Job = {
-      config,
-      nodeId,
-      info: { jobId, namespace, entryUrl, driverPid, state: "RUNNING", ...times },
-      session,
-    };
+    const info = { jobId, namespace, entryUrl, driverPid, state: "RUNNING", ...times };
+    const job: Job = { ...this.#keep({ info, config, driverNodeId: nodeId }), config, nodeId, session };
     this.#running.set(jobId, job);
+    job.kept.changed();
     this.#log(`job ${jobId} started (driver ${driverPid})`);
     this.#events.started(config);
     return job;
@@ -251,30 +262,19 @@ export class JobTable {
     const { jobId } = job.config;
     if (this.#isClosed || this.#running.get(jobId) !== job) return;
     this.#running.delete(jobId);
-    job.info = { ...job.info, state: "ENDED", endedAtMs: Date.now() };
-    this.#ended.set(jobId, job.info);
-    void this.#save(job);
+    const { row, kept } = job;
+    row.info = { ...row.info, state: "ENDED", endedAtMs: Date.now() };
+    row.config = undefined;
+    kept.changed();
+    this.#ended.set(jobId, { row, kept });
     this.#log(`job ${jobId} ended: ${reason}`);
     this.#events.ended(job.config, reason);
   }
 
-  #save({ info, config, nodeId }: Job): Promise<boolean> {
-    const isRunning = info.state === "RUNNING";
-    const stored: StoredJob = { info, config: isRunning ? config : undefined, driverNodeId: nodeId };
-    return this.#write(this.#store.put(TABLE, info.jobId, StoredJob.encode(stored).finish()));
-  }
-
-  /** Whether the write was done; a failure is logged. */
-  #write(write: Promise<unknown>): Promise<boolean> {
-    const done = write.then(
-      () => true,
-      (error: unknown) => {
-        this.#log(`cannot write the job table: ${error instanceof Error ? error.message : String(error)}`);
-        return false;
-      },
-    );
-    const settled = done.then(() => void this.#writes.delete(settled));
-    this.#writes.add(settled);
-    return done;
+  #keep(row: KeptJob["row"]): KeptJob {
+    const kept = this.#keeper.keep(async () => {
+      await this.#store.put(TABLE, row.info.jobId, StoredJob.encode(row).finish());
+    });
+    return { row, kept };
   }
 }

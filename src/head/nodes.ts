@@ -401,6 +401,7 @@ export class NodeTable {
     node.view = view;
     node.drain = undefined;
     node.encoded = undefined;
+    node.pending = [];
     this.#alive.delete(nodeId);
     this.#changed.delete(nodeId);
     this.#dead.set(nodeId, node);
