@@ -46,6 +46,10 @@ interface Job extends KeptJob {
   readonly nodeId: string;
   /** Undefined from when it breaks, or a new head begins, until the driver's raylet opens it again. */
   session: JobSession | undefined;
+  /** Lines that came meanwhile, and how many that were too much. */
+  held: LogBatch[];
+  heldChars: number;
+  heldDropped: number;
 }
 
 /** The stream of one driver, with a bound on the log text that waits in it. */
@@ -63,7 +67,7 @@ class JobSession {
   }
 
   sendLogs(batch: LogBatch): void {
-    const chars = batch.lines.reduce((sum, line) => sum + line.text.length + line.name.length, 0);
+    const chars = charsOf(batch);
     if (!this.#call.writable) return;
     if (this.#logCharsInFlight + chars > LOG_CHARS_IN_FLIGHT_MAX) {
       this.#linesDropped += batch.lines.length;
@@ -74,6 +78,12 @@ class JobSession {
       this.#logCharsInFlight -= chars;
       this.#tellDropped();
     });
+  }
+
+  /** Lines could not be kept for it. */
+  dropped(lines: number): void {
+    this.#linesDropped += lines;
+    this.#tellDropped();
   }
 
   refuse(error: unknown): void {
@@ -88,7 +98,9 @@ class JobSession {
     if (this.#linesDropped === 0 || this.#logCharsInFlight > LOG_CHARS_IN_FLIGHT_MAX / 2) return;
     const lines = this.#linesDropped;
     this.#linesDropped = 0;
-    this.send({ warning: `${lines} log lines of workers were dropped: the driver reads them too slowly` });
+    this.send({
+      warning: `${lines} log lines of workers were dropped: the driver reads them too slowly, or could not be reached`,
+    });
   }
 }
 
@@ -128,7 +140,14 @@ export class JobTable {
       if (info === undefined) continue;
       const kept = this.#keep({ info, config, driverNodeId });
       if (info.state !== "RUNNING" || config === undefined) this.#ended.set(info.jobId, kept);
-      else this.#running.set(info.jobId, { ...kept, config, nodeId: driverNodeId, session: undefined });
+      else
+        this.#running.set(info.jobId, {
+          ...kept,
+          ...nothingHeld(),
+          config,
+          nodeId: driverNodeId,
+          session: undefined,
+        });
     }
   }
 
@@ -176,7 +195,9 @@ export class JobTable {
   routeLogs(batches: readonly LogBatch[]): void {
     for (const batch of batches) {
       const job = this.#running.get(batch.jobId);
-      if (job?.config.logToDriver) job.session?.sendLogs(batch);
+      if (!job?.config.logToDriver) continue;
+      if (job.session !== undefined) job.session.sendLogs(batch);
+      else hold(job, batch);
     }
   }
 
@@ -242,6 +263,7 @@ export class JobTable {
       const before = known.session;
       known.session = session;
       before?.end();
+      handOver(known, session);
       return known;
     }
     if (this.#running.size >= JOBS_RUNNING_MAX) {
@@ -250,7 +272,8 @@ export class JobTable {
     const { namespace, entryUrl, driverPid } = config;
     const times = { startedAtMs: Date.now(), endedAtMs: 0 };
     const info = { jobId, namespace, entryUrl, driverPid, state: "RUNNING", ...times };
-    const job: Job = { ...this.#keep({ info, config, driverNodeId: nodeId }), config, nodeId, session };
+    const kept = this.#keep({ info, config, driverNodeId: nodeId });
+    const job: Job = { ...kept, ...nothingHeld(), config, nodeId, session };
     this.#running.set(jobId, job);
     job.kept.changed();
     this.#log(`job ${jobId} started (driver ${driverPid})`);
@@ -277,4 +300,27 @@ export class JobTable {
     });
     return { row, kept };
   }
+}
+
+const nothingHeld = () => ({ held: [] as LogBatch[], heldChars: 0, heldDropped: 0 });
+
+function charsOf({ lines }: LogBatch): number {
+  return lines.reduce((sum, { text, name }) => sum + text.length + name.length, 0);
+}
+
+/** Until the driver's raylet opens its session again. */
+function hold(job: Job, batch: LogBatch): void {
+  const chars = charsOf(batch);
+  if (job.heldChars + chars > LOG_CHARS_IN_FLIGHT_MAX) job.heldDropped += batch.lines.length;
+  else {
+    job.held.push(batch);
+    job.heldChars += chars;
+  }
+}
+
+function handOver(job: Job, session: JobSession): void {
+  const { held, heldDropped } = job;
+  Object.assign(job, nothingHeld());
+  for (const batch of held) session.sendLogs(batch);
+  if (heldDropped > 0) session.dropped(heldDropped);
 }

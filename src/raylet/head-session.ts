@@ -25,6 +25,7 @@ import { HeadDial } from "./head-dial.ts";
 import type { HeadEpoch } from "./head-epoch.ts";
 import type { RayletForHead, RayletHeadLink, StartedHeadLink } from "./head-link.ts";
 import { HeadWatch } from "./head-watch.ts";
+import { LogBacklog } from "./log-backlog.ts";
 import { isHere } from "./own-clock.ts";
 import { jobToWire } from "./wire.ts";
 
@@ -85,7 +86,7 @@ class HeadSession implements RayletHeadLink {
   readonly #dialTimer: NodeJS.Timeout;
   #isTrying = false;
   #soon: NodeJS.Timeout | undefined;
-  #logs: LogBatch[] = [];
+  readonly #logs = new LogBacklog();
   #endedProcesses: string[] = [];
   #endedRecently: string[] = [];
   #isRegistered = false;
@@ -266,6 +267,7 @@ class HeadSession implements RayletHeadLink {
       broken = true;
       if (this.#stream === stream) this.#stream = undefined;
       this.#isRegistered = false;
+      this.#logs.broken();
       if (reason !== this.#said) this.#log(`connection to the head broke (${reason}); trying again`);
       this.#said = reason;
       setTimeout(() => this.#connect(), RECONNECT_MS);
@@ -286,7 +288,10 @@ class HeadSession implements RayletHeadLink {
         }
         this.#onRegistered(update);
       }
-      if (update.heardBeat > 0) this.#watch?.answered(update.heardBeat);
+      if (update.heardBeat > 0) {
+        this.#watch?.answered(update.heardBeat);
+        this.#logs.answered(update.heardBeat);
+      }
       this.#raylet.onUpdate(update);
     });
     stream.on("error", (error) => retry(error.message));
@@ -374,15 +379,16 @@ class HeadSession implements RayletHeadLink {
   /** @param isBeat the head is to answer */
   #report(isBeat = false): void {
     if (this.#stream === undefined) return;
-    const logs = this.#logs;
-    this.#logs = [];
+    // The head answers a beat at once, so that lines need not be kept for long.
+    const logs = this.#isRegistered ? this.#logs.take(this.#beat + 1) : [];
+    const isAnswered = isBeat || logs.length > 0;
     const endedProcessIds = this.#endedProcesses;
     this.#endedProcesses = [];
     const { available, total, store, transfers } = this.#raylet.describe();
-    if (isBeat) this.#watch?.sent(++this.#beat, performance.now());
+    if (isAnswered) this.#watch?.sent(++this.#beat, performance.now());
     this.#stream.write(
       this.#message({
-        beat: isBeat ? this.#beat : 0,
+        beat: isAnswered ? this.#beat : 0,
         available,
         total,
         store,

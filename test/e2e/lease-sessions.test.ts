@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { availableResources, get, init, kill, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { busyMs, Holder } from "../fixtures/actors.mjs";
+import { busyMs, TaskHolder } from "../fixtures/actors.mjs";
 import * as f from "../fixtures/functions.ts";
 import { until } from "../fixtures/processes.ts";
 
@@ -50,7 +50,7 @@ test("tasks that may not be retried run once each, and every lease comes back", 
 });
 
 test("the leases of an owner that is killed go back", async () => {
-  const holder = Holder.options({ numCpus: 0 }).remote();
+  const holder = TaskHolder.options({ numCpus: 0 }).remote();
   const held = mkdtempSync(join(dir, "held-"));
   await holder.hold.remote(held, 4);
   await until(() => readdirSync(held).length === 4);

@@ -1,6 +1,11 @@
 /** What workers print, on the driver's terminal. Each test is a script of its own, so that its output can be read. */
-import { expect, test } from "vitest";
-import { Sandbox } from "./support.ts";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Cluster } from "tsray/testing";
+import { expect, onTestFinished, test } from "vitest";
+import { Sandbox, until } from "./support.ts";
+
+const TOKEN = "0123456789abcdef0123456789abcdef";
 
 /** A script with tasks that print; `body` runs after init. */
 const script = (body: string, init = "{ numCpus: 2 }") => `
@@ -119,3 +124,45 @@ test("long lines, many lines and odd characters arrive", async () => {
   expect(stdout).toContain("äöü😀");
   expect(stdout.match(/\) n\d+\n/g)).toHaveLength(5000);
 });
+
+// Goal: the head may die under what workers of other nodes print. Method: the head is killed, then the worker prints for a second
+// in which its raylet looks for a head again and again, then the next head comes.
+test("lines that are written while the head is away are shown when it is back", async () => {
+  await using sandbox = new Sandbox({
+    "driver.mjs": `
+      import { existsSync, writeFileSync } from "node:fs";
+      import { init, remote, shutdown } from "tsray";
+      const until = async (file) => {
+        while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 5));
+      };
+      const print = remote(async function print(dir) {
+        console.log("before");
+        await until(dir + "/go");
+        for (let i = 0; i < 100; i++) {
+          console.log("meanwhile " + i);
+          await new Promise((resolve) => setTimeout(resolve, 10));
+        }
+        writeFileSync(dir + "/printed", "");
+      });
+      await init({ address: process.argv[2], token: "${TOKEN}" });
+      await print.options({ resources: { a: 1 } }).remote(process.argv[3]);
+      await until(process.argv[3] + "/end");
+      await shutdown();`,
+  });
+  const cluster = await Cluster.start({ token: TOKEN, healthCheck: { period: 100 } });
+  onTestFinished(() => cluster.shutdown());
+  await cluster.addNode({ numCpus: 1, resources: { a: 1 } });
+  const driver = sandbox.start("driver.mjs", cluster.address, sandbox.dir);
+  await driver.prints("before");
+  await cluster.killHead();
+  writeFileSync(join(sandbox.dir, "go"), "");
+  await until(() => existsSync(join(sandbox.dir, "printed")), "the worker to print");
+  await cluster.startHead();
+  await driver.prints("meanwhile 99");
+  writeFileSync(join(sandbox.dir, "end"), "");
+  const { stdout } = await driver.ended;
+  const lines = [...stdout.matchAll(/^\(print pid=\d+[^)]*\) meanwhile (\d+)$/gm)].map((match) =>
+    Number(match[1]),
+  );
+  expect(lines).toEqual(Array.from({ length: 100 }, (_, i) => i));
+}, 120_000);
