@@ -13,10 +13,18 @@ export function awaitEntry(runtime: Runtime, entry: ObjectEntry): Promise<unknow
     // It may lie on another node: nothing but this keeps a driver alive until it has come.
     return payload[0] === PayloadKind.stored ? staying(runtime, value) : value;
   }
-  return waiting(runtime, async () => {
-    await whenReady(runtime, entry);
-    return runtime.objects.materialise(entry);
-  });
+  return waiting(
+    runtime,
+    () =>
+      new Promise((resolve, reject) => {
+        if (runtime.isConnected) runtime.objects.ask(entry);
+        entry.whenReady(() => {
+          const found = entry.payload;
+          if (found?.[0] === PayloadKind.plain) resolve(found[1]);
+          else runtime.objects.materialise(entry).then(resolve, reject);
+        });
+      }),
+  );
 }
 
 /** Resolves when the entry has a value or an error. */

@@ -6,9 +6,8 @@ let timer: NodeJS.Timeout | undefined;
 
 export function keepAlive(delta: 1 | -1): void {
   count += delta;
-  if (count > 0) timer ??= setInterval(() => {}, HOUR_MS);
-  else if (timer !== undefined) {
-    clearInterval(timer);
-    timer = undefined;
-  }
+  // One timer for good: a call at a time would make one each.
+  timer ??= setInterval(() => {}, HOUR_MS);
+  if (count === 0) timer.unref();
+  else if (count === delta) timer.ref();
 }

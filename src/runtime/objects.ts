@@ -201,13 +201,17 @@ export function free(refs: ObjectRef<unknown> | readonly ObjectRef<unknown>[]): 
   }
 }
 
-async function limited<T>(
-  limits: ResolvedWaitLimits,
+function limited<T>(limits: ResolvedWaitLimits, wait: () => Promise<T>, what: () => string): Promise<T> {
+  // What is asked for most takes no way around.
+  const isUnlimited = limits.timeout === undefined && limits.signal === undefined;
+  return isUnlimited ? wait() : withLimits(limits, wait, what);
+}
+
+async function withLimits<T>(
+  { timeout, signal }: ResolvedWaitLimits,
   wait: () => Promise<T>,
   what: () => string,
 ): Promise<T> {
-  const { timeout, signal } = limits;
-  if (timeout === undefined && signal === undefined) return wait();
   if (signal?.aborted) throw signal.reason;
   return new Promise<T>((resolve, reject) => {
     const late = () => reject(new GetTimeoutError(`get() waited ${timeout} ms for ${what()}`));

@@ -12,6 +12,7 @@ import {
 } from "../core/base/function-registry.ts";
 import { noteGroup } from "../core/base/group-capture.ts";
 import { UNITS } from "../core/base/resources.ts";
+import { soon } from "../core/base/soon.ts";
 import type { Channel } from "../core/rpc/channel.ts";
 import { type ArgsPayload, Local, Peer, type RunExtra } from "../core/rpc/messages.ts";
 import { DoneFlag } from "../core/submit/calls.ts";
@@ -122,7 +123,7 @@ export class TaskExecutor {
     });
     if (!this.#pumping && this.#active === 0) {
       this.#pumping = true;
-      queueMicrotask(this.#pump);
+      soon(this.#pump);
     }
   }
 

@@ -11,6 +11,7 @@
  */
 import type { Endpoint } from "../base/endpoint.ts";
 import { ClusterUnreachableError, type TsrayError } from "../base/errors.ts";
+import { soon } from "../base/soon.ts";
 import type { Connection } from "./connection.ts";
 import { Control, encodeBatch, encodeBlob, encodeControl, type Message } from "./frames.ts";
 import { Inbox, Outbox } from "./resume-machine.ts";
@@ -93,7 +94,7 @@ export class Channel {
   send(message: Message): void {
     if (this.#closed) return;
     this.#out.push(message);
-    if (this.#out.length === 1) queueMicrotask(this.#flush);
+    if (this.#out.length === 1) soon(this.#flush);
     else if (this.#out.length >= BATCH_MESSAGES_MAX) this.#flush();
   }
 

@@ -10,6 +10,8 @@ import { type FaultyWrites, streamFaults } from "./stream-faults.ts";
 
 const PROTOCOL_VERSION = 2;
 
+const JOINED_BYTES_MAX = 2048;
+
 const HELLO = 0;
 const HELLO_OK = 1;
 const HELLO_REFUSED = 2;
@@ -71,6 +73,13 @@ export class Connection {
       return;
     }
     const socket = this.#socket;
+    let bytes = 0;
+    for (const part of parts) bytes += part.length;
+    // Copying little costs less than a write of several pieces.
+    if (bytes <= JOINED_BYTES_MAX) {
+      socket.write(parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts, bytes));
+      return;
+    }
     socket.cork();
     for (const part of parts) socket.write(part);
     socket.uncork();

@@ -14,6 +14,7 @@ import {
   WorkerCrashedError,
 } from "../base/errors.ts";
 import type { ResolvedStrategy } from "../base/options.ts";
+import { soon } from "../base/soon.ts";
 import type { OwnerEnvironments } from "../environments/prepare.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
@@ -159,7 +160,7 @@ export class Leases {
       if (lease.inFlight.size === 0) this.#onIdle(lease);
     }
     this.#dirty.add(cls);
-    if (this.#dirty.size === 1) queueMicrotask(this.#tellDemands);
+    if (this.#dirty.size === 1) soon(this.#tellDemands);
   }
 
   onNodeDied(nodeId: string): void {
@@ -192,7 +193,7 @@ export class Leases {
     return cls;
   }
 
-  #touched = new Set<SchedulingClass>();
+  readonly #touched = new Set<SchedulingClass>();
   /** Pumps at the end of the turn, so that a burst of submissions is seen whole. */
   #touch(cls: SchedulingClass): void {
     if (cls.queue.length > 0 && this.#timer === undefined && !this.#closed) {
@@ -200,14 +201,14 @@ export class Leases {
       this.#timer.unref();
     }
     this.#touched.add(cls);
-    if (this.#touched.size === 1) {
-      queueMicrotask(() => {
-        const touched = this.#touched;
-        this.#touched = new Set();
-        for (const each of touched) this.pump(each);
-      });
-    }
+    if (this.#touched.size === 1) soon(this.#pumpTouched);
   }
+
+  #pumpTouched = (): void => {
+    const touched = [...this.#touched];
+    this.#touched.clear();
+    for (const each of touched) this.pump(each);
+  };
 
   #tellDemands = (): void => {
     for (const cls of this.#dirty) this.#tellDemand(cls);
@@ -510,7 +511,7 @@ export class Leases {
     lease.returning = true;
     lease.session.returnLease(lease.id, workerFailed, exitWorker);
     this.#dirty.add(lease.schedulingClass);
-    if (this.#dirty.size === 1) queueMicrotask(this.#tellDemands);
+    if (this.#dirty.size === 1) soon(this.#tellDemands);
   }
 
   #drop(lease: Lease): boolean {
