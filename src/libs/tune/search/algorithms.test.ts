@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { choice, gridSearch, qrandint, sampleFrom, switchOn, uniform } from "../space/index.ts";
 import { BOHBSearcher } from "./bohb.ts";
+import { CmaEsSearcher } from "./cma-es.ts";
 import { ConcurrencyLimiter } from "./limiter.ts";
 import { NSGA2Searcher } from "./nsga2.ts";
 import { crowding, paretoFront, paretoFronts } from "./pareto.ts";
@@ -163,6 +164,22 @@ describe("TPE", () => {
     const late = run.configs.slice(-40).map(({ x }) => x as number);
     expect(late.filter((x) => x > -0.5 && x < 2.5).length).toBeGreaterThan(24);
   });
+});
+
+test("CMA-ES finds the bottom of a bowl with eight trials at once: the model's optimum is tried while others run", () => {
+  const searcher = start(new CmaEsSearcher(), { x: uniform(-5, 5), y: uniform(-5, 5) });
+  const running: [string, number][] = [];
+  let lowest = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 80; i++) {
+    const suggestion = searcher.suggest(`t${i}`);
+    const { x, y } = (suggestion.kind === "config" ? suggestion.config : {}) as { x: number; y: number };
+    running.push([`t${i}`, (x - 1) ** 2 + 3 * (y + 2) ** 2 + x * y]);
+    if (running.length < 8) continue;
+    const [id, value] = running.shift()!;
+    lowest = Math.min(lowest, value);
+    searcher.onComplete(id, [value]);
+  }
+  expect(lowest + 37 / 11).toBeLessThan(1e-5); // at x = 24/11, y = -26/11
 });
 
 describe("NSGA-II", () => {

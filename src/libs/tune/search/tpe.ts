@@ -43,10 +43,11 @@ export interface Split {
  */
 const GOOD_FLOOR = 0.4;
 /**
- * The same while other trials run. A result is then used by later suggestions only, so what is left of narrowing down must
- * be done in fewer rounds: measured with 8 in parallel, regret grows 1.6 times against one at a time, with 0.4 it is 2.0.
+ * The same while other trials run, each for half of them: narrower ones make more of the fewer rounds there are, wider
+ * ones do not follow all into one valley. Measured with 8 in parallel over 60 seeds, the geometric mean of the ratios to
+ * Optuna's regret is 0.66, with 0.4 for all 0.74; 0.2 for all is worse than Optuna's on functions of five dimensions.
  */
-const GOOD_FLOOR_PARALLEL = 0.2;
+const GOOD_FLOORS_PARALLEL = [0.15, 0.6] as const;
 const AGE_FLAT = 25;
 /** What a running trial weighs beside one that ended: measured better than 1 (Optuna's) and 0 with 8 in parallel. */
 const LIAR_WEIGHT = 0.5;
@@ -98,7 +99,11 @@ export class TPESearcher extends HistorySearcher {
 
   #draw(group: readonly Parameter[], { below, above, liars }: Split, drawn: Map<string, number>): void {
     const isAlone = liars === undefined || liars.size === 0;
-    const good = this.#estimate(group, below, isAlone ? GOOD_FLOOR : GOOD_FLOOR_PARALLEL);
+    const good = this.#estimate(
+      group,
+      below,
+      isAlone ? GOOD_FLOOR : this.random.choice(GOOD_FLOORS_PARALLEL),
+    );
     const other = this.#estimate(group, above, 1, liars);
     let best: Float64Array | undefined;
     let bestScore = Number.NEGATIVE_INFINITY;
