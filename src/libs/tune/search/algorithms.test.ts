@@ -133,7 +133,7 @@ describe("TPE", () => {
   test("parallel trials keep apart because running ones count as bad", () => {
     const closest = (constantLiar: boolean) => {
       let sum = 0;
-      for (const seed of [1, 2, 3, 4, 5, 6]) {
+      for (let seed = 1; seed <= 30; seed++) {
         const searcher = start(
           new TPESearcher({ constantLiar }),
           { x: uniform(0, 1), y: uniform(0, 1) },
@@ -151,7 +151,7 @@ describe("TPE", () => {
       }
       return sum;
     };
-    expect(closest(true)).toBeGreaterThan(2 * closest(false));
+    expect(closest(true)).toBeGreaterThan(1.5 * closest(false));
   });
 
   test("several objectives: the front spreads between their optima", () => {
