@@ -9,17 +9,18 @@
 const PIECE = 256;
 
 interface Piece<T> {
+  id: number;
   readonly items: (T | undefined)[];
   count: number;
 }
 
 /** Items by whole numbers from 0, most of which are near each other. As a Map otherwise. */
 export class Numbered<T extends object> {
-  /** Each lives as long as something in it. */
+  /** Each lives as long as something in it; the newest longer, to be filled further or used again. */
   readonly #pieces = new Map<number, Piece<T>>();
+  #newest: Piece<T> | undefined;
   /** The one that was used last. */
   #last: Piece<T> | undefined;
-  #lastId = -1;
   #size = 0;
 
   get size(): number {
@@ -33,13 +34,7 @@ export class Numbered<T extends object> {
 
   set(number: number, item: T): void {
     const id = Math.floor(number / PIECE);
-    let piece = this.#piece(id);
-    if (piece === undefined) {
-      piece = { items: new Array<T | undefined>(PIECE).fill(undefined), count: 0 };
-      this.#pieces.set(id, piece);
-      this.#last = piece;
-      this.#lastId = id;
-    }
+    const piece = this.#piece(id) ?? this.#newPiece(id);
     const at = number - id * PIECE;
     if (piece.items[at] === undefined) {
       piece.count += 1;
@@ -57,13 +52,7 @@ export class Numbered<T extends object> {
     piece.items[at] = undefined;
     piece.count -= 1;
     this.#size -= 1;
-    if (piece.count === 0) {
-      this.#pieces.delete(id);
-      if (this.#lastId === id) {
-        this.#last = undefined;
-        this.#lastId = -1;
-      }
-    }
+    if (piece.count === 0 && piece !== this.#newest) this.#drop(piece);
     return true;
   }
 
@@ -76,12 +65,26 @@ export class Numbered<T extends object> {
   }
 
   #piece(id: number): Piece<T> | undefined {
-    if (id === this.#lastId) return this.#last;
+    if (id === this.#last?.id) return this.#last;
     const piece = this.#pieces.get(id);
-    if (piece === undefined) return undefined;
-    this.#last = piece;
-    this.#lastId = id;
+    if (piece !== undefined) this.#last = piece;
     return piece;
+  }
+
+  #newPiece(id: number): Piece<T> {
+    let piece = this.#newest;
+    if (piece?.count === 0) this.#drop(piece);
+    else piece = { id, items: new Array<T | undefined>(PIECE).fill(undefined), count: 0 };
+    piece.id = id;
+    this.#pieces.set(id, piece);
+    this.#newest = piece;
+    this.#last = piece;
+    return piece;
+  }
+
+  #drop(piece: Piece<T>): void {
+    this.#pieces.delete(piece.id);
+    if (this.#last === piece) this.#last = undefined;
   }
 }
 
