@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { busyMs, Counter, Gate, nodeAtGate } from "../fixtures/actors.mjs";
 import { isRunning, until } from "../fixtures/processes.ts";
 import { Holder } from "../fixtures/recorded.ts";
+import { CLI, startProgram } from "./processes.ts";
 
 const TOKEN = "0123456789abcdef0123456789abcdef";
 const range = (to: number) => Array.from({ length: to }, (_, i) => i);
@@ -163,15 +164,20 @@ describe("a head that is killed and started again", () => {
 // Method: a head dies before it has a driver's job on its store, and the next one hears of it from another node first: the
 // driver's is stopped (SIGSTOP) until then.
 test("a job that the next head has not heard of yet goes on at the nodes that are back before its driver's", async () => {
-  const cluster = await Cluster.start({ token: TOKEN, healthCheck: { period: 100 } });
+  const cluster = await Cluster.start({ healthCheck: { period: 100 } });
   try {
     const node = await cluster.addNode({ numCpus: 2 });
+    const some = () => get(range(20).map((i) => busyMs.remote(2, i)));
+    // Then the driver's node knows the other one, and needs no head to send it work.
+    await init({ address: cluster.address, logToDriver: false });
+    await some();
+    await shutdown();
+    await until(async () => (await listJobs(cluster.address)).every(({ state }) => state === "ENDED"));
     await cluster.killHead();
     process.env.TSRAY_TEST_EXIT_AT = "head: committing jobs";
     await cluster.startHead();
     delete process.env.TSRAY_TEST_EXIT_AT;
-    await init({ address: cluster.address, token: TOKEN, logToDriver: false });
-    const some = () => get(range(20).map((i) => busyMs.remote(2, i)));
+    await init({ address: cluster.address, logToDriver: false });
     await some();
     // Leases that nobody uses go back after half a second: then nothing of the driver is at the node.
     await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -200,3 +206,8 @@ test("a job that the next head has not heard of yet goes on at the nodes that ar
     await cluster.shutdown();
   }
 });
+
+async function listJobs(address: string): Promise<{ state: string }[]> {
+  const { stdout } = await startProgram([CLI, "list", "jobs", "--address", address, "--json"], {}).ended;
+  return JSON.parse(stdout) as { state: string }[];
+}
