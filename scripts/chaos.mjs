@@ -9,7 +9,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { availableResources, clusterResources, init, nodes, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
-import { actorLives, footprint, processesOf, sharedMemory, taskRuns, uncaught } from "./chaos/checks.mjs";
+import {
+  actorLives,
+  footprint,
+  orphanedMemory,
+  processesOf,
+  sharedMemory,
+  taskRuns,
+  uncaught,
+} from "./chaos/checks.mjs";
 import { actorLoad, nested, objects, streams, tasks } from "./chaos/loads.mjs";
 
 const { values: flags } = parseArgs({
@@ -249,7 +257,7 @@ calls.forEach((count, i) => {
 await within(10_000, () => processesOf(runtimeDir).length === 0);
 const left = {
   processes: processesOf(runtimeDir).map(({ title }) => title),
-  sharedMemory: sharedMemory().filter((name) => !shmBefore.has(name)),
+  sharedMemory: await orphanedMemory(shmBefore),
 };
 for (const [what, which] of Object.entries(left))
   if (which.length > 0) violated(`left over: ${what}: ${which.join(", ")}`);

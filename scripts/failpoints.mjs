@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { getActor, init, kill, placement, placementGroup, placementGroups, ready, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
-import { processesOf, sharedMemory } from "./chaos/checks.mjs";
+import { orphanedMemory, processesOf, sharedMemory } from "./chaos/checks.mjs";
 import { isRunning, Life, livesIn } from "./chaos/lives.mjs";
 
 const { values: flags } = parseArgs({
@@ -369,10 +369,7 @@ for (const name of kept.keys()) kill(await getActor(name));
 if (flags.keep) keepLogs();
 await shutdown();
 await cluster.shutdown();
-const left = [
-  ...processesOf(runtimeDir).map(({ title }) => title),
-  ...sharedMemory().filter((name) => !shmBefore.has(name)),
-];
+const left = [...processesOf(runtimeDir).map(({ title }) => title), ...(await orphanedMemory(shmBefore))];
 if (left.length > 0) violated(`left over: ${left.join(", ")}`);
 for (const { pid } of processesOf(runtimeDir)) process.kill(pid, "SIGKILL");
 const { deaths, missed, double, orphans, forgotten, names, calls, failedCalls } = figures;

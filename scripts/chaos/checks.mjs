@@ -1,6 +1,7 @@
 // What must hold after a chaos run: read from the record files, from /proc and from /dev/shm.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** Whole lines of a file; none where it is not there. */
 export const linesOf = (/** @type {string} */ file) =>
@@ -90,6 +91,28 @@ export function processesOf(runtimeDir = process.env.XDG_RUNTIME_DIR) {
 /** Files of stores in shared memory. */
 export function sharedMemory() {
   return readdirSync("/dev/shm").filter((name) => name.startsWith("tsray-"));
+}
+
+/**
+ * Those that came since, and that no live process has mapped: other clusters may begin and end beside this one.
+ * @param {ReadonlySet<string>} before @param {number} [withinMs] the time they have to go
+ */
+export async function orphanedMemory(before, withinMs = 5000) {
+  const untilMs = performance.now() + withinMs;
+  for (;;) {
+    const maps = readdirSync("/proc").map((name) => {
+      try {
+        return /^\d+$/.test(name) ? readFileSync(`/proc/${name}/maps`, "utf8") : "";
+      } catch {
+        return "";
+      }
+    });
+    const orphans = sharedMemory().filter(
+      (name) => !before.has(name) && !maps.some((map) => map.includes(name)),
+    );
+    if (orphans.length === 0 || performance.now() > untilMs) return orphans;
+    await sleep(100);
+  }
 }
 
 /** Uncaught exceptions in the logs of daemons. @param {string} runtimeDir */

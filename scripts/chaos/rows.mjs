@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { cancel, get, nodeAffinity, wait } from "tsray";
-import { isGone, linesOf, processesOf, sharedMemory } from "./checks.mjs";
+import { isGone, linesOf, orphanedMemory, processesOf, sharedMemory } from "./checks.mjs";
 import { headRows } from "./head-rows.mjs";
 import { nest, nestValue } from "./loads.mjs";
 import {
@@ -421,7 +421,7 @@ export const rows = {
         await driver.ended;
         await until(() => processesOf(runtimeDir).length === 0, 2000);
         bad.processes += processesOf(runtimeDir).length;
-        bad.memory += sharedMemory().filter((name) => !before.has(name)).length;
+        bad.memory += (await orphanedMemory(before)).length;
       }
       is("stops", rounds);
       is("exit codes other than 0", bad.codes, 0);
