@@ -67,7 +67,7 @@ struct Block {
 enum SpillFileState : uint32_t {
   kNoFile = 0,
   kFileInUse = 1,
-  kFileLeaving = 2,  // empty; `remover` is about to unlink it
+  kFileLeaving = 2,  // empty; `remover` is about to unlink it, or has just made it
 };
 
 /** One file of fused objects in the spill directory; its name is its index. */

@@ -80,12 +80,17 @@ bool Arena::reserveOnDisk(uint64_t size, uint32_t* file, uint64_t* fileOffset) {
     uint32_t next = 1;
     while (next < kSpillFilesMax && spillFiles_[next].state != kNoFile) next++;
     if (next == kSpillFilesMax) return false;
+    // Ours to unlink until it is in use: whoever dies here leaves no file that nobody knows of.
+    spillFiles_[next].remover = attachment_;
+    publish(&spillFiles_[next].state, kFileLeaving);
     const int fd = openSpillFile(next, O_WRONLY | O_CREAT | O_TRUNC);
     if (fd < 0) {
       header_->spillErrno = errno;
+      publish(&spillFiles_[next].state, kNoFile);
       return false;
     }
     close(fd);
+    crashPoint();
     spillFiles_[next].objects = 0;
     publish(&spillFiles_[next].state, kFileInUse);
     header_->spillFiles++;
