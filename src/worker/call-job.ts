@@ -25,7 +25,7 @@ export class CallJob implements CallContext {
   name = "";
   cancelled = false;
   finished = false;
-  /** How many waits for objects it is in. */
+  /** How many waits for objects it is in; once it is finished, how many it was in then. */
   waits = 0;
   onWaitChange: (job: CallJob) => void = () => {};
   /** Generators: items the consumer has taken, and who waits for it to take more. */
@@ -70,8 +70,9 @@ export class CallJob implements CallContext {
   }
 
   onWait(delta: 1 | -1): void {
-    this.waits += delta;
+    // What it still waits for after its answer is nobody's concern: those who count waits have settled with it by then.
     if (this.finished) return;
+    this.waits += delta;
     if ((delta === 1 && this.waits === 1) || (delta === -1 && this.waits === 0)) this.onWaitChange(this);
   }
 

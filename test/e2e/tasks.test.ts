@@ -315,6 +315,16 @@ describe("resources", () => {
   });
 
   // Goal: a demand that no node can ever meet waits (autoscaled clusters may grow), it does not fail or block others.
+  // Goal: a worker goes on after a task that left a wait behind. Method: what is waited for arrives in the same moment as
+  // what the task ends with, some ticks before or after its end.
+  test("a wait that outlives its task does not keep the worker from the next", async () => {
+    for (let ticks = 0; ticks < 16; ticks++) {
+      const [first, second] = f.pair.remote();
+      await f.leaveWaiting.options({ numCpus: 2 }).remote({ first, second }, ticks);
+      expect(await f.add.options({ numCpus: 2 }).remote(ticks, 1)).toBe(ticks + 1);
+    }
+  });
+
   test("a demand that cannot be met does not block others", async () => {
     const controller = new AbortController();
     const never = f.add.options({ numCpus: 64, signal: controller.signal }).remote(1, 1);
