@@ -425,6 +425,8 @@ export class Raylet {
       if (embeddedJob !== undefined) this.#options.onOver("its driver is gone", false);
     });
     this.#whenJoined(() => {
+      // A job whose driver has gone meanwhile would never end.
+      if (channel.closed) return;
       this.#head?.startJob(job);
       this.#knowJob(job);
       channel.send([Local.welcome, this.#welcome(job)]);

@@ -142,14 +142,23 @@ export function runningNodes(): FoundNode[] {
 
 function nodesOf(sessionDir: string): FoundNode[] {
   const dir = join(sessionDir, "nodes");
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir).flatMap((file) => {
+  return filesIn(dir).flatMap((file) => {
     try {
       return [{ ...(JSON.parse(readFileSync(join(dir, file), "utf8")) as NodeRecord), sessionDir }];
     } catch {
       return [];
     }
   });
+}
+
+/** None where the directory is not there: its session may end at any time. */
+function filesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
 }
 
 function isAlive(node: Pick<NodeRecord, "pid" | "pidStart">): boolean {
