@@ -4,8 +4,8 @@ import { expect, test } from "vitest";
 import { Cancellable } from "../fixtures/cancellable.ts";
 import { Recorder, rejection, temporaryDirectory, until, useCluster } from "./support.ts";
 
-useCluster({ logToDriver: false });
 const dir = temporaryDirectory();
+useCluster({ logToDriver: false });
 let files = 0;
 
 function start() {

@@ -4,8 +4,8 @@ import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, temporaryDirectory, until, useCluster } from "./support.ts";
 
-useCluster({ logToDriver: false });
 const dir = temporaryDirectory();
+useCluster({ logToDriver: false });
 let files = 0;
 const recorder = () => new Recorder(dir, `${files++}`);
 

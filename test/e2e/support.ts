@@ -20,7 +20,10 @@ export const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
 const SETTLE_MS = 10_000;
 const POLL_MS = 20;
 
-/** A temporary directory that goes with the test file. */
+/**
+ * A temporary directory that goes with the test file. To be asked for before the cluster whose tasks write to it: what was
+ * set up last ends first.
+ */
 export function temporaryDirectory(): string {
   const dir = mkdtempSync(join(tmpdir(), "tse-"));
   afterAll(() => rmSync(dir, { recursive: true, force: true }));

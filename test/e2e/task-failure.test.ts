@@ -14,8 +14,8 @@ import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, Sandbox, temporaryDirectory, useCluster } from "./support.ts";
 
 describe("worker crashes", () => {
-  useCluster({ logToDriver: false });
   const dir = temporaryDirectory();
+  useCluster({ logToDriver: false });
 
   // Goal: a task whose worker ends runs maxRetries + 1 times, then fails with how the worker ended and what it said.
   // Method: the body notes each attempt in a file, prints to stderr and ends its process in one of several ways.

@@ -13,8 +13,8 @@ import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, temporaryDirectory, useCluster } from "./support.ts";
 
-useCluster({ resources: { license: 2 }, labels: {} });
 const dir = temporaryDirectory();
+useCluster({ resources: { license: 2 }, labels: {} });
 
 describe("calls and results", () => {
   // Goal: a call gives a ref at once, and plain calls stay plain. Method: both forms of the same function.
