@@ -1,6 +1,9 @@
 // Goal: TCP connections between two nodes that are reset all the while change nothing that a user sees (R20, at counts that
 // fit): calls of actors take effect once and in order, tasks and large objects come through, no node is taken for dead.
 // Method: all connections between nodes lead through a proxy of this test, which resets them at random.
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { get, init, nodes, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -8,12 +11,14 @@ import { randomFrom } from "../../src/core/rpc/faults.ts";
 import { TcpProxy } from "../../src/core/rpc/tcp-proxy.fixture.ts";
 import { addLines, Log } from "../fixtures/actors.mjs";
 import * as f from "../fixtures/functions.ts";
+import { isRunning, until } from "../fixtures/processes.ts";
 import { digest, digestHere, makePatterned, patterned } from "../fixtures/transfer.ts";
 
 const BYTES = 12_000_000;
 const there = { numCpus: 0, resources: { there: 1 } };
 let proxy: TcpProxy;
 let cluster: Cluster;
+const dir = mkdtempSync(join(tmpdir(), "tse-"));
 
 beforeAll(async () => {
   proxy = await TcpProxy.start();
@@ -26,6 +31,7 @@ afterAll(async () => {
   await shutdown();
   await cluster.shutdown();
   await proxy[Symbol.asyncDispose]();
+  rmSync(dir, { recursive: true, force: true });
 });
 
 /** Runs `work` while connections are reset. */
@@ -73,4 +79,20 @@ test("tasks and large objects come through", async () => {
 
 test("no node was taken for dead", async () => {
   expect((await nodes()).map(({ alive }) => alive)).toEqual([true, true]);
+});
+
+// Goal: a result counts that was sent before its worker ended, though the raylet's word of the end comes first. Method: the
+// proxy lets nothing through from before the result leaves until the raylet has said that the worker is gone.
+test("the last words of a worker count", async () => {
+  const file = join(dir, "last");
+  writeFileSync(file, "");
+  const ref = f.answerAndEnd.options({ ...there, maxRetries: 0 }).remote(file);
+  await until(() => readFileSync(file, "utf8") !== "");
+  const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
+  proxy.pause();
+  appendFileSync(file, "go\n");
+  await until(() => !isRunning(pid));
+  const early = await Promise.race([ref, new Promise((resolve) => setTimeout(resolve, 500, "nothing yet"))]);
+  proxy.resume();
+  expect([early, await ref]).toEqual(["nothing yet", "last words"]);
 });

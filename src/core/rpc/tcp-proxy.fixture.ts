@@ -1,4 +1,4 @@
-// A proxy for TCP connections that resets them on demand, or lets nothing through any more. It goes to a fixed port, or where
+// A proxy for TCP connections that resets them on demand, or lets nothing through for a while. It goes to a fixed port, or where
 // the first line of each connection ("host:port", see proxyPort in faults.ts) says.
 import { connect, createServer, type Server, type Socket } from "node:net";
 
@@ -47,6 +47,14 @@ export class TcpProxy implements AsyncDisposable {
       this.resets += 1;
       for (const socket of pair) socket.resetAndDestroy();
     }
+  }
+
+  /** Lets nothing through until it is resumed. */
+  pause(): void {
+    for (const pair of this.#pairs) for (const socket of pair) socket.pause();
+  }
+  resume(): void {
+    for (const pair of this.#pairs) for (const socket of pair) socket.resume();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

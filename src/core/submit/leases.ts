@@ -46,6 +46,8 @@ const REJECT_PAUSE_MS = 25;
 const REOPEN_MS = 50;
 /** How long the raylet's account of a lost worker is waited for: a large process that aborts takes seconds to go. */
 const LOSS_REPORT_MS = 30_000;
+/** How long the results of a worker whose end is known are waited for: more than a network needs that lost a packet or two. */
+const LAST_WORDS_MS = 5000;
 /** A task that waits this long is worth a line to the user. */
 const PENDING_WARNING_MS = 10_000;
 
@@ -94,6 +96,8 @@ export class Leases {
   readonly #leasesByChannel = new Map<Channel, Set<Lease>>();
   /** Lost leases that wait for the raylet's account of the worker's end. */
   readonly #lossWaits = new Map<string, { readonly lease: Lease; settle(loss: WorkerLoss): void }>();
+  /** How workers ended whose channels have not ended yet. */
+  readonly #ends = new WeakMap<Lease, WorkerLoss>();
   readonly #deadNodes = new Map<string, string>();
   readonly #toldDemand = new Map<string, { count: number; atMs: number }>();
   readonly #dirty = new Set<SchedulingClass>();
@@ -383,7 +387,7 @@ export class Leases {
         if (waiting !== undefined) waiting.settle(loss);
         else {
           const lease = this.#leases.get(gone.leaseId);
-          if (lease !== undefined) this.#onLeaseLost(lease, loss);
+          if (lease !== undefined) this.#onWorkerGone(lease, loss);
         }
         break;
       }
@@ -522,8 +526,17 @@ export class Leases {
     return true;
   }
 
+  /** It is known how the worker ended. What it sent before may still be on its way: the end of its channel comes after that. */
+  #onWorkerGone(lease: Lease, loss: WorkerLoss): void {
+    lease.returning = true;
+    this.#ends.set(lease, loss);
+    if (lease.inFlight.size === 0 || lease.channel.closed) this.#onLeaseLost(lease);
+    else setTimeout(() => this.#onLeaseLost(lease), LAST_WORDS_MS).unref();
+  }
+
   /** The worker, or the way to it, is gone: its tasks are judged once it is known what happened. */
-  #onLeaseLost(lease: Lease, known?: WorkerLoss): void {
+  #onLeaseLost(lease: Lease): void {
+    const known = this.#ends.get(lease);
     if (!this.#drop(lease)) return;
     const tasks = lease.inFlight.takeAll();
     lease.returning = true;
