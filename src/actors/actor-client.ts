@@ -10,6 +10,7 @@ import {
   ActorUnavailableError,
   type ErrorRecord,
   fromErrorRecord,
+  InvalidOptionError,
   PendingCallsLimitError,
   RuntimeEnvError,
   TaskCancelledError,
@@ -140,7 +141,8 @@ export class ActorClient {
   call(method: string, args: readonly unknown[], options: ActorCallOptions, promised?: Promised): Submitted {
     const { calls, outstanding, onBusy } = this.#parts;
     const { maxPendingCalls, className } = this.meta;
-    if (maxPendingCalls >= 0 && this.#queue.length + this.#inFlight.size >= maxPendingCalls) {
+    const pending = this.#queue.length + this.#inFlight.size + this.#givenBack.length;
+    if (maxPendingCalls >= 0 && pending >= maxPendingCalls) {
       throw new PendingCallsLimitError(
         `actor ${className} has ${maxPendingCalls} calls outstanding, as many as maxPendingCalls allows`,
       );
@@ -150,12 +152,19 @@ export class ActorClient {
     for (const entry of call.returns) entry.task = call;
     outstanding.set(call.seq, call);
     onBusy(1);
-    if (call.generator) call.generator.onConsumed = (consumed) => this.#onConsumed(call, consumed);
-    calls.watch(call, options, (why) => this.cancel(call, true, why));
     this.#queue.push(call);
+    // In the queue by now: a signal that is aborted already takes it out again.
+    calls.watch(call, options, (why) => this.cancel(call, true, why));
     calls.whenArgumentsReady(call, () => {
       call.ready = true;
       this.#drain();
+    });
+    call.generator?.begin({
+      consumed: (count) => this.#onConsumed(call, count),
+      cancel: (force, recursive, why) => {
+        if (force) throw forceOfActorCall();
+        this.cancel(call, recursive, why);
+      },
     });
     return submittedOf(call);
   }
@@ -264,7 +273,9 @@ export class ActorClient {
       else this.#givenBack.push(call);
       return;
     }
-    if (!call.abandoned) {
+    if (call.abandoned) {
+      if (flags === 0) calls.drop(call, result, from);
+    } else {
       if (flags === 0) calls.succeed(call, result, from);
       else if (this.#retriesError(call, result as Payload, flags)) {
         call.attempt += 1;
@@ -278,7 +289,7 @@ export class ActorClient {
   }
 
   onItem(from: Channel, call: ActorCall, index: number, payload: Payload): void {
-    if (from === this.#channel && !call.abandoned) this.#parts.calls.item(call, index, payload, from);
+    if (from === this.#channel) this.#parts.calls.item(call, index, payload, from);
   }
 
   // --- sending ---
@@ -331,6 +342,7 @@ export class ActorClient {
         attempt: call.attempt,
         name,
         ahead: options.generatorBackpressure ?? 0,
+        consumed: call.generator?.consumed ?? 0,
         group,
       };
       channel.send([Peer.call, call.seq, call.method, first, args, returns, extra]);
@@ -542,14 +554,19 @@ export class ActorClient {
   }
 
   #onConsumed(call: ActorCall, consumed: number): void {
-    if (consumed < 0) this.cancel(call, true, "its consumer left");
-    else if (call.options.generatorBackpressure !== undefined)
+    if (call.sent && call.options.generatorBackpressure !== undefined)
       this.#channel?.send([Peer.consumed, call.seq, consumed]);
   }
 
   #label(): string {
     return `${this.meta.className} (${this.actorId})`;
   }
+}
+
+export function forceOfActorCall(): InvalidOptionError {
+  return new InvalidOptionError(
+    "cancel({ force: true }) is for tasks: an actor's process is ended by kill(handle)",
+  );
 }
 
 /** The error for a call that the actor had. */

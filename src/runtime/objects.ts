@@ -1,5 +1,6 @@
 /** `get`, `put`, `wait`, `cancel`, `free`. */
 import { inspect } from "node:util";
+import { forceOfActorCall } from "../actors/actor-client.ts";
 import type { GetFn, PutFn, WaitFn } from "../core/api/types.ts";
 import { GetTimeoutError, InvalidOptionError, ObjectLostError } from "../core/base/errors.ts";
 import {
@@ -13,7 +14,7 @@ import {
 } from "../core/base/options.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { entryOf, isObjectRef, type ObjectRef } from "../core/ownership/object-ref.ts";
-import { ObjectRefGenerator } from "../core/ownership/object-ref-generator.ts";
+import { ObjectRefGenerator, sourceOf } from "../core/ownership/object-ref-generator.ts";
 import { PayloadKind } from "../core/rpc/messages.ts";
 import { awaitEntry, waiting } from "./await-entry.ts";
 import type { Runtime } from "./runtime.ts";
@@ -169,16 +170,12 @@ export function cancel(
   const { force, recursive } = resolveCancelOptions(options);
   const runtime = runtimeForCall();
   if (target instanceof ObjectRefGenerator) {
-    void target.return();
+    sourceOf(target).cancel(force, recursive);
     return;
   }
   if (!isObjectRef(target)) throw notARef("cancel()", target);
   const entry = entryOf(target);
-  if (force && entry.task !== undefined && "client" in entry.task) {
-    throw new InvalidOptionError(
-      "cancel({ force: true }) is for tasks: an actor's process is ended by kill(handle)",
-    );
-  }
+  if (force && entry.task !== undefined && "client" in entry.task) throw forceOfActorCall();
   runtime.cancelEntry(entry, force, recursive);
 }
 

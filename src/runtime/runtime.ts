@@ -5,6 +5,7 @@
 
 import { type ActorCall, type ActorCallOptions, ActorClient } from "../actors/actor-client.ts";
 import { makeHandle, makePendingHandle, resultOf } from "../actors/handle.ts";
+import { KnownActors } from "../actors/known-actors.ts";
 import { type ActorMeta, metaOf, metaUnknown } from "../actors/meta.ts";
 import type { RuntimePort } from "../core/api/runtime-port.ts";
 import { currentCall } from "../core/base/call-context.ts";
@@ -45,11 +46,11 @@ import type { ObjectStore } from "../core/store/object-store.ts";
 import { attachStore } from "../core/store/open-store.ts";
 import { ActorRegistry } from "../core/submit/actor-registry.ts";
 import { packArguments } from "../core/submit/arguments.ts";
-import { Calls, promise, type Submitted } from "../core/submit/calls.ts";
+import { Calls, failPromised, promise, type Submitted, submittedOf } from "../core/submit/calls.ts";
 import { GroupClient } from "../core/submit/group-client.ts";
 import { HeadClient } from "../core/submit/head-client.ts";
 import { strategyToWire } from "../core/submit/leases.ts";
-import { TaskSubmitter } from "../core/submit/task-submitter.ts";
+import { CHILD_OF_CANCELLED, TaskSubmitter } from "../core/submit/task-submitter.ts";
 import type { ActorInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import { bareError, createCodec, type HandleBinding } from "./codec.ts";
 import type { Connection, ExecutorHooks } from "./connection.ts";
@@ -86,7 +87,7 @@ export class Runtime implements RuntimePort {
   /** Calls made before it was connected. */
   #deferred: ((error: Error | undefined) => void)[] = [];
   #peers: Peers | undefined;
-  readonly #actors = new Map<string, WeakRef<ActorClient>>();
+  readonly #actors = new KnownActors();
   readonly #outstanding = new Numbered<ActorCall>();
   readonly #killing = new Set<Promise<void>>();
   #offering: Promise<void> | undefined;
@@ -277,7 +278,7 @@ export class Runtime implements RuntimePort {
     if (this.#connected !== undefined) return resultOf(this.#connected.tasks.submit(record, args, options));
     const promised = promise(this.references, options.numReturns);
     this.#defer(promised, () => this.connected.tasks.submit(record, args, options, promised));
-    return resultOf(promisedOf(promised));
+    return resultOf(submittedOf(promised));
   }
 
   createActor(record: RegisteredClass, args: readonly unknown[], given: ResolvedActorOptions): unknown {
@@ -298,8 +299,7 @@ export class Runtime implements RuntimePort {
 
   /** A handle on an actor that exists; it does not keep the actor alive. */
   handleOf(info: ActorInfo, meta: ActorMeta): object {
-    const known = this.#actors.get(info.actorId)?.deref();
-    const client = known ?? this.#newClient(info.actorId, meta, "unknown");
+    const client = this.#actors.get(info.actorId) ?? this.#newClient(info.actorId, meta, "unknown");
     client.apply(info);
     return makeHandle(client, (...call) => this.#callActor(...call));
   }
@@ -384,7 +384,7 @@ export class Runtime implements RuntimePort {
     if (this.#connected !== undefined) return client.call(method, args, options);
     const promised = promise(this.references, options.numReturns);
     this.#defer(promised, () => client.call(method, args, options, promised));
-    return promisedOf(promised);
+    return submittedOf(promised);
   }
 
   #defer(promised: ReturnType<typeof promise>, submit: () => void): void {
@@ -397,8 +397,7 @@ export class Runtime implements RuntimePort {
         const payload: Payload =
           this.#connected?.objects.errorPayload(thrown) ??
           bareError(thrown, this.references, this.#handleBinding);
-        for (const entry of promised.returns) entry.settle(payload);
-        promised.generator?.end();
+        failPromised(promised, payload, this.references);
       }
     });
   }
@@ -489,7 +488,7 @@ export class Runtime implements RuntimePort {
       },
       state,
     );
-    this.#actors.set(actorId, new WeakRef(client));
+    this.#actors.set(actorId, client);
     return client;
   }
 
@@ -528,10 +527,7 @@ export class Runtime implements RuntimePort {
 
   #importHandle(data: unknown): object {
     const [actorId, meta, ref] = data as [string, ActorMeta, unknown];
-    let client = this.#actors.get(actorId)?.deref();
-    if (client === undefined) {
-      client = this.#newClient(actorId, meta, "unknown");
-    }
+    const client = this.#actors.get(actorId) ?? this.#newClient(actorId, meta, "unknown");
     // One found by name before does not count yet.
     if (ref !== null) client.handleEntry ??= this.references.decode(ref);
     return makeHandle(client, (...call) => this.#callActor(...call));
@@ -655,11 +651,18 @@ export class Runtime implements RuntimePort {
     const { tasks } = this.connected;
     const pinned = [...tasks.pinnedEntries()];
     for (const { held } of this.#outstanding.values()) if (held !== undefined) pinned.push(...held);
-    for (const client of this.#actors.values()) pinned.push(...(client.deref()?.creationHeld ?? []));
+    for (const { creationHeld } of this.#actors.values()) pinned.push(...(creationHeld ?? []));
     return listObjects(this.references, { pinned, lineage: [...tasks.lineageEntries()] }, rowsMax);
   }
 
   cancelEntry(entry: ObjectEntry, force: boolean, recursive: boolean): void {
+    if (this.#connected === undefined) {
+      // The call behind it is made first.
+      this.#whenConnected((error) => {
+        if (error === undefined) this.cancelEntry(entry, force, recursive);
+      });
+      return;
+    }
     if (!entry.owned) {
       this.channelTo(entry.owner).send([Peer.cancelObject, entry.seq, force, recursive]);
       return;
@@ -669,16 +672,22 @@ export class Runtime implements RuntimePort {
     else this.connected.tasks.cancel(entry, force, recursive);
   }
 
+  /** Whether others would lose something with this process: objects that they use, or calls that it has made. */
+  get isNeeded(): boolean {
+    return this.references.lentCount > 0 || this.#outstanding.size > 0 || this.connected.tasks.count > 0;
+  }
+
+  /** Cancels what the given call of this process has submitted: tasks and calls of actors. */
+  cancelChildren(parentSeq: number): void {
+    this.connected.tasks.cancelChildren(parentSeq);
+    for (const call of this.#outstanding.values())
+      if (call.parentSeq === parentSeq) call.client.cancel(call, true, CHILD_OF_CANCELLED);
+  }
+
   /** Keeps the process alive while something is awaited. */
   busy(delta: 1 | -1): void {
     this.#onBusy(delta);
   }
-}
-
-function promisedOf({ returns, generator }: ReturnType<typeof promise>): Submitted {
-  return generator === undefined
-    ? { kind: "refs", entries: returns }
-    : { kind: "generator", source: generator };
 }
 
 /** Concurrency groups of methods that name one. */

@@ -80,6 +80,8 @@ export class ActorHost {
   /** Set when the actor leaves: no call begins any more. */
   #leaving: string | undefined;
   #onQuiet: (() => void) | undefined;
+  /** It is to end when what was submitted is done. */
+  #isStopping = false;
   /** It is to begin again on another node. */
   #isMoving = false;
 
@@ -144,6 +146,7 @@ export class ActorHost {
       extra?.ahead ?? 0,
       placed,
     );
+    job.consumed = extra?.consumed ?? 0;
     job.name = extra?.name || `${className}.${method}`;
     if (this.#isMoving) {
       this.#invoker.giveBack(job);
@@ -182,27 +185,34 @@ export class ActorHost {
     }
     for (const job of this.#running) {
       if (job.channel !== channel || job.seq !== seq) continue;
-      if (recursive) this.#runtime.connected.tasks.cancelChildren(job.localId, false);
+      if (recursive) this.#runtime.cancelChildren(job.localId);
       job.cancel();
     }
   }
 
   onConsumed(channel: Channel, seq: number, consumed: number): void {
-    for (const job of this.#running) {
-      if (job.channel !== channel || job.seq !== seq) continue;
+    const note = (job: CallJob) => {
+      if (job.channel !== channel || job.seq !== seq) return;
       job.consumed = consumed;
       job.wakeProducer?.();
-    }
+    };
+    for (const job of this.#running) note(job);
+    // One that is made again may not have begun yet: its consumer still takes items of the attempt before.
+    for (const { queue } of this.#groups.values()) for (const { job } of queue) note(job);
   }
 
   onPeerClosed(channel: Channel): void {
     for (const group of this.#groups.values()) {
       for (const call of [...group.queue]) if (call.job.channel === channel) group.queue.remove(call);
     }
+    // Nobody takes its items any more: back-pressure would hold it, and with it the actor, for ever.
+    for (const job of this.#running) if (job.channel === channel && job.numReturns === -1) job.cancel();
   }
 
-  /** Finishes what was submitted, disposes the instance, then leaves. */
+  /** Finishes what was submitted, disposes the instance, then leaves. A repeat, and one that comes while it leaves, is nothing new. */
   async stop(reason: string): Promise<void> {
+    if (this.#isStopping || this.#leaving !== undefined) return;
+    this.#isStopping = true;
     const busy = [...this.#groups.values()].some((group) => group.running > 0 || group.queue.length > 0);
     if (busy) {
       await new Promise<void>((resolve) => {

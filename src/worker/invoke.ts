@@ -4,6 +4,7 @@
  */
 
 import { setTimeout as delay } from "node:timers/promises";
+import { inspect } from "node:util";
 import { runInCall } from "../core/base/call-context.ts";
 import { ObjectStoreFullError, TaskCancelledError, TaskError, TsrayError } from "../core/base/errors.ts";
 import { itemSeq } from "../core/base/ids.ts";
@@ -24,8 +25,8 @@ type Callable = (...args: unknown[]) => unknown;
 
 export class Invoker {
   readonly #runtime: Runtime;
-  /** Refs inside results that their owner has not taken over yet. */
-  readonly #handoffs = new Map<Channel, Map<number, ObjectEntry[]>>();
+  /** Refs inside results that their owner has not taken over yet, by the number of the object they are in. */
+  readonly #handoffs = new Map<Channel, Map<number, readonly ObjectEntry[]>>();
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -125,6 +126,10 @@ export class Invoker {
         return;
       }
       const result = await pending;
+      if (job.cancelled) {
+        this.#fail(job, undefined, startedMs, DoneFlag.cancelled);
+        return;
+      }
       await this.#runtime.references.borrowsSettled();
       await this.#answer(job, result, startedMs, extraFlags());
     } catch (error) {
@@ -186,7 +191,7 @@ export class Invoker {
         perChannel = new Map();
         this.#handoffs.set(job.channel, perChannel);
       }
-      perChannel.set(job.seq, [...(perChannel.get(job.seq) ?? []), ...held]);
+      perChannel.set(seq, held);
     }
     return payload;
   }
@@ -209,6 +214,8 @@ export class Invoker {
       const packed = this.#pack(job, item, itemSeq(job.seq, index));
       await this.#runtime.references.borrowsSettled();
       job.channel.send([Peer.item, job.seq, index, packed]);
+      // The next may be computed at once, and take long.
+      job.channel.flush();
       index += 1;
       while (job.ahead > 0 && index - job.consumed >= job.ahead && !job.cancelled) {
         await new Promise<void>((resolve) => {
@@ -220,12 +227,26 @@ export class Invoker {
   }
 
   #fail(job: CallJob, error: unknown, startedMs: number, flags: number): void {
-    let shown: unknown = error;
-    if (job.cancelled) shown = new TaskCancelledError(`${job.name} was cancelled while it ran`);
-    else if (!(flags & DoneFlag.systemError) || !(error instanceof TsrayError))
-      shown = taskError(job, error, this.#runtime.self.nodeId);
-    const payload = this.#runtime.objects.errorPayload(shown);
-    this.#send(job, startedMs, payload, job.cancelled ? DoneFlag.cancelled : flags);
+    this.#send(
+      job,
+      startedMs,
+      this.#errorPayload(job, error, flags),
+      job.cancelled ? DoneFlag.cancelled : flags,
+    );
+  }
+
+  /** Whatever was thrown: it may have no text, or throw itself when it is asked for one. */
+  #errorPayload(job: CallJob, error: unknown, flags: number): Payload {
+    const { objects, self } = this.#runtime;
+    if (job.cancelled)
+      return objects.errorPayload(new TaskCancelledError(`${job.name} was cancelled while it ran`));
+    if (flags & DoneFlag.systemError && error instanceof TsrayError) return objects.errorPayload(error);
+    try {
+      return objects.errorPayload(taskError(job, error, self.nodeId));
+    } catch (cause) {
+      const thrown = new Error(`what it threw cannot be shown: ${(cause as Error).message}`);
+      return objects.errorPayload(taskError(job, thrown, self.nodeId));
+    }
   }
 
   #send(job: CallJob, startedMs: number, result: unknown, flags: number): void {
@@ -240,7 +261,7 @@ function taskError(job: CallJob, error: unknown, nodeId: string): TaskError {
   const cause =
     error instanceof Error
       ? error
-      : new Error(`a value that is no Error was thrown: ${String(error)}`, { cause: error });
+      : new Error(`a value that is no Error was thrown: ${textOf(error)}`, { cause: error });
   const what = `${cause.name}: ${cause.message}`;
   // Where the worker runs a copy of the user's files, the trace names the user's.
   if (isMapped() && typeof cause.stack === "string") cause.stack = travelText(cause.stack);
@@ -250,6 +271,10 @@ function taskError(job: CallJob, error: unknown, nodeId: string): TaskError {
     { functionName: job.name, pid: process.pid, nodeId, remoteStack },
     { cause },
   );
+}
+
+function textOf(thrown: unknown): string {
+  return typeof thrown === "object" && thrown !== null ? inspect(thrown, { depth: 1 }) : String(thrown);
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -171,9 +171,7 @@ function onLocal(message: Message): void {
       void actor.move();
       break;
     case Local.exit:
-      // Objects that others borrow from here would be lost with this process.
-      if (message[1] !== true && runtime.references.lentCount > 0)
-        runtime.connected.link.channel.send([Local.staying]);
+      if (message[1] !== true && runtime.isNeeded) runtime.connected.link.channel.send([Local.staying]);
       else process.exit(0);
       break;
   }

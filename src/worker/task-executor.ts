@@ -110,6 +110,7 @@ export class TaskExecutor {
       extra?.ahead ?? 0,
       extra?.group ?? null,
     );
+    job.consumed = extra?.consumed ?? 0;
     if (job.group !== null) noteGroup(job.group);
     const owner = this.#owner(channel);
     owner.sent += 1;
@@ -148,12 +149,13 @@ export class TaskExecutor {
     }
     const job = this.#runningJob(channel, seq);
     if (job === undefined) return;
-    if (recursive) this.#runtime.connected.tasks.cancelChildren(job.localId, false);
+    if (recursive) this.#runtime.cancelChildren(job.localId);
     job.cancel();
   }
 
   onConsumed(channel: Channel, seq: number, consumed: number): void {
-    const job = this.#runningJob(channel, seq);
+    // One that is run again may not have begun yet: its consumer still takes items of the attempt before.
+    const job = this.#runningJob(channel, seq) ?? this.#queuedJob(channel, seq);
     if (job === undefined) return;
     job.consumed = consumed;
     job.wakeProducer?.();
@@ -178,6 +180,11 @@ export class TaskExecutor {
 
   #runningJob(channel: Channel, seq: number): CallJob | undefined {
     for (const job of this.#running.keys()) if (job.channel === channel && job.seq === seq) return job;
+    return undefined;
+  }
+
+  #queuedJob(channel: Channel, seq: number): CallJob | undefined {
+    for (const { job } of this.#queue) if (job.channel === channel && job.seq === seq) return job;
     return undefined;
   }
 

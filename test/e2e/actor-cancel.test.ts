@@ -1,12 +1,14 @@
 /** Cancelling calls of actors: queued, running, streaming, finished, by force. Scenarios J8, J10, J12 of Ray's black-box tests. */
 import { cancel, get, InvalidOptionError, TaskCancelledError } from "tsray";
 import { expect, test } from "vitest";
-import { Cancellable } from "../fixtures/cancellable.ts";
+import { Cancellable, callUntilAborted, takeOne, untilAborted } from "../fixtures/cancellable.ts";
 import { Recorder, rejection, temporaryDirectory, until, useCluster } from "./support.ts";
 
 const dir = temporaryDirectory();
 useCluster({ logToDriver: false });
 let files = 0;
+/** An actor and a task each need a process, which takes its time where others are busy. */
+const BEGIN_MS_MAX = 40_000;
 
 function start() {
   const record = new Recorder(dir, String(files++));
@@ -71,4 +73,54 @@ test("a finished call keeps its value, and force is refused with what to do inst
   expect(() => cancel(running, { force: true })).toThrow(/kill\(handle\)/);
   cancel(running);
   expect(await rejection(running)).toBeInstanceOf(TaskCancelledError);
+});
+
+// Method: one argument is there and the other never comes: a call that stays in the queue would hold those behind it.
+test("a call whose signal is aborted beforehand is not made, and holds up no other", async () => {
+  const { actor, record } = start();
+  const signal = AbortSignal.abort();
+  const pending = untilAborted.remote();
+  const refs = [
+    actor.call.options({ signal }).remote("aborted"),
+    actor.call.options({ signal }).remote(pending),
+  ];
+  for (const ref of refs) expect(await rejection(ref)).toBeInstanceOf(TaskCancelledError);
+  expect(await actor.call.remote("next")).toBe("next");
+  expect(record.lines).toEqual(["next ran"]);
+  cancel(pending);
+});
+
+test("calls that a cancelled task has made are cancelled with it", async () => {
+  const { actor, record } = start();
+  const parent = callUntilAborted.remote({ actor });
+  await until(() => record.lines.includes("child began"), "the call", BEGIN_MS_MAX);
+  cancel(parent);
+  expect(await rejection(parent)).toBeInstanceOf(TaskCancelledError);
+  await until(() => record.lines.includes("child AbortError"), "the call's end");
+  expect(await actor.call.remote("next")).toBe("next");
+});
+
+// Method: a task's process is killed after one item. With back-pressure the producer waits for it, without it goes on for ever.
+test.each([1, undefined])(
+  "a stream ends with the process that takes it (back-pressure %s)",
+  async (ahead) => {
+    const { actor, record } = start();
+    const pids = new Recorder(dir, String(files++));
+    const task = takeOne.options({ maxRetries: 0 }).remote({ actor }, pids.path, ahead);
+    await until(() => pids.lines.length === 1, "the first item", BEGIN_MS_MAX);
+    process.kill(Number(pids.lines[0]), "SIGKILL");
+    await rejection(task);
+    expect(await actor.call.remote("next")).toBe("next");
+    expect(record.lines).toEqual(["stream closed", "next ran"]);
+  },
+);
+
+test("force is refused for a stream of an actor too", async () => {
+  const { actor } = start();
+  const stream = actor.endless.remote();
+  expect((await stream.next()).done).toBe(false);
+  expect(() => cancel(stream, { force: true })).toThrow(/kill\(handle\)/);
+  expect((await stream.next()).done).toBe(false);
+  await stream.return();
+  expect(await actor.call.remote("next")).toBe("next");
 });

@@ -1,13 +1,25 @@
 /** Cancelling tasks: queued, running, waiting, by force, with their children. Scenarios J of Ray's black-box tests. */
+import { appendFileSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { cancel, GetTimeoutError, get, type ObjectRef, TaskCancelledError, TaskError } from "tsray";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { attachStore } from "../../src/core/store/open-store.ts";
 import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, temporaryDirectory, until, useCluster } from "./support.ts";
 
 const dir = temporaryDirectory();
-useCluster({ logToDriver: false });
+const here = useCluster({ logToDriver: false });
 let files = 0;
 const recorder = () => new Recorder(dir, `${files++}`);
+
+/** Of the node's store. */
+function bytesInUse(sessionDir: string): () => number {
+  const [file] = readdirSync(join(sessionDir, "nodes"));
+  const record = JSON.parse(readFileSync(join(sessionDir, "nodes", file as string), "utf8"));
+  const store = attachStore({ path: record.storePath, kind: "arena" });
+  onTestFinished(() => store.close());
+  return () => store.stats().usedBytes;
+}
 
 describe("cancel", () => {
   // Goal: a task that waits for its turn is removed, and never runs (J4). Method: both CPUs are taken by others.
@@ -180,5 +192,29 @@ describe("cancel", () => {
     await f.cancelFor.remote({ ref });
     expect(await rejection(ref)).toBeInstanceOf(TaskCancelledError);
     await gate.open.remote();
+  });
+
+  // Goal: what nobody gets leaves nothing. Method: tasks that have been cancelled answer with 10 MB each all the same; one
+  // was told in time, the answer of the other is on its way when it is cancelled.
+  test("results of cancelled tasks do not stay in the store", async () => {
+    const inUse = bytesInUse(here.cluster.sessionDir);
+    const before = inUse();
+    const file = recorder();
+    const told = f.answerLate.remote(file.path, 10_000_000);
+    await until(() => file.lines.length === 1, "the task to run");
+    cancel(told);
+    await f.record.options({ numCpus: 0 }).remote(file.path, "go");
+    await until(() => file.lines.includes("ends"), "the task to end");
+    const other = recorder();
+    const late = f.answerLate.remote(other.path, 10_000_000);
+    await until(() => other.lines.length === 1, "the task to run");
+    appendFileSync(other.path, "go\n");
+    const endMs = Date.now() + 10_000;
+    // Nothing is read meanwhile.
+    while (!other.lines.includes("ends") || inUse() === before)
+      if (Date.now() > endMs) throw new Error("no result");
+    cancel(late);
+    expect(await rejection(late)).toBeInstanceOf(TaskCancelledError);
+    await until(() => inUse() === before, "the results to go");
   });
 });

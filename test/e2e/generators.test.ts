@@ -117,6 +117,15 @@ describe("streaming generators", () => {
     expect(await collect(thrown)).toEqual([0, 1, 2, 3, 4]);
   });
 
+  // Goal: the same with back-pressure: what the consumer has taken of the first attempt counts for the second.
+  test("a retry is not held by items that were taken before", async () => {
+    const file = recorder();
+    const backed = f.crashAt.options({ generatorBackpressure: 2 });
+    expect(await collect(backed.remote(file.path, 5, 8))).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    const thrown = f.throwAt.options({ retryExceptions: true, generatorBackpressure: 1 }).remote(5, 8);
+    expect(await collect(thrown)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
   test("a crash without retries ends the stream with WorkerCrashedError", async () => {
     const file = recorder();
     const values: number[] = [];
@@ -128,17 +137,41 @@ describe("streaming generators", () => {
     expect(values).toEqual([0, 1]);
   });
 
-  // Goal: cancel ends the stream (K10).
-  test("cancel ends the stream", async () => {
+  // Goal: cancel ends the stream, and whoever takes from it hears why (K10).
+  test("cancel ends the stream with TaskCancelledError", async () => {
     const file = recorder();
     const stream = f.endless.remote(file.path);
     await stream.next();
     cancel(stream);
-    let last: unknown;
-    for await (const ref of stream)
-      last = await get(ref as unknown as ObjectRef<number>).catch((error: unknown) => error);
-    expect(last === undefined || typeof last === "number" || last instanceof TaskCancelledError).toBe(true);
+    const last = (await stream.next()).value as ObjectRef<number>;
+    expect(await rejection(last)).toBeInstanceOf(TaskCancelledError);
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
     await until(() => file.lines.includes("closed"), "the producer to stop");
+  });
+
+  test("for who has left it is over, items that were there already included", async () => {
+    const file = recorder();
+    const stream = f.endless.remote(file.path);
+    await stream.next();
+    await stream.return();
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
+    await until(() => file.lines.includes("closed"), "the producer to stop");
+    const over = f.count.remote(3);
+    await over.next();
+    await f.add.options({ numCpus: 2 }).remote(1, 1);
+    await over.return();
+    expect(await over.next()).toEqual({ done: true, value: undefined });
+  });
+
+  // Method: the producer computes on after its first item, without a pause: that item comes all the same.
+  test("force ends a producer that never looks up", async () => {
+    const file = recorder();
+    const stream = f.spinAfter.options({ numCpus: 2 }).remote(file.path, 1);
+    expect(await (await stream.next()).value).toBe(0);
+    await until(() => file.lines.length === 1, "the loop to run");
+    cancel(stream, { force: true });
+    expect(await f.add.options({ numCpus: 2 }).remote(1, 1)).toBe(2);
+    expect(file.lines).toHaveLength(1);
   });
 
   // Goal: a stream cannot be passed on (K11).

@@ -67,6 +67,26 @@ describe("ways to start", () => {
     expect((await sandbox.run("await.mjs")).stdout).toBe("16\n");
   });
 
+  // Goal: what is done with calls that wait for the cluster to start counts: they are cancelled, left, or fail, in words.
+  test("a script may cancel, leave and get wrong what it asked for before the cluster is there", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `import { cancel, get, remote } from "tsray"; import { appendFileSync, existsSync } from "node:fs";
+        const items = remote(function* items(x) { for (let i = 0; i < 3; i++) { appendFileSync("ran", x); yield i; } });
+        const never = remote(() => new Promise(() => {}));
+        const bad = items.remote(new WeakMap());
+        const left = items.remote("left"); left.return();
+        const stopped = items.remote("stopped"); cancel(stopped);
+        const ref = never.remote(); cancel(ref);
+        const nameOf = (promise) => get(promise).then(() => "none", (error) => error.name);
+        const last = async (stream) => { let name = "end"; for await (const item of stream) name = await nameOf(item); return name; };
+        console.log(await last(bad), await last(left), await last(stopped), await nameOf(ref), existsSync("ran"));`,
+    });
+    expect(await sandbox.run("main.mjs")).toEqual({
+      ...{ code: 0, signal: null, stderr: "" },
+      stdout: "SerializationError end TaskCancelledError TaskCancelledError false\n",
+    });
+  });
+
   test("a main().then() script, and functions imported from other modules", async () => {
     await using sandbox = new Sandbox({
       "lib/jobs.mjs": `import { remote } from "tsray"; export const twice = remote(function twice(x) { return 2 * x; });`,

@@ -154,6 +154,14 @@ describe("errors of user code", () => {
     expect(cause.limits).toEqual(new Map([["cpu", 4]]));
   });
 
+  test("what is thrown without a text, or throws when it is asked for one, fails the task and not its worker", async () => {
+    for (const how of ["null", "hostile"] as const) {
+      const error = await rejection(f.throwBare.options({ name: "bare" }).remote(how));
+      expect(error).toBeInstanceOf(TaskError);
+      expect(error.message).toMatch(/^bare\(\) failed with Error: /);
+    }
+  });
+
   test("an AggregateError keeps its errors", async () => {
     const cause = (await rejection(f.fail.remote("aggregate"))).cause as AggregateError;
     expect(cause).toBeInstanceOf(AggregateError);

@@ -237,6 +237,11 @@ export class ObjectAccess {
     return refs === null ? undefined : this.#parts.references.importAll(refs, container);
   }
 
+  /** Whether there are refs inside. */
+  hasRefs(payload: Payload): boolean {
+    return refsOf(payload) !== null;
+  }
+
   /** Makes sure the entry's payload is on its way: asks the owner of a borrowed one. */
   ask(entry: ObjectEntry, copyLost = false): void {
     if (entry.owned || entry.asked || entry.payload !== undefined) return;

@@ -6,7 +6,11 @@ import { ObjectRef } from "./object-ref.ts";
 export interface ItemSource {
   take(): Promise<ObjectEntry | undefined>;
   leave(): void;
+  cancel(force: boolean, recursive: boolean): void;
 }
+
+/** The owner's record behind a generator, for the runtime. */
+export let sourceOf: (generator: ObjectRefGenerator<unknown>) => ItemSource;
 
 const abandoned = new FinalizationRegistry<ItemSource>((source) => source.leave());
 
@@ -16,6 +20,10 @@ const abandoned = new FinalizationRegistry<ItemSource>((source) => source.leave(
  */
 export class ObjectRefGenerator<Y> implements AsyncIterableIterator<ObjectRef<Y>> {
   readonly #source: ItemSource;
+
+  static {
+    sourceOf = (generator) => generator.#source;
+  }
 
   /** @internal */
   constructor(source: ItemSource) {

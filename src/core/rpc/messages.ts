@@ -39,7 +39,7 @@ export const Local = {
   notice: 24,
   /** raylet -> worker: [kind, force]. Leave if nobody needs you (or at once). Answer when it stays: staying. */
   exit: 25,
-  /** worker -> raylet: [kind]. It owns objects that others use. */
+  /** worker -> raylet: [kind]. It owns objects that others use, or has made calls that are not done. */
   staying: 26,
   /** raylet -> every client: [kind, nodeId, reason]. */
   nodeDied: 27,
@@ -112,7 +112,7 @@ export const Peer = {
   call: 46,
   /** worker -> owner: [kind, taskSeq, index, Payload]. One item of a streaming generator. */
   item: 47,
-  /** owner -> worker: [kind, taskSeq, consumed]. How many items the consumer has taken; -1 = it left. */
+  /** owner -> worker: [kind, taskSeq, consumed]. How many items the consumer has taken. */
   consumed: 48,
   /** caller -> actor: [kind, actorId, incarnation]. First message to an actor on a channel. */
   attach: 49,
@@ -127,7 +127,7 @@ export const Peer = {
   borrowed: 53,
   /** borrower -> owner: [kind, seq[]]. */
   unborrow: 54,
-  /** owner -> worker: [kind, taskSeq]. The refs inside that result are held here now: let go of them. */
+  /** owner -> worker: [kind, seq]. The refs inside that object are held here now, or it is not wanted: let go of them. */
   resultTaken: 55,
   /** anyone -> owner: [kind, seq, EndpointTuple, lasts?]. That node (its raylet's endpoint) has pulled a copy; `lasts`: to keep. */
   copyAt: 56,
@@ -197,6 +197,8 @@ export interface RunExtra {
   readonly name: string;
   /** Items a generator may be ahead of its consumer; 0 = no limit. */
   readonly ahead: number;
+  /** Items that the consumer has taken, of an earlier attempt. */
+  readonly consumed: number;
   readonly gpuIds: readonly string[];
   /** The placement group that it runs in. */
   readonly group: CallGroup | null;
@@ -207,6 +209,8 @@ export interface CallExtra {
   readonly attempt: number;
   readonly name: string;
   readonly ahead: number;
+  /** Items that the consumer has taken, of an earlier attempt. */
+  readonly consumed: number;
   /** Concurrency group, where the call names another than the method's. */
   readonly group: string;
 }

@@ -41,6 +41,21 @@ export function promise(references: ReferenceTable, numReturns: NumReturns): Pro
   return { returns: Array.from({ length: numReturns }, () => references.newOwned()), generator: undefined };
 }
 
+/** Settles every ref of the call with an error; a generator gets it as its last item. */
+export function failPromised(
+  { returns, generator }: Promised,
+  error: Payload,
+  references: ReferenceTable,
+): void {
+  if (generator && !generator.ended) {
+    const last = references.newOwned();
+    last.settle(error);
+    generator.push(last);
+    generator.end();
+  }
+  for (const entry of returns) if (entry.payload === undefined) entry.settle(error);
+}
+
 export function submittedOf(call: Promised): Submitted {
   return call.generator
     ? { kind: "generator", source: call.generator }
@@ -130,32 +145,39 @@ export class Calls {
   succeed(call: CallRecord, result: unknown, from: Channel): void {
     const { returns, generator } = call;
     if (generator) generator.end();
-    else if (returns.length === 1) this.#take(returns[0] as ObjectEntry, result as Payload, from, call.seq);
+    else if (returns.length === 1) this.#take(returns[0] as ObjectEntry, result as Payload, from);
     else {
       const payloads = result as readonly Payload[];
       returns.forEach((entry, i) => {
-        this.#take(entry, payloads[i] as Payload, from, call.seq);
+        this.#take(entry, payloads[i] as Payload, from);
       });
     }
   }
 
+  /** The result of a call whose refs have been settled otherwise. */
+  drop({ returns, generator }: CallRecord, result: unknown, from: Channel): void {
+    if (generator !== undefined) return;
+    const payloads = returns.length === 1 ? [result as Payload] : (result as readonly Payload[]);
+    returns.forEach(({ seq }, i) => {
+      this.#drop(seq, payloads[i] as Payload, from);
+    });
+  }
+
   item(call: CallRecord, index: number, payload: Payload, from: Channel): void {
-    if (!call.generator?.expects(index)) return;
-    const entry = this.references.ownedAt(itemSeq(call.seq, index));
+    const seq = itemSeq(call.seq, index);
+    if (!call.generator?.expects(index)) {
+      this.#drop(seq, payload, from);
+      return;
+    }
+    const entry = this.references.ownedAt(seq);
     entry.unmakeable = "it is an item of a generator, which is not run again";
-    this.#take(entry, payload, from, call.seq);
+    this.#take(entry, payload, from);
     call.generator.push(entry);
   }
 
-  /** Settles every ref of the call with an error; a generator gets it as its last item. */
+  /** As {@link failPromised}. */
   fail(call: Promised, error: Payload): void {
-    if (call.generator && !call.generator.ended) {
-      const last = this.references.newOwned();
-      last.settle(error);
-      call.generator.push(last);
-      call.generator.end();
-    }
-    for (const entry of call.returns) if (entry.payload === undefined) this.objects.settle(entry, error);
+    failPromised(call, error, this.references);
   }
 
   /** Has `onOver` called when the signal aborts or the time is up. */
@@ -222,13 +244,19 @@ export class Calls {
   }
 
   /** Takes a value from a worker. Refs inside are taken over before the worker lets go of them. */
-  #take(entry: ObjectEntry, payload: Payload, from: Channel, seq: number): void {
+  #take(entry: ObjectEntry, payload: Payload, from: Channel): void {
     const held = this.objects.hold(payload);
     if (held !== undefined) {
       entry.held = held;
       const settled = this.references.borrowsSettled() ?? Promise.resolve();
-      void settled.then(() => from.send([Peer.resultTaken, seq]));
+      void settled.then(() => from.send([Peer.resultTaken, entry.seq]));
     }
     this.objects.settle(entry, payload);
+  }
+
+  /** What a worker sent is not wanted: it lets go of what is inside, and what lies in a store is freed with its object. */
+  #drop(seq: number, payload: Payload, from: Channel): void {
+    if (payload[0] === PayloadKind.stored) for (const node of payload[2]) this.references.onCopyAt(seq, node);
+    if (this.objects.hasRefs(payload)) from.send([Peer.resultTaken, seq]);
   }
 }

@@ -1,6 +1,14 @@
 /** The owner's side of a streaming generator: items in order, once each, whatever retries do. */
 import type { ObjectEntry } from "../ownership/entries.ts";
 
+/** Whoever runs the generator's call, as its consumer deals with it. */
+export interface GeneratorCall {
+  /** The consumer has taken so many items. */
+  consumed(count: number): void;
+  /** Nothing more is wanted of it. @throws InvalidOptionError where `force` is not to be had */
+  cancel(force: boolean, recursive: boolean, why: string): void;
+}
+
 export class GeneratorState {
   /** Items that arrived and were not taken yet. */
   readonly #ready: ObjectEntry[] = [];
@@ -8,9 +16,17 @@ export class GeneratorState {
   received = 0;
   consumed = 0;
   ended = false;
-  /** Told how many items the consumer has taken, or -1 when it left. */
-  onConsumed: (consumed: number) => void = () => {};
+  /** Undefined until the call is made: it waits for the process to be connected. */
+  #call: GeneratorCall | undefined;
+  /** What was asked for before the call was made. */
+  #cancelled: Parameters<GeneratorCall["cancel"]> | undefined;
   #wake: (() => void) | undefined;
+
+  /** The call has been made. One whose consumer has left already is cancelled. */
+  begin(call: GeneratorCall): void {
+    this.#call = call;
+    if (this.#cancelled !== undefined) call.cancel(...this.#cancelled);
+  }
 
   /** @returns false for an item that arrived before (a retry) */
   expects(index: number): boolean {
@@ -41,16 +57,29 @@ export class GeneratorState {
       });
     }
     this.consumed += 1;
-    this.onConsumed(this.consumed);
+    this.#call?.consumed(this.consumed);
     return this.#ready.shift();
   }
 
-  /** The consumer wants no more. */
+  /** The consumer wants no more: for it that is the end. */
   leave(): void {
-    if (this.ended) return;
     this.#ready.length = 0;
-    this.onConsumed(-1);
+    if (this.ended) return;
     this.end();
+    this.#cancel(false, true, "its consumer left");
+  }
+
+  /** `cancel()`: TaskCancelledError is all that comes. @throws InvalidOptionError for `force` where it is not to be had */
+  cancel(force: boolean, recursive: boolean): void {
+    if (this.ended) return;
+    const before = this.#ready.length;
+    this.#cancel(force, recursive, "it was cancelled");
+    this.#ready.splice(0, before);
+  }
+
+  #cancel(...how: Parameters<GeneratorCall["cancel"]>): void {
+    if (this.#call === undefined) this.#cancelled = how;
+    else this.#call.cancel(...how);
   }
 
   #wakeUp(): void {

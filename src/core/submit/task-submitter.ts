@@ -41,6 +41,9 @@ export interface TaskSubmitterParts
   readonly onBusy: (delta: 1 | -1) => void;
 }
 
+/** Why a call was cancelled along with the one that made it. */
+export const CHILD_OF_CANCELLED = "the task that submitted it was cancelled";
+
 /** A row of `tsray list tasks`. */
 export interface TaskRow {
   readonly taskSeq: number;
@@ -96,9 +99,12 @@ export class TaskSubmitter {
       : this.#calls.make(name, args, options.numReturns, promised);
     const task = new TaskRecord(parts, this.#functionState(record), options);
     for (const entry of task.returns) entry.task = task;
-    if (task.generator) task.generator.onConsumed = (consumed) => this.#onConsumed(task, consumed);
     this.#begin(task);
     this.#calls.watch(task, options, (why) => this.#cancelTask(task, false, true, why));
+    task.generator?.begin({
+      consumed: (count) => this.#onConsumed(task, count),
+      cancel: (force, recursive, why) => this.#cancelTask(task, force, recursive, why),
+    });
     return submittedOf(task);
   }
 
@@ -133,15 +139,19 @@ export class TaskSubmitter {
   }
 
   /** Cancels what the given task of this process has submitted. */
-  cancelChildren(parentSeq: number, force: boolean): void {
+  cancelChildren(parentSeq: number): void {
     for (const task of this.#tasks.values()) {
-      if (task.parentSeq === parentSeq)
-        this.#cancelTask(task, force, true, "the task that submitted it was cancelled");
+      if (task.parentSeq === parentSeq) this.#cancelTask(task, false, true, CHILD_OF_CANCELLED);
     }
   }
 
   onNodeDied(nodeId: string): void {
     this.#leases.onNodeDied(nodeId);
+  }
+
+  /** Tasks that are not done. */
+  get count(): number {
+    return this.#tasks.size;
   }
 
   list(rowsMax: number): TaskRow[] {
@@ -188,8 +198,11 @@ export class TaskSubmitter {
     if (flags === 0) learnDuration(task.fn, micros);
     lease.remove(task);
     if (flags & DoneFlag.exitWorker) this.#leases.retire(lease);
-    if (task.abandoned) this.#forget(task);
-    else if (flags === 0 || flags === DoneFlag.exitWorker) this.#succeed(task, result, from);
+    const isValue = flags === 0 || flags === DoneFlag.exitWorker;
+    if (task.abandoned) {
+      if (isValue) this.#calls.drop(task, result, from);
+      this.#forget(task);
+    } else if (isValue) this.#succeed(task, result, from);
     else this.#failOrRetry(task, result as Payload, flags);
     this.#leases.pump(lease.schedulingClass, lease);
   }
@@ -307,6 +320,7 @@ export class TaskSubmitter {
         maxCalls: options.maxCalls,
         name: options.name,
         ahead: options.generatorBackpressure ?? 0,
+        consumed: task.generator?.consumed ?? 0,
         gpuIds: lease.gpuIds,
         group: options.group ?? null,
       };
@@ -399,8 +413,7 @@ export class TaskSubmitter {
 
   #onConsumed(task: TaskRecord, consumed: number): void {
     const { lease } = task;
-    if (consumed < 0) this.#cancelTask(task, false, true, "its consumer left");
-    else if (lease !== undefined && task.options.generatorBackpressure !== undefined) {
+    if (lease !== undefined && task.options.generatorBackpressure !== undefined) {
       lease.channel.send([Peer.consumed, task.seq, consumed]);
     }
   }
