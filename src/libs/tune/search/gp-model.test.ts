@@ -12,7 +12,7 @@ const y = Float64Array.from(
   (_, i) => Math.sin(4 * points[3 * i]!) + points[3 * i + 1]! ** 2 + 0.5 * points[3 * i + 2]!,
 );
 const categorical = [false, false, true];
-const start = { weights: Float64Array.of(1, 1, 1), scale: 1, noise: 1 };
+const start = { weights: Float64Array.of(1, 1, 1), scale: 1, noise: 1, trend: 0.1 };
 
 test("log EI has the gradient it says it has", () => {
   const { kernel } = fitKernel(points, y, categorical, start, 100);
@@ -53,10 +53,10 @@ test("the fitted kernel is a better one, at a point where the slope is gone", ()
         fitted.loss - 1e-3,
       );
     }
-    const scale = fitted.kernel.scale * factor;
-    expect(fitKernel(points, y, categorical, { ...fitted.kernel, scale }, 0).loss).toBeGreaterThan(
-      fitted.loss - 1e-3,
-    );
+    for (const part of ["scale", "trend"] as const) {
+      const other = { ...fitted.kernel, [part]: fitted.kernel[part] * factor };
+      expect(fitKernel(points, y, categorical, other, 0).loss).toBeGreaterThan(fitted.loss - 1e-3);
+    }
   }
 });
 
@@ -82,4 +82,28 @@ test("the model passes through its points and is unsure away from them", () => {
   expect(model.predict(Float64Array.of(9, 9, 0)).variance).toBeGreaterThan(0.5 * kernel.scale);
   expect(model.holds(points.slice(0, 3))).toBe(true);
   expect(model.holds(Float64Array.of(0.123, 0.456, 0))).toBe(false);
+});
+
+test("a bowl is known far from its points: the trend is learned, and rugged details are left to the kernel", () => {
+  const d = 5;
+  const bowl = (x: Float64Array) => x.reduce((sum, u) => sum + 8 * (u - 0.3) ** 2, 0);
+  const rugged = (x: Float64Array) => x.reduce((sum, u) => sum + 0.1 * Math.cos(40 * u), bowl(x));
+  const at = Array.from({ length: 25 }, () => Float64Array.from({ length: d }, () => random.next()));
+  const far = Array.from({ length: 200 }, () => Float64Array.from({ length: d }, () => random.next()));
+  for (const [f, limit] of [
+    [bowl, 0.01],
+    [rugged, 0.2],
+  ] as const) {
+    const results = Float64Array.from(at, f);
+    const mean = results.reduce((sum, value) => sum + value, 0) / results.length;
+    const sd = Math.sqrt(results.reduce((sum, value) => sum + (value - mean) ** 2, 0) / results.length);
+    const standard = results.map((value) => (value - mean) / sd);
+    const flat = Float64Array.from(at.flatMap((x) => [...x]));
+    const unknown = { weights: new Float64Array(d).fill(1), scale: 1, noise: 1, trend: 0.1 };
+    const { kernel } = fitKernel(flat, standard, new Array(d).fill(false), unknown, 100);
+    const model = new GaussianProcess(flat, standard, new Array(d).fill(false), kernel);
+    const squares = far.map((x) => (model.mean(x) - (bowl(x) - mean) / sd) ** 2);
+    const error = Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / far.length);
+    expect(error).toBeLessThan(limit);
+  }
 });

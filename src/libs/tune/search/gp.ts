@@ -5,9 +5,9 @@
  * stands still, so that it tells nothing. Trials that still run are taken to give what the model expects of them, which
  * keeps parallel trials apart. Kernel, priors and log EI are those of Optuna's GPSampler.
  *
- * Beyond it: fewer first trials, which fill the space evenly; the results choose their scale; kernels are fitted from
- * scratch now and then, lest they stay in a poor local optimum; and the search for the largest log EI also looks close to
- * the best trial, where its peaks are too narrow for points spread over the whole space.
+ * Beyond it: a trend (trend.ts); fewer first trials, which fill the space evenly; the results choose their scale; kernels
+ * are fitted from scratch now and then, lest they stay in a poor local optimum; and the search for the largest log EI also
+ * looks close to the best trial, where its peaks are too narrow for points spread over the whole space.
  */
 import { InvalidOptionError } from "../errors.ts";
 import { lbfgs } from "../maths/lbfgs.ts";
@@ -51,6 +51,7 @@ interface SavedKernel {
   readonly weights: readonly number[];
   readonly scale: number;
   readonly noise: number;
+  readonly trend: number;
 }
 
 interface SavedFit {
@@ -184,7 +185,7 @@ export class GPSearcher extends HistorySearcher {
       return { y: scaleResults(results, TURNS[this.#turn]!).y, kernel: latest };
     this.#refitAt = REFIT_GROWTH * n;
     this.#lowest = lowest;
-    const unknown: Kernel = { weights: new Float64Array(d).fill(1), scale: 1, noise: 1 };
+    const unknown: Kernel = { weights: new Float64Array(d).fill(1), scale: 1, noise: 1, trend: 0.1 };
     const afresh = n <= AFRESH_MAX || n >= this.#afreshAt;
     if (afresh) this.#afreshAt = AFRESH_GROWTH * n;
     const fits = (afresh ? [...TURNS.keys()] : [this.#turn]).map((turn) => {
