@@ -8,7 +8,7 @@ import { BinaryReader } from "@bufbuild/protobuf/wire";
 import type { ClientDuplexStream, Server } from "@grpc/grpc-js";
 import { offeredBy } from "../../src/core/base/bundles.ts";
 import { bindServer, createClient, createServer, handleUnary, unary } from "../../src/core/rpc/grpc.ts";
-import { NodeInfo } from "../../src/core/wire/gen/tsray/v1/common.ts";
+import { type HeldBundle, NodeInfo } from "../../src/core/wire/gen/tsray/v1/common.ts";
 import {
   ActorReport,
   type ActorSpec,
@@ -23,6 +23,8 @@ const CALL_MS = 60_000;
 const BEAT_MS = 1000;
 /** As the real one: changes leave together. */
 const REPORT_COALESCE_MS = 20;
+/** As the real one. */
+const REGISTER_AGAIN_MS = 200;
 const CPU = 10_000;
 
 /** What a raylet has to know of an update: the rest is for its tables of other nodes. */
@@ -60,15 +62,17 @@ export class SimulatedRaylet {
   readonly #server: Server;
   readonly #total: Record<string, number>;
   readonly #available: Record<string, number>;
-  readonly #bundles = new Map<string, { resources: Record<string, number>; isOpen: boolean }>();
-  readonly #actors = new Map<string, Record<string, number>>();
-  #stream!: ClientDuplexStream<NodeReport, News>;
+  readonly #bundles = new Map<string, { resources: Record<string, number>; held: HeldBundle }>();
+  readonly #actors = new Map<string, { amounts: Record<string, number>; incarnation: number }>();
+  /** Undefined while it is broken. */
+  #stream: ClientDuplexStream<NodeReport, News> | undefined;
   #address = "";
   #beat = 0;
   #timer: NodeJS.Timeout | undefined;
   #soon: NodeJS.Timeout | undefined;
   /** Each answered beat is followed by the next at once. */
   #isRacing = false;
+  #isClosed = false;
 
   constructor(nodeId: string, headAddress: string, token: string, cpus: number) {
     this.nodeId = nodeId;
@@ -89,36 +93,48 @@ export class SimulatedRaylet {
     this.#address = await bindServer(this.#server, `unix:${directory}/${this.nodeId}`);
   }
 
-  /** Resolves when the head has answered. */
+  /**
+   * Resolves when the head has answered. As the real one it comes back when the stream breaks, with all that it has: of a
+   * thousand that register at once the head's socket turns some away, and on a machine that is overloaded connections drop.
+   */
   register(): Promise<void> {
+    return new Promise((resolve) => this.#register(resolve));
+  }
+
+  #register(done: () => void): void {
     const { path, requestSerialize } = HeadServiceService.nodeSession;
-    this.#stream = this.#client.makeBidiStreamRequest(path, requestSerialize, readNews);
-    this.#stream.on("error", () => {});
-    return new Promise((resolve) => {
-      this.#stream.on("data", ({ bytes, registered, heardBeat }: News) => {
-        this.bytesHeard += bytes;
-        if (registered) resolve();
-        if (heardBeat === 0) return;
-        this.beatsHeard += 1;
-        if (this.#isRacing) this.#report(true);
-      });
-      const register = NodeInfo.fromPartial({
-        nodeId: this.nodeId,
-        rayletAddress: this.#address,
-        endpoint: {
-          processId: `raylet-${this.nodeId}`,
-          nodeId: this.nodeId,
-          unixPath: "/",
-          host: "10.0.0.1",
-        },
-        total: { amounts: this.#total },
-        available: { amounts: this.#available },
-        labels: { "tsray.io/node-id": this.nodeId, zone: `zone-${Number(this.nodeId.slice(1)) % 3}` },
-        hostId: this.nodeId,
-        startedAtMs: 1,
-      });
-      this.#stream.write(NodeReport.fromPartial({ register }));
+    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, readNews);
+    this.#stream = stream;
+    stream.on("error", () => {
+      if (this.#isClosed) return;
+      this.#stream = undefined;
+      setTimeout(() => this.#isClosed || this.#register(done), REGISTER_AGAIN_MS);
     });
+    stream.on("data", ({ bytes, registered, heardBeat }: News) => {
+      this.bytesHeard += bytes;
+      if (registered) done();
+      if (heardBeat === 0) return;
+      this.beatsHeard += 1;
+      if (this.#isRacing) this.#report(true);
+    });
+    const register = NodeInfo.fromPartial({
+      nodeId: this.nodeId,
+      rayletAddress: this.#address,
+      endpoint: {
+        processId: `raylet-${this.nodeId}`,
+        nodeId: this.nodeId,
+        unixPath: "/",
+        host: "10.0.0.1",
+      },
+      total: { amounts: this.#total },
+      available: { amounts: this.#available },
+      labels: { "tsray.io/node-id": this.nodeId, zone: `zone-${Number(this.nodeId.slice(1)) % 3}` },
+      hostId: this.nodeId,
+      startedAtMs: 1,
+    });
+    const actors = [...this.#actors].map(([actorId, { incarnation }]) => ({ actorId, incarnation }));
+    const bundles = [...this.#bundles.values()].map(({ held }) => held);
+    stream.write(NodeReport.fromPartial({ register, actors, bundles }));
   }
 
   /** One beat a second, from a moment of its own in the second. */
@@ -135,6 +151,7 @@ export class SimulatedRaylet {
   }
 
   close(): void {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#soon);
     this.#stream?.cancel();
@@ -152,7 +169,7 @@ export class SimulatedRaylet {
 
   #report(isBeat: boolean): void {
     if (isBeat) this.#beat += 1;
-    this.#stream.write(
+    this.#stream?.write(
       NodeReport.fromPartial({
         beat: isBeat ? this.#beat : 0,
         total: { amounts: this.#total },
@@ -178,7 +195,7 @@ export class SimulatedRaylet {
     if (!this.#fits(wanted)) return { accepted: false, reason: "it is full", undecided: false };
     this.starts += 1;
     if (!this.#actors.has(actorId)) {
-      this.#actors.set(actorId, wanted);
+      this.#actors.set(actorId, { amounts: wanted, incarnation });
       this.#take(wanted, 1);
       this.#changed();
     }
@@ -201,18 +218,24 @@ export class SimulatedRaylet {
       })),
       stopActors: handleUnary(({ stops }) => {
         for (const { actorId } of stops) {
-          this.#take(this.#actors.get(actorId) ?? {}, -1);
+          this.#take(this.#actors.get(actorId)?.amounts ?? {}, -1);
           this.#actors.delete(actorId);
         }
         this.#changed();
         return { runningIds: [] };
       }),
       prepareBundles: handleUnary(({ bundles }) => ({
-        answers: bundles.map(({ groupId, index, resources }) => {
+        answers: bundles.map(({ groupId, index, resources, attempt }) => {
           const wanted = resources?.amounts ?? {};
+          const known = this.#bundles.get(bundleKey(groupId, index));
+          if (known !== undefined) {
+            known.held.attempt = attempt;
+            return { accepted: true, reason: "" };
+          }
           if (!this.#fits(wanted)) return { accepted: false, reason: "it is full" };
           this.#take(wanted, 1);
-          this.#bundles.set(bundleKey(groupId, index), { resources: wanted, isOpen: false });
+          const held = { groupId, index, attempt, committed: false };
+          this.#bundles.set(bundleKey(groupId, index), { resources: wanted, held });
           this.#changed();
           return { accepted: true, reason: "" };
         }),
@@ -221,7 +244,7 @@ export class SimulatedRaylet {
         answers: bundles.map(({ groupId, index }) => {
           const bundle = this.#bundles.get(bundleKey(groupId, index));
           if (bundle === undefined) return { accepted: false, reason: "it is not held" };
-          bundle.isOpen = true;
+          bundle.held.committed = true;
           for (const [name, amount] of Object.entries(offeredBy(bundle.resources, groupId, index))) {
             this.#total[name] = (this.#total[name] ?? 0) + amount;
             this.#available[name] = (this.#available[name] ?? 0) + amount;
@@ -232,12 +255,12 @@ export class SimulatedRaylet {
       })),
       returnBundles: handleUnary(({ returns }) => {
         const groups = new Set(returns.map(({ groupId }) => groupId));
-        for (const [key, { resources, isOpen }] of this.#bundles) {
-          const [groupId = "", index] = key.split(" ");
+        for (const [key, { resources, held }] of this.#bundles) {
+          const { groupId, index } = held;
           if (!groups.has(groupId)) continue;
           this.#bundles.delete(key);
           this.#take(resources, -1);
-          const names = isOpen ? Object.keys(offeredBy(resources, groupId, Number(index))) : [];
+          const names = held.committed ? Object.keys(offeredBy(resources, groupId, index)) : [];
           for (const name of names) {
             delete this.#total[name];
             delete this.#available[name];
