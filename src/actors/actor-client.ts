@@ -93,6 +93,8 @@ export interface ActorClientParts {
 
 type State = "creating" | "unknown" | "alive" | "dead";
 
+const collected = new FinalizationRegistry<() => void>((forget) => forget());
+
 export class ActorClient {
   /** What is known of its class; of an actor that is looked for by name, little until it is found. */
   meta: ActorMeta;
@@ -355,12 +357,13 @@ export class ActorClient {
     this.#channel = channel;
     this.#state = "alive";
     channel.send([Peer.attach, this.actorId, this.#incarnation]);
-    // The channel outlives the last handle: it must not keep this alive.
+    // The channel outlives the last handle: it must not keep this alive, nor remember it.
     const self = new WeakRef(this);
-    channel.onClose(() => {
+    const forget = channel.onClose(() => {
       const client = self.deref();
       if (client !== undefined) client.#onClosed(channel);
     });
+    collected.register(this, forget);
     for (const { resolve } of this.#waiters) resolve();
     this.#waiters = [];
     this.#judgeLost(isSameLife ? "was out of reach" : "restarted");

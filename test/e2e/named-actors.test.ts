@@ -1,5 +1,6 @@
 // Goal: names, namespaces and detached lifetimes hold across drivers. Method: a cluster with a head and one node; every
 // driver beside this one is a process of its own.
+import { queryObjects } from "node:v8";
 import { ActorDiedError, get, getActor, InvalidOptionError, init, kill, ready, shutdown } from "tsray";
 import { Cluster } from "tsray/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -37,6 +38,17 @@ describe("named actors", () => {
     await expect(getActor("pinger", { namespace: "nowhere" })).rejects.toThrow(ActorDiedError);
     kill(first);
     kill(third);
+  });
+
+  // Goal: looking for an actor leaves nothing. Method: what V8 counts of what this process could remember handles by.
+  test("an actor may be looked for as often as one likes", async () => {
+    const counter = Counter.options({ name: "often" }).remote(1);
+    await ready(counter);
+    const remembered = () => queryObjects(WeakRef, { format: "count" });
+    const before = remembered();
+    for (let i = 0; i < 100; i++) await getActor<typeof Counter>("often");
+    await until(() => remembered() < before + 40, "handles are forgotten");
+    kill(counter);
   });
 
   // Goal: what getActor returns works at once, and tells of a missing actor. Method: calls on it without awaiting it.
