@@ -107,3 +107,25 @@ test("a bowl is known far from its points: the trend is learned, and rugged deta
     expect(error).toBeLessThan(limit);
   }
 });
+
+test("a place is crowded once three points lie within a thousandth of a length scale", () => {
+  const kernel = { weights: Float64Array.of(4, 100), scale: 1, noise: 1e-4, trend: 0.1 };
+  const near = [0.5, 0.5, 0.5 + 2e-4, 0.5, 0.5, 0.5 + 4e-5];
+  const two = new GaussianProcess(
+    Float64Array.from([...near.slice(0, 4), 0.1, 0.9]),
+    Float64Array.of(0, 0, 1),
+    [false, false],
+    kernel,
+  );
+  const three = new GaussianProcess(
+    Float64Array.from([...near, 0.1, 0.9]),
+    Float64Array.of(0, 0, 0, 1),
+    [false, false],
+    kernel,
+  );
+  expect(two.isCrowded(Float64Array.of(0.5, 0.5))).toBe(false);
+  expect(three.isCrowded(Float64Array.of(0.5, 0.5))).toBe(true);
+  // Two thousandths of the length scale away, which is 1/2 in one number and 1/10 in the other.
+  expect(three.isCrowded(Float64Array.of(0.5, 0.5 + 2e-4))).toBe(false);
+  expect(three.isCrowded(Float64Array.of(0.5 + 2e-4, 0.5))).toBe(true);
+});

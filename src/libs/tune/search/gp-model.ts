@@ -34,6 +34,9 @@ const NOISE_MIN = 1e-8;
 const VARIANCE_MIN = 1e-14;
 /** The prior of the trend's variance is a gamma distribution of rate 1 with its mode here: some trend, seldom a steep one. */
 const TREND_MODE = 0.5;
+/** Within a thousandth of a length scale a function moves by about a millionth of its size: three points there are plenty. */
+const CLOSE = 1e-3;
+const CLOSE_MAX = 3;
 const SQRT5 = Math.sqrt(5);
 
 export class GaussianProcess {
@@ -164,6 +167,19 @@ export class GaussianProcess {
       if (!apart) return true;
     }
     return false;
+  }
+
+  /** Whether so many of its points are so close to x, in length scales, that one more there could hardly be better. */
+  isCrowded(x: Float64Array): boolean {
+    const { weights } = this.kernel;
+    let close = 0;
+    for (let j = 0; j < this.count; j++) {
+      let squared = 0;
+      for (let i = 0; i < this.dimension; i++)
+        squared += weights[i]! * (x[i]! - this.#points[j * this.dimension + i]!) ** 2;
+      if (squared < CLOSE ** 2) close += 1;
+    }
+    return close >= CLOSE_MAX;
   }
 
   /** Of the trend, from weights of the points' covariances. */

@@ -258,8 +258,10 @@ function search(
   const ranked = [...found, samples[first]!]
     .map((point) => ({ point, score: logEi(model, best, point) }))
     .sort((a, b) => b.score - a.score);
-  // Once the model is sure of the optimum it would ask for the same point for ever.
-  const fresh = ranked.find(({ point }) => !model.holds(point)) ?? { point: unseen(model, samples, scores) };
+  // Once the model is sure of the optimum, or of a point that is none, it would ask for the same place for ever.
+  const fresh = ranked.find(({ point }) => !model.holds(point) && !model.isCrowded(point)) ?? {
+    point: unseen(model, samples, scores),
+  };
   return fresh.point ?? ranked[0]!.point;
 }
 
