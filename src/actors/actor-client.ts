@@ -334,7 +334,7 @@ export class ActorClient {
     this.#parts.calls.sendDefinitions(channel, call);
     const { options } = call;
     const args = call.waitFor === undefined ? call.args : fillArguments(call.args, call.waitFor);
-    const first = call.returns[0]?.seq ?? 0;
+    const first = call.generator?.firstSeq ?? call.returns[0]?.seq ?? 0;
     if (options.numReturns === 1 && call.attempt === 0 && options.name === "" && options.group === "") {
       channel.send([Peer.call, call.seq, call.method, first, args]);
     } else {

@@ -12,6 +12,7 @@ export class CallJob implements CallContext {
   readonly channel: Channel;
   /** Its number at its owner. */
   readonly seq: number;
+  /** Of what it returns, or gives as items. */
   readonly firstReturnSeq: number;
   readonly args: ArgsPayload;
   /** -1 = streaming. */

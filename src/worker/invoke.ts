@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { inspect } from "node:util";
 import { runInCall } from "../core/base/call-context.ts";
 import { ObjectStoreFullError, TaskCancelledError, TaskError, TsrayError } from "../core/base/errors.ts";
-import { itemSeq } from "../core/base/ids.ts";
+import { STREAM_ITEMS_MAX } from "../core/base/ids.ts";
 import { isMapped, travelText } from "../core/base/module-map.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import { isPlain } from "../core/ownership/object-access.ts";
@@ -211,7 +211,11 @@ export class Invoker {
     let index = 0;
     for await (const item of settled as AsyncIterable<unknown>) {
       if (job.cancelled) return;
-      const packed = this.#pack(job, item, itemSeq(job.seq, index));
+      if (index === STREAM_ITEMS_MAX)
+        throw new RangeError(
+          `a stream has at most ${STREAM_ITEMS_MAX.toLocaleString("en")} items: put several into one`,
+        );
+      const packed = this.#pack(job, item, job.firstReturnSeq + index);
       await this.#runtime.references.borrowsSettled();
       job.channel.send([Peer.item, job.seq, index, packed]);
       // The next may be computed at once, and take long.

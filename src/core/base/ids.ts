@@ -15,13 +15,16 @@ export const newActorId = (): string => randomId(12);
 /** Of a call that must not take effect twice. */
 export const newRequestId = (): string => randomId(8);
 
-/** Items of a streaming generator are numbered from here, so that the worker can name them without asking. */
+/** Items of streaming generators are numbered from here, so that the worker can name them without asking. */
 const ITEM_SEQ_BASE = 2 ** 52;
-const ITEMS_PER_TASK = 2 ** 20;
+/** The most items that a streaming generator may give. */
+export const STREAM_ITEMS_MAX = 2 ** 26;
+const STREAMS_MAX = 2 ** 52 / STREAM_ITEMS_MAX;
+let streams = 0;
 
-/** Number, at the owner, of item `index` of the generator task `taskSeq`. */
-export function itemSeq(taskSeq: number, index: number): number {
-  return ITEM_SEQ_BASE + (taskSeq % 2 ** 32) * ITEMS_PER_TASK + (index % ITEMS_PER_TASK);
+/** The number, at its owner, of the first item of a new stream; the others follow it. */
+export function newStreamSeq(): number {
+  return ITEM_SEQ_BASE + (streams++ % STREAMS_MAX) * STREAM_ITEMS_MAX;
 }
 
 /** The printed form of an object's id: 16 hex digits of its owner, 16 of its number there. */

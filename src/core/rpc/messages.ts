@@ -98,7 +98,7 @@ export const Transfer = {
 export const Peer = {
   /** owner -> worker: [kind, fnIndex, FunctionId]. Names a function once per channel. */
   define: 40,
-  /** owner -> worker: [kind, taskSeq, fnIndex, seq of the first ref, args, numReturns or -1 = streaming, RunExtra]; the last two may be absent. */
+  /** owner -> worker: [kind, taskSeq, fnIndex, seq of the first ref or item, args, numReturns or -1 = streaming, RunExtra]; the last two may be absent. */
   run: 41,
   /** owner -> worker: [kind, taskSeq, recursive]. */
   cancel: 42,
@@ -108,7 +108,7 @@ export const Peer = {
   done: 44,
   /** worker -> owner: [kind, taskSeq[]]. */
   giveBack: 45,
-  /** caller -> actor: [kind, taskSeq, method, seq of the first ref, args, numReturns or -1 = streaming, CallExtra]; the last two may be absent. */
+  /** caller -> actor: [kind, taskSeq, method, seq of the first ref or item, args, numReturns or -1 = streaming, CallExtra]; the last two may be absent. */
   call: 46,
   /** worker -> owner: [kind, taskSeq, index, Payload]. One item of a streaming generator. */
   item: 47,

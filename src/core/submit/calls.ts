@@ -3,7 +3,6 @@
  * signals and timeouts.
  */
 import { TaskError } from "../base/errors.ts";
-import { itemSeq } from "../base/ids.ts";
 import type { ErrorClass, NumReturns } from "../base/options.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 import type { ObjectAccess } from "../ownership/object-access.ts";
@@ -164,8 +163,9 @@ export class Calls {
   }
 
   item(call: CallRecord, index: number, payload: Payload, from: Channel): void {
-    const seq = itemSeq(call.seq, index);
-    if (!call.generator?.expects(index)) {
+    if (call.generator === undefined) return;
+    const seq = call.generator.firstSeq + index;
+    if (!call.generator.expects(index)) {
       this.#drop(seq, payload, from);
       return;
     }

@@ -1,4 +1,5 @@
 /** The owner's side of a streaming generator: items in order, once each, whatever retries do. */
+import { newStreamSeq } from "../base/ids.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
 
 /** Whoever runs the generator's call, as its consumer deals with it. */
@@ -10,6 +11,8 @@ export interface GeneratorCall {
 }
 
 export class GeneratorState {
+  /** The number of its first item. */
+  readonly firstSeq = newStreamSeq();
   /** Items that arrived and were not taken yet. */
   readonly #ready: ObjectEntry[] = [];
   /** How many items have arrived; a retry sends them again, and they are dropped. */

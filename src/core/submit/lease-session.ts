@@ -193,6 +193,8 @@ export class LeaseSession {
     if (this.#isOver) return;
     this.#isOver = true;
     clearTimeout(this.#timer);
+    // A stream that is open would keep this process for as long as its raylet is silent.
+    this.#stream?.cancel();
     this.#client?.close();
     if (this.lost) return;
     this.lost = true;

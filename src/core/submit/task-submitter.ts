@@ -309,7 +309,7 @@ export class TaskSubmitter {
     const { options } = task;
     const args = task.waitFor === undefined ? task.args : fillArguments(task.args, task.waitFor);
     const returns = options.numReturns === "streaming" ? -1 : options.numReturns;
-    const first = task.returns[0]?.seq ?? 0;
+    const first = task.generator?.firstSeq ?? task.returns[0]?.seq ?? 0;
     // The common shape is short; what few tasks need comes behind.
     if (options.isPlain && task.attempt === 0) {
       lease.channel.send([Peer.run, task.seq, index, first, args]);
