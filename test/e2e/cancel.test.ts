@@ -136,6 +136,21 @@ describe("cancel", () => {
     expect(await other).toBe("end");
   });
 
+  // Goal: cancelling in the middle of a chain ends what waits for that, and nothing before it (J2).
+  test("cancelling the middle of a chain spares what comes before", async () => {
+    const gate = f.Gate.remote();
+    const one = f.holdOpen.remote(gate, "one");
+    const two = f.increment.remote(one);
+    const three = f.increment.remote(two);
+    const four = f.increment.remote(three);
+    await gate.arrivals.remote(1);
+    cancel(three);
+    expect(await rejection(three)).toBeInstanceOf(TaskCancelledError);
+    expect(await rejection(four)).toBeInstanceOf(TaskCancelledError);
+    await gate.open.remote();
+    expect(await get([one, two])).toEqual([1, 2]);
+  });
+
   // Goal: cancelling what is done changes nothing (J10).
   test("a finished task keeps its value, a failed one its error", async () => {
     const done = f.add.remote(1, 2);

@@ -14,7 +14,9 @@ import {
   nodeAffinity,
   nodes,
   ObjectLostError,
+  type ObjectRef,
   OwnerDiedError,
+  ready,
   shutdown,
   UnschedulableError,
   wait,
@@ -31,6 +33,7 @@ import {
   spinFor,
   sumAndNode,
 } from "../fixtures/actors.mjs";
+import { countSlowly, Gate as StreamGate } from "../fixtures/functions.ts";
 import { isRunning, until } from "../fixtures/processes.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/cli.js", import.meta.url));
@@ -59,6 +62,24 @@ describe("node failure", () => {
     await until(async () => (await nodes()).some((each) => each.nodeId === node.nodeId && each.alive));
     return node;
   };
+
+  // G8. Method: two items are taken; then the node is killed while its generator stands at a gate.
+  test("a stream whose node dies goes on elsewhere with the items that are missing", async () => {
+    const gate = StreamGate.options({ numCpus: 0 }).remote();
+    await ready(gate);
+    const doomed = await addNode({ s: 1 });
+    const stream = countSlowly.options({ resources: { s: 1 } }).remote(5, gate);
+    const next = async () => get((await stream.next()).value as ObjectRef<number>);
+    expect([await next(), await next()]).toEqual([0, 1]);
+    await gate.arrivals.remote(1);
+    await addNode({ s: 1 });
+    await cluster.removeNode(doomed);
+    await gate.arrivals.remote(2);
+    await gate.open.remote();
+    const rest: number[] = [];
+    for await (const ref of stream) rest.push(await ref);
+    expect(rest).toEqual([2, 3, 4]);
+  });
 
   // Method: 2,000 short tasks over three nodes; one raylet is SIGKILLed in the middle.
   test("2,000 tasks come out right although a node dies under them", async () => {
