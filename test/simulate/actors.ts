@@ -116,9 +116,7 @@ export class ActorWorld {
         ({ alive, hosted }) => alive && hosted.get(state.actorId)?.alive === true,
       );
       if (lives.length > 1)
-        throw new Error(
-          `${state.actorId} lives on ${lives.map(({ id }) => id).join(" and ")}\n${state.story.join("\n")}`,
-        );
+        throw new Error(`${state.actorId} lives on ${lives.map(({ id }) => id).join(" and ")}`);
     }
   }
 

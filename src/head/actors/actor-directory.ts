@@ -22,6 +22,7 @@ import {
 import { BoundedMap } from "../bounded-map.ts";
 import type { RecordKeeper } from "../state-store/record-keeper.ts";
 import type { StateStore } from "../state-store/state-store.ts";
+import { Watchers } from "../watchers.ts";
 import { ActorCommands } from "./actor-commands.ts";
 import { ActorIndex } from "./actor-index.ts";
 import { infoOf, tellActor } from "./actor-info.ts";
@@ -78,6 +79,7 @@ export class ActorDirectory {
   readonly #options: ActorDirectoryOptions;
   readonly #tables: ActorTables;
   readonly #live = new Map<string, ActorRecord>();
+  readonly #watchers = new Watchers();
   readonly #dead: BoundedMap<string, ActorRecord>;
   readonly #names: ActorNames;
   readonly #byNode = new ActorIndex();
@@ -181,9 +183,7 @@ export class ActorDirectory {
 
   /** Calls `wake` at each change of the actor, and when the directory closes. @returns what ends that */
   onChange(actorId: string, wake: () => void): () => void {
-    const record = this.#find(actorId);
-    record?.watchers.add(wake);
-    return () => record?.watchers.delete(wake);
+    return this.#watchers.add(this.#names.idOf(actorId), wake);
   }
 
   async find(namespace: string, name: string): Promise<FindActorReply> {
@@ -282,7 +282,7 @@ export class ActorDirectory {
     this.#isClosed = true;
     this.#waiting.close();
     this.#commands.close();
-    for (const record of this.#live.values()) for (const wake of [...record.watchers]) wake();
+    this.#watchers.wakeAll();
   }
 
   // ---- feeding the machine and carrying out what it returns
@@ -294,7 +294,7 @@ export class ActorDirectory {
     record.state = state;
     this.#moved(record, before, state);
     for (const effect of effects) this.#carryOut(record, effect);
-    if (state.version > before.version) for (const wake of [...record.watchers]) wake();
+    if (state.version > before.version) this.#watchers.wake(state.actorId);
     // The process that hosted it may have owned others.
     if (before.endpoint !== undefined && state.endpoint === undefined)
       this.processEnded(before.endpoint.processId);
@@ -356,8 +356,8 @@ export class ActorDirectory {
     this.#byGroup.remove(groupOf(record.spec), actorId);
     this.#byOwnerProcess.remove(owner?.processId ?? "", actorId);
     this.#byOwnerNode.remove(owner?.nodeId ?? "", actorId);
-    record.refusedBy.clear();
     record.spec = specOfDead(record.spec);
+    record.shape = "";
     record.state = { ...record.state, deathError: unpooled(record.state.deathError) };
     this.#dead.set(actorId, record);
     this.#options.log(`actor ${tellActor(record.spec)} is dead: ${record.state.deathReason}`);

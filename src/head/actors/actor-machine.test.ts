@@ -292,15 +292,17 @@ test("keeps its invariants whatever comes", () => {
       detached: random(2) === 0,
       maxRestarts: random(4) - 1,
     });
+    const lines: string[] = [];
     for (let i = 0; i < 40; i += 1) {
       const word = [...words, ...more][random(words.length + more.length)] as string;
       const line = word.startsWith("kill")
         ? word
         : `${word} n${random(2)} ${Math.max(0, state.incarnation - random(2))}`;
+      lines.push(line);
       const wasDead = state.phase === "DEAD";
       const answer = step(state, parse(line));
       ({ state } = answer);
-      checkInvariants(state);
+      expect(() => checkInvariants(state), lines.join("\n")).not.toThrow();
       if (wasDead) expect(state.phase).toBe("DEAD");
       if (answer.effects.some((effect) => effect.kind === "start")) expect(state.stoppingOn).toBeUndefined();
     }

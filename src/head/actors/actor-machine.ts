@@ -22,8 +22,6 @@ export type ActorPhase = "PENDING" | "STARTING" | "ALIVE" | "RESTARTING" | "DEAD
 
 /** Kills remembered, so that a repeat does nothing, also at the next head. */
 const KILL_REQUESTS_MAX = 8;
-/** Past events kept for the story that a broken invariant tells. */
-const STORY_LINES_MAX = 16;
 
 export interface ActorState {
   readonly actorId: string;
@@ -49,7 +47,6 @@ export interface ActorState {
   readonly pendingReason: string;
   readonly deathReason: string;
   readonly deathError: Buffer;
-  readonly story: readonly string[];
 }
 
 export type ActorEvent =
@@ -125,15 +122,12 @@ export function newActorState({
     pendingReason: "",
     deathReason: "",
     deathError: NO_BYTES,
-    story: [],
   };
 }
 
 /** What becomes of the actor, and what the shell has to do about it. */
 export function step(state: ActorState, event: ActorEvent): ActorStep {
-  const answer = state.phase === "DEAD" ? stepDead(state, event) : stepLiving(state, event);
-  const line = `${tell(event)} -> ${answer.state.phase} v${answer.state.version} i${answer.state.incarnation}`;
-  return { ...answer, state: { ...answer.state, story: [...state.story, line].slice(-STORY_LINES_MAX) } };
+  return state.phase === "DEAD" ? stepDead(state, event) : stepLiving(state, event);
 }
 
 function stepLiving(state: ActorState, event: ActorEvent): ActorStep {
@@ -357,13 +351,7 @@ function changed(state: ActorState, change: Partial<ActorState>, effects: ActorE
   return { state: { ...state, ...change, version: state.version + 1 }, effects };
 }
 
-function tell(event: ActorEvent): string {
-  if (event.kind === "reported")
-    return `${event.report.state} i${event.report.incarnation} on ${event.report.nodeId}`;
-  return "nodeId" in event ? `${event.kind} ${event.nodeId}` : event.kind;
-}
-
-/** @throws Error with the actor's story when the state is one that must not be */
+/** @throws Error when the state is one that must not be */
 export function checkInvariants(state: ActorState): void {
   const wrong: string[] = [];
   const { phase, nodeId, stoppingOn, endpoint } = state;
@@ -378,6 +366,5 @@ export function checkInvariants(state: ActorState): void {
   if ((phase === "PENDING" || phase === "DEAD") && nodeId !== undefined) wrong.push(`${phase} on a node`);
   if (phase === "PENDING" && state.incarnation !== 0) wrong.push("PENDING in a later life");
   if (phase === "DEAD" && state.deathReason === "") wrong.push("DEAD without a reason");
-  if (wrong.length > 0)
-    throw new Error(`actor ${state.actorId}: ${wrong.join("; ")}\n${state.story.join("\n")}`);
+  if (wrong.length > 0) throw new Error(`actor ${state.actorId}: ${wrong.join("; ")}`);
 }

@@ -2,7 +2,7 @@
  * What the directory has of one actor: its spec, its state, and what hangs on both while this head lives.
  */
 import { takenAt } from "../../core/base/bundles.ts";
-import type { ActorSpec } from "../../core/wire/gen/tsray/v1/head.ts";
+import { ActorSpec } from "../../core/wire/gen/tsray/v1/head.ts";
 import type { KeptRecord } from "../state-store/record-keeper.ts";
 import type { ActorState } from "./actor-machine.ts";
 import type { Amounts, PlacementDemand } from "./placement.ts";
@@ -12,10 +12,8 @@ export interface ActorRecord {
   state: ActorState;
   /** Spec and state on the store. */
   readonly kept: KeptRecord;
-  readonly watchers: Set<() => void>;
   /** Actors of one shape fit the same nodes. */
-  readonly shape: string;
-  readonly refusedBy: Map<string, { revision: number; untilMs: number }>;
+  shape: string;
   readonly enteredAtMs: number;
 }
 
@@ -28,25 +26,24 @@ export function newRecord(
   const actor = { spec, state };
   return Object.assign(actor, {
     kept: keep(actor),
-    watchers: new Set<() => void>(),
     shape: JSON.stringify([spec.resources, spec.placement, spec.strategy]),
-    refusedBy: new Map(),
     enteredAtMs: performance.now(),
   });
 }
 
 export const NO_BYTES = Buffer.alloc(0);
 
-/** The history needs no constructor arguments, nor the 8 KiB of Node's pool that a small buffer keeps. */
-export const specOfDead = (spec: ActorSpec): ActorSpec => ({
-  ...spec,
-  creation: NO_BYTES,
-  job: undefined,
-  handleMeta: unpooled(spec.handleMeta),
-});
+const NO_SPEC = ActorSpec.fromPartial({ creation: NO_BYTES, handleMeta: NO_BYTES });
 
-/** A copy in memory of its own. */
+/** What the history tells of it: what was needed to start, place or reach it is gone. */
+export function specOfDead(spec: ActorSpec): ActorSpec {
+  const { actorId, jobId, className, name, namespace, detached, maxRestarts, resources } = spec;
+  return { ...NO_SPEC, actorId, jobId, className, name, namespace, detached, maxRestarts, resources };
+}
+
+/** A copy in memory of its own: a small buffer keeps the 8 KiB of Node's pool that it lies in. */
 export function unpooled(bytes: Uint8Array): Buffer {
+  if (bytes.length === 0) return NO_BYTES;
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   copy.set(bytes);
   return copy;

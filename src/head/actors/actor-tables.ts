@@ -116,6 +116,5 @@ function fromStored(spec: ActorSpec, stored: StoredState): ActorState {
     endpoint:
       stored.endpoint === undefined ? undefined : Endpoint.decode(Buffer.from(stored.endpoint, "base64")),
     deathError: Buffer.from(stored.deathError, "base64"),
-    story: ["loaded"],
   };
 }

@@ -5,6 +5,7 @@
  * nodes are not asked again for a while because they refused, and for how long a node that nobody has heard of may
  * still come. Which node fits is placement.ts.
  */
+import { Refusals } from "../refusals.ts";
 import { Timers } from "../timers.ts";
 import type { ActorEvent } from "./actor-machine.ts";
 import { type ActorRecord, demandOf, groupOf } from "./actor-record.ts";
@@ -15,8 +16,6 @@ import { choosePlacement, type Placement } from "./placement.ts";
 const PLACE_AGAIN_MS = 20;
 /** A node may join after an actor has been pinned to it; the news of it takes less than this. */
 const UNHEARD_OF_MS = 2000;
-/** A node that refused an actor is asked again after this time, or when it reports other resources. */
-const REFUSED_MS = 1000;
 
 export interface WaitingActorsOptions {
   readonly rooms: NodeRooms;
@@ -33,6 +32,7 @@ export class WaitingActors {
   readonly #options: WaitingActorsOptions;
   /** First come first. */
   readonly #waiting = new Map<string, ActorRecord>();
+  readonly #refusals: Refusals;
   readonly #timers = new Timers();
   #spreadTurn = 0;
   /** From then on all nodes of an earlier head's time have come back, or are gone. */
@@ -42,6 +42,10 @@ export class WaitingActors {
 
   constructor(options: WaitingActorsOptions) {
     this.#options = options;
+    this.#refusals = new Refusals(
+      (nodeId) => options.rooms.revisionOf(nodeId),
+      () => this.lookSoon(0),
+    );
   }
 
   /** Nodes of an earlier head's time may come back for so long. */
@@ -62,12 +66,7 @@ export class WaitingActors {
 
   /** The raylet would not have it: others are asked first. */
   refused(record: ActorRecord, nodeId: string): void {
-    const revision = this.#options.rooms.revisionOf(nodeId);
-    record.refusedBy.set(nodeId, { revision, untilMs: performance.now() + REFUSED_MS });
-    this.#timers.after(REFUSED_MS + 1, () => {
-      record.refusedBy.delete(nodeId);
-      this.lookSoon(0);
-    });
+    this.#refusals.note(record.spec.actorId, nodeId);
   }
 
   /** What nodes have free, or where groups lie, may have changed. */
@@ -81,26 +80,24 @@ export class WaitingActors {
 
   close(): void {
     this.#timers.close();
+    this.#refusals.close();
   }
 
   /** One look at all that wait: of each shape only until the first that fits nowhere. */
   #placeAll(): void {
     const hopeless = new Set<string>();
     for (const record of [...this.#waiting.values()]) {
-      if (record.refusedBy.size === 0 && hopeless.has(record.shape)) continue;
-      if (this.#place(record) === "waits" && record.refusedBy.size === 0) hopeless.add(record.shape);
+      const isFree = !this.#refusals.has(record.spec.actorId);
+      if (isFree && hopeless.has(record.shape)) continue;
+      if (this.#place(record) === "waits" && isFree) hopeless.add(record.shape);
     }
   }
 
   #place(record: ActorRecord): Placement["kind"] {
     const { rooms, isDead, whyNotInGroup, apply } = this.#options;
     const nowMs = performance.now();
-    const isAllowed = (nodeId: string) => {
-      const refused = record.refusedBy.get(nodeId);
-      return (
-        refused === undefined || refused.revision !== rooms.revisionOf(nodeId) || nowMs >= refused.untilMs
-      );
-    };
+    const { actorId } = record.spec;
+    const isAllowed = (nodeId: string) => this.#refusals.allows(actorId, nodeId);
     const isComplete = nowMs >= Math.max(this.#completeAtMs, record.enteredAtMs + UNHEARD_OF_MS);
     const cluster = { rooms, isDead, isComplete, spreadTurn: this.#spreadTurn };
     const found = choosePlacement(demandOf(record.spec), cluster, isAllowed);
@@ -119,7 +116,7 @@ export class WaitingActors {
       return "node";
     }
     // Where a raylet has refused it, its word says more than the view does.
-    const isRefused = record.refusedBy.size > 0 && record.state.pendingReason !== "";
+    const isRefused = this.#refusals.has(actorId) && record.state.pendingReason !== "";
     if (answer.kind === "unschedulable" || !isRefused) apply(record, answer);
     return answer.kind;
   }

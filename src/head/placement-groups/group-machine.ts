@@ -21,9 +21,6 @@
 export type GroupPhase = "PENDING" | "PREPARED" | "CREATED" | "RESCHEDULING" | "REMOVED";
 type Stage = "nowhere" | "preparing" | "prepared" | "committing" | "committed";
 
-/** Past events kept for the story that a broken invariant tells. */
-const STORY_LINES_MAX = 16;
-
 export interface BundleState {
   readonly stage: Stage;
   /** undefined exactly while nowhere. */
@@ -56,7 +53,6 @@ export interface GroupState {
   /** Why it waits for nodes; "" while it does not. */
   readonly pendingReason: string;
   readonly removedReason: string;
-  readonly story: readonly string[];
 }
 
 /** A bundle that a raylet says it holds. */
@@ -123,7 +119,6 @@ export function newGroupState(
     givingBack: [],
     pendingReason: "",
     removedReason: "",
-    story: [],
   };
 }
 
@@ -133,8 +128,7 @@ export function step(state: GroupState, event: GroupEvent): GroupStep {
     state.phase === "REMOVED" ? stepRemoved(state, event) : stepLiving(state, event);
   const phase = phaseOf(next);
   const isSeen = phase !== state.phase || next.pendingReason !== state.pendingReason;
-  const story = [...next.story, `${tell(event)} -> ${phase} a${next.attempt}`].slice(-STORY_LINES_MAX);
-  return { state: { ...next, phase, version: isSeen ? next.version + 1 : next.version, story }, effects };
+  return { state: { ...next, phase, version: isSeen ? next.version + 1 : next.version }, effects };
 }
 
 /** Indexes of bundles that have no node. */
@@ -375,13 +369,7 @@ function phaseOf({ phase, isDecided, bundles }: GroupState): GroupPhase {
 
 const same = (state: GroupState): GroupStep => ({ state, effects: [] });
 
-function tell(event: GroupEvent): string {
-  const where = "nodeId" in event ? ` ${event.nodeId}` : "";
-  const which = "attempt" in event ? ` a${event.attempt}` : "";
-  return `${event.kind}${where}${which}`;
-}
-
-/** @throws Error with the group's story when the state is one that must not be */
+/** @throws Error when the state is one that must not be */
 export function checkInvariants(state: GroupState): void {
   const wrong: string[] = [];
   const { phase, bundles, strategy, attempt, givingBack, isDecided, removedReason } = state;
@@ -401,6 +389,5 @@ export function checkInvariants(state: GroupState): void {
   if (phase === "REMOVED" && removedReason === "") wrong.push("REMOVED without a reason");
   if ((phase === "CREATED") !== (phase !== "REMOVED" && bundles.every(({ stage }) => stage === "committed")))
     wrong.push("CREATED is all bundles open");
-  if (wrong.length > 0)
-    throw new Error(`placement group ${state.groupId}: ${wrong.join("; ")}\n${state.story.join("\n")}`);
+  if (wrong.length > 0) throw new Error(`placement group ${state.groupId}: ${wrong.join("; ")}`);
 }

@@ -88,7 +88,7 @@ function fromStored(spec: PlacementGroupSpec, stored: StoredState): GroupState {
         ? { stage: "nowhere", nodeId: undefined, attempt: 0 }
         : { stage: "committing", nodeId: kept[0], attempt: kept[1] },
   );
-  return { ...stateOf(spec), ...stored, bundles, story: ["loaded"] };
+  return { ...stateOf(spec), ...stored, bundles };
 }
 
 /** The state of a group that nobody has heard of yet. */

@@ -21,9 +21,11 @@ import type {
 import type { NodeRooms } from "../actors/node-rooms.ts";
 import { BoundedMap } from "../bounded-map.ts";
 import type { RayletClients } from "../raylet-clients.ts";
+import { Refusals } from "../refusals.ts";
 import type { KeptRecord, RecordKeeper } from "../state-store/record-keeper.ts";
 import type { StateStore } from "../state-store/state-store.ts";
 import { Timers } from "../timers.ts";
+import { Watchers } from "../watchers.ts";
 import { placeBundles } from "./bundle-placement.ts";
 import { type GroupEffect, type GroupEvent, type GroupState, step, unplaced } from "./group-machine.ts";
 import { GroupTables, stateOf } from "./group-tables.ts";
@@ -37,8 +39,6 @@ const WATCHERS_MAX = 200_000;
 const WATCH_MS_MAX = 30_000;
 /** Waiting groups are looked at again at most this often, however many views change. */
 const PLACE_AGAIN_MS = 20;
-/** A node that refused a bundle is asked again after this time, or when it reports other resources. */
-const REFUSED_MS = 1000;
 /** Versions and attempts of groups read back from an earlier head start above any that it can have used. */
 const PER_EPOCH = 1_000_000_000;
 
@@ -63,10 +63,8 @@ interface GroupRecord {
   state: GroupState;
   /** Spec and state on the store. */
   readonly kept: KeptRecord;
-  readonly watchers: Set<() => void>;
   readonly onGivenBack: (() => void)[];
   readonly shape: string;
-  readonly refusedBy: Map<string, { revision: number; untilMs: number }>;
 }
 
 export class PlacementGroups {
@@ -85,6 +83,8 @@ export class PlacementGroups {
   readonly #timers = new Timers();
   /** Attempts to place groups are numbered from here: those of earlier heads are below. */
   firstAttempt = 0;
+  readonly #watchers = new Watchers();
+  readonly #refusals: Refusals;
   #watcherCount = 0;
   #placeTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -94,6 +94,10 @@ export class PlacementGroups {
     this.#tables = new GroupTables(options.store);
     const { clients, nodes, log } = options;
     this.#outbox = new RayletOutbox({ clients, log, isAlive: (nodeId) => nodes.isAlive(nodeId) });
+    this.#refusals = new Refusals(
+      (nodeId) => options.rooms.revisionOf(nodeId),
+      () => this.#placeAgainSoon(0),
+    );
     this.#removed = new BoundedMap(GROUPS_REMOVED_MAX, (id, { kept }) =>
       kept.replaced(() => this.#tables.delete(id)),
     );
@@ -142,7 +146,6 @@ export class PlacementGroups {
     const { groups, waitMs } = request;
     if (now.groups.length > 0 || waitMs <= 0 || this.#isClosed || this.#watcherCount >= WATCHERS_MAX)
       return now;
-    const records = groups.flatMap(({ groupId }) => this.#find(groupId) ?? []);
     return new Promise((resolve) => {
       let isTold = false;
       let isOver = false;
@@ -156,12 +159,12 @@ export class PlacementGroups {
         if (isOver) return;
         isOver = true;
         this.#timers.cancel(timer);
-        for (const record of records) record.watchers.delete(wake);
+        for (const unwatch of unwatches) unwatch();
         this.#watcherCount -= 1;
         resolve(news());
       };
       const timer = this.#timers.after(Math.min(waitMs, WATCH_MS_MAX), end);
-      for (const record of records) record.watchers.add(wake);
+      const unwatches = groups.map(({ groupId }) => this.#watchers.add(groupId, wake));
       this.#watcherCount += 1;
     });
   }
@@ -257,7 +260,8 @@ export class PlacementGroups {
     this.#isClosed = true;
     clearTimeout(this.#placeTimer);
     this.#outbox.close();
-    for (const record of this.#live.values()) for (const wake of [...record.watchers]) wake();
+    this.#refusals.close();
+    this.#watchers.wakeAll();
     this.#timers.close();
   }
 
@@ -272,7 +276,7 @@ export class PlacementGroups {
     for (const effect of effects) this.#carryOut(record, effect);
     if (state.givingBack.length === 0) for (const tell of record.onGivenBack.splice(0)) tell();
     if (state.phase === "CREATED" && before.phase !== "CREATED") this.#options.onCreated();
-    if (state.version > before.version) for (const wake of [...record.watchers]) wake();
+    if (state.version > before.version) this.#watchers.wake(state.groupId);
   }
 
   #carryOut(record: GroupRecord, effect: GroupEffect): void {
@@ -314,12 +318,7 @@ export class PlacementGroups {
         return;
       }
       this.#release(record, nodeId);
-      const revision = this.#options.rooms.revisionOf(nodeId);
-      record.refusedBy.set(nodeId, { revision, untilMs: performance.now() + REFUSED_MS });
-      this.#timers.after(REFUSED_MS + 1, () => {
-        record.refusedBy.delete(nodeId);
-        this.#placeAgainSoon(0);
-      });
+      this.#refusals.note(record.spec.groupId, nodeId);
       this.#apply(record, { kind: "refused", nodeId, attempt, reason: `node ${nodeId}: ${refusal}` });
     });
   }
@@ -390,7 +389,6 @@ export class PlacementGroups {
     this.#live.delete(groupId);
     this.#waiting.delete(groupId);
     if (name !== "") this.#idsByName.delete(nameKey(namespace, name));
-    record.refusedBy.clear();
     this.#removed.set(groupId, record);
     this.#options.onRemoved(groupId, `${tellGroup(record.spec)} was removed: ${record.state.removedReason}`);
   }
@@ -399,14 +397,8 @@ export class PlacementGroups {
 
   #place(record: GroupRecord): boolean {
     const { rooms } = this.#options;
-    const nowMs = performance.now();
-    const isAllowed = (nodeId: string) => {
-      const refused = record.refusedBy.get(nodeId);
-      return (
-        refused === undefined || refused.revision !== rooms.revisionOf(nodeId) || nowMs >= refused.untilMs
-      );
-    };
-    const { strategy, bundles } = record.spec;
+    const { groupId, strategy, bundles } = record.spec;
+    const isAllowed = (nodeId: string) => this.#refusals.allows(groupId, nodeId);
     const wish = {
       strategy,
       bundles: unplaced(record.state).map((index) => ({
@@ -417,7 +409,7 @@ export class PlacementGroups {
     };
     const answer = placeBundles(wish, rooms.inTurn, isAllowed);
     // Where a raylet has refused it, its word says more than the view does.
-    const isRefused = record.refusedBy.size > 0 && record.state.pendingReason !== "";
+    const isRefused = this.#refusals.has(groupId) && record.state.pendingReason !== "";
     if (answer.kind === "placed" || !isRefused) this.#apply(record, answer);
     return answer.kind === "placed";
   }
@@ -436,7 +428,7 @@ export class PlacementGroups {
     const isLost = ({ state }: GroupRecord) => state.isDecided;
     const waiting = [...this.#waiting.values()];
     for (const record of [...waiting.filter(isLost), ...waiting.filter((each) => !isLost(each))]) {
-      const isWhole = record.refusedBy.size === 0 && !isLost(record);
+      const isWhole = !this.#refusals.has(record.spec.groupId) && !isLost(record);
       if (record.state.givingBack.length > 0 || (isWhole && hopeless.has(record.shape))) continue;
       if (!this.#place(record) && isWhole) hopeless.add(record.shape);
     }
@@ -482,10 +474,8 @@ export class PlacementGroups {
     const group = { spec, state };
     return Object.assign(group, {
       kept: this.#options.keeper.keep(this.#tables.writer(group, onStore)),
-      watchers: new Set<() => void>(),
       onGivenBack: [],
       shape: JSON.stringify([spec.strategy, spec.bundles]),
-      refusedBy: new Map(),
     });
   }
 
