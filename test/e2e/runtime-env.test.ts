@@ -64,6 +64,27 @@ describe("variables and flags", { timeout: 120_000 }, () => {
       stderr: "",
     });
   });
+
+  // Goal: an idle worker with a task of its own under way does not make room. Method: a task that does not wait for its
+  // child; the child waits while workers of six other environments come and go.
+  test("a worker whose own tasks still run stays", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `${HEAD} import { existsSync, writeFileSync } from "node:fs"; import { setTimeout as sleep } from "node:timers/promises";
+        const waiting = remote(async function waiting() { writeFileSync("begun", ""); while (!existsSync("go")) await sleep(10); writeFileSync("done", ""); });
+        const start = remote(function start() { void waiting.options({ runtimeEnv: { envVars: { N: "child" } } }).remote(); return process.pid; });
+        const who = remote(function who() { return process.pid; });
+        await init({ numCpus: 2 });
+        const pid = await start.options({ runtimeEnv: { envVars: { N: "parent" } } }).remote();
+        while (!existsSync("begun")) await sleep(10);
+        for (let i = 0; i < 6; i++) await who.options({ runtimeEnv: { envVars: { N: String(i) } } }).remote();
+        process.kill(pid, 0);
+        writeFileSync("go", "");
+        while (!existsSync("done")) await sleep(10);
+        console.log("done");
+        await shutdown();`,
+    });
+    expect(await sandbox.run("main.mjs")).toEqual({ code: 0, signal: null, stdout: "done\n", stderr: "" });
+  });
 });
 
 describe("workerSetup", () => {
