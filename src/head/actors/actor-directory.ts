@@ -50,7 +50,8 @@ import type { NodeRooms } from "./node-rooms.ts";
 import { WaitingActors, type WaitingActorsOptions } from "./waiting-actors.ts";
 
 const ACTORS_LIVE_MAX = 200_000;
-const ACTORS_DEAD_MAX = 10_000;
+/** The history: 6 MiB. */
+const ACTORS_DEAD_MAX = 5000;
 /** Ended processes remembered, so that an actor whose creation arrives after its creator's end is not left behind. */
 const ENDED_PROCESSES_MAX = 100_000;
 /** Rows of ListActors, so that the answer fits one message. */
