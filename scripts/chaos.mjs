@@ -14,6 +14,7 @@ import {
   footprint,
   orphanedMemory,
   processesOf,
+  settledMib,
   sharedMemory,
   taskRuns,
   uncaught,
@@ -187,17 +188,45 @@ const footprints = [];
 async function sample() {
   while (!isOver()) {
     const { rss, fds } = footprint(process.pid);
-    const head = footprint(cluster.nodes[0]?.pid ?? 0);
-    footprints.push({ atMs: performance.now() - startedMs, rss: rss + head.rss, fds: fds + head.fds });
+    const raylet = footprint(cluster.nodes[0]?.pid ?? 0);
+    footprints.push({ atMs: performance.now() - startedMs, rss: rss + raylet.rss, fds: fds + raylet.fds });
     if (flags.soak) {
       const minute = ((performance.now() - startedMs) / 60_000).toFixed(1);
       const figures = `${finished} results, ${kills.workers} workers and ${kills.raylets} raylets killed`;
       console.log(
-        `${minute} min: ${figures}, driver and head ${(rss + head.rss) >> 20} MiB, ${fds + head.fds} fds`,
+        `${minute} min: ${figures}, driver and its raylet ${(rss + raylet.rss) >> 20} MiB, ${fds + raylet.fds} fds`,
       );
     }
     await sleep(flags.soak ? 30_000 : 2000);
   }
+}
+
+/** What driver, raylet and head hold, at half time and shortly before the end of a soak. @type {Map<string, number>[]} */
+const weights = [];
+async function weigh() {
+  for (const part of flags.soak ? [0.5, 0.95] : []) {
+    const atMs = startedMs + part * minutes * 60_000;
+    while (performance.now() < atMs && !isOver()) await sleep(100);
+    const head = processesOf(runtimeDir).find(({ title }) => title.startsWith("tsray:head"));
+    const weight = new Map();
+    // A head may be killed meanwhile.
+    for (const [what, pid] of [
+      ["driver", process.pid],
+      ["its raylet", cluster.nodes[0]?.pid],
+      [`head ${head?.pid}`, head?.pid],
+    ])
+      await settledMib(Number(pid)).then(
+        (mib) => weight.set(what, mib),
+        () => {},
+      );
+    weights.push(weight);
+  }
+}
+/** Of those that live at both times. */
+function risen() {
+  const [half, end] = weights;
+  const rows = [...(end ?? [])].filter(([what]) => half?.has(what));
+  return rows.map(([what, mib]) => `${what} ${(mib - (half?.get(what) ?? 0)).toFixed(1)} MiB`).join(", ");
 }
 
 const hanging = new Set(["tasks", "nested", "objects", "streams", "actors", "killers"]);
@@ -209,6 +238,7 @@ const all = Promise.all([
   Promise.all(calls.map((_, i) => callActor(i))).then(over("actors")),
   Promise.all([killWorkers(), killRaylets(), killHead()]).then(over("killers")),
   sample(),
+  weigh(),
 ]);
 const limit = new AbortController();
 const tooLate = sleep(minutes * 60_000 + DRAIN_MS, undefined, { signal: limit.signal }).then(
@@ -275,7 +305,8 @@ console.log(
     `lost ${lost}, wrong ${wrong}, hangs ${hanging.size}, run more than once ${duplicates}`,
     `recovery (kill to next result): median ${at(0.5)} ms, p99 ${at(0.99)} ms, worst ${at(1)} ms; longest time without any result ${Math.round(longestPauseMs)} ms`,
     `left over: processes ${left.processes.length}, shared memory ${left.sharedMemory.length}, uncaught ${uncaughtErrors.length}`,
-    `driver and head, second half: memory ${growth("rss") >> 20} MiB, descriptors ${growth("fds")}`,
+    `driver and its raylet, second half: memory ${growth("rss") >> 20} MiB, descriptors ${growth("fds")}`,
+    ...(flags.soak ? [`rise over the second half, garbage collected: ${risen()}`] : []),
   ].join("\n"),
 );
 rmSync(base, { recursive: true, force: true });

@@ -1,7 +1,12 @@
 // What must hold after a chaos run: read from the record files, from /proc and from /dev/shm.
+import { execFile } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const SETTLED = fileURLToPath(new URL("settled-memory.mjs", import.meta.url));
 
 /** Whole lines of a file; none where it is not there. */
 export const linesOf = (/** @type {string} */ file) =>
@@ -140,4 +145,14 @@ export function footprint(pid) {
   } catch {
     return { rss: 0, fds: 0 };
   }
+}
+
+/**
+ * Resident MiB of a process besides its garbage, which V8 lets grow to tens of MiB before it collects.
+ * @param {number} pid
+ */
+export async function settledMib(pid) {
+  const args = ["--experimental-websocket", SETTLED, String(pid)];
+  const { stdout } = await promisify(execFile)(process.execPath, args);
+  return Number(stdout) / 2 ** 20;
 }

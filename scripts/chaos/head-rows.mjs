@@ -5,12 +5,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { get, getActor, kill as killActor, nodeAffinity } from "tsray";
-import { footprint, isGone, linesOf, processesOf } from "./checks.mjs";
+import { footprint, isGone, linesOf, processesOf, settledMib } from "./checks.mjs";
 import { CLI, kill, nameOf, quantile, range, startNode, two, until, w1 } from "./row-kit.mjs";
 import { Notes, now } from "./row-work.mjs";
 
 const DRIVER = fileURLToPath(new URL("row-driver.mjs", import.meta.url));
-const SETTLED = fileURLToPath(new URL("settled-memory.mjs", import.meta.url));
 const MIB = 2 ** 20;
 
 /** The head's own account, as `tsray list` gives it. @returns {Promise<Record<string, any>[]>} */
@@ -39,13 +38,6 @@ async function standing(/** @type {import("tsray/testing").Cluster} */ made) {
     ...jobs.map(({ jobId, state, driverPid }) => `job ${jobId} ${state} ${driverPid}`),
     ...nodes.map(({ nodeId, state }) => `node ${nodeId} ${state}`),
   ]);
-}
-
-/** What the head holds in memory besides its garbage, in MiB. V8 lets that grow to tens of MiB before it collects. */
-async function settledMib(/** @type {number} */ pid) {
-  const args = ["--experimental-websocket", SETTLED, String(pid)];
-  const { stdout } = await promisify(execFile)(process.execPath, args);
-  return Number(stdout) / MIB;
 }
 
 const headPid = () => processesOf().find(({ title }) => title.startsWith("tsray:head"))?.pid ?? 0;
@@ -222,7 +214,6 @@ export const headRows = {
       // Code is loaded, pools are filled.
       await wave(1);
       await sleep(1000);
-      // Its inspector is open from here on.
       const first = await settledMib(head);
       const fdsBefore = footprint(head).fds;
       const startMs = now();

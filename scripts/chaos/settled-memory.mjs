@@ -20,6 +20,9 @@ await ask(2, "HeapProfiler.collectGarbage");
 await ask(3, "HeapProfiler.collectGarbage");
 const status = readFileSync(`/proc/${pid}/status`, "utf8");
 console.log(Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024);
+// So that the next process finds the port free, and this one's descriptors are what they were.
+const expression = '{ const { close } = require("node:inspector"); setTimeout(close, 20); }';
+await ask(4, "Runtime.evaluate", { expression, includeCommandLineAPI: true });
 socket.close();
 
 /** The inspector opens a moment after the signal. */

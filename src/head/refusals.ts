@@ -1,3 +1,6 @@
+/**
+ * Nodes whose raylets would not have an actor or a bundle that their view had room for: others are asked first.
+ */
 import { Timers } from "./timers.ts";
 
 /** A node that refused something is asked for it again after this time, or when it reports other resources. */
@@ -9,9 +12,6 @@ interface Refusal {
   readonly timer: NodeJS.Timeout;
 }
 
-/**
- * Nodes whose raylets would not have an actor or a bundle that their view had room for: others are asked first.
- */
 export class Refusals {
   readonly #revisionOf: (nodeId: string) => number;
   readonly #onOver: () => void;
