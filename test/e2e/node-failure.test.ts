@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import {
   ActorDiedError,
+  cancel,
   get,
   init,
   NodeDiedError,
@@ -18,6 +19,7 @@ import {
   OwnerDiedError,
   ready,
   shutdown,
+  TaskCancelledError,
   UnschedulableError,
   wait,
 } from "tsray";
@@ -30,6 +32,7 @@ import {
   makeBytes,
   nodeOf,
   putBytes,
+  RemoteOverlap,
   spinFor,
   sumAndNode,
 } from "../fixtures/actors.mjs";
@@ -153,6 +156,64 @@ describe("node failure", () => {
     for (const actor of actors) {
       expect(await actor.context.remote()).toMatchObject({ wasRestarted: true, nodeId: other.nodeId });
     }
+  });
+
+  // D13. Method: the node dies when the first of the actors has answered; the others are anywhere on their way.
+  test("actors whose node dies while they are being created come up on another", async () => {
+    const doomed = await addNode({ c: 6 });
+    const options = { maxRestarts: 1, maxTaskRetries: -1, resources: { c: 1 } };
+    const firsts = range(0, 6).map(() => Counter.options(options).remote().increment.remote());
+    await wait(firsts);
+    await cluster.removeNode(doomed);
+    await addNode({ c: 6 });
+    expect(await get(firsts)).toEqual([1, 1, 1, 1, 1, 1]);
+  });
+
+  // B7. Method: the call stands at a gate on another node when the actor's node is killed.
+  test("wait says that a dead actor's call is ready, and it rejects", async () => {
+    const doomed = await addNode({ c: 1 });
+    const gate = Gate.options({
+      schedulingStrategy: nodeAffinity((await addNode({ k: 1 })).nodeId),
+    }).remote();
+    const call = RemoteOverlap.options({ resources: { c: 1 } })
+      .remote()
+      .meet.remote(gate);
+    await until(async () => (await gate.waiting.remote()) === 1);
+    await cluster.removeNode(doomed);
+    expect((await wait([call])).ready).toEqual([call]);
+    const error = await failure(call);
+    expect(error).toBeInstanceOf(ActorDiedError);
+    expect((error as Error).message).toContain(doomed.nodeId);
+  });
+
+  // D14. Method: the only copy of a call's result lies on the actor's node; calls are not run again for their results.
+  test("an actor's lost result is an error that says so, and the actor answers again after its restart", async () => {
+    const doomed = await addNode({ c: 1 });
+    const actor = Counter.options({ maxRestarts: -1, maxTaskRetries: -1, resources: { c: 1 } }).remote();
+    const big = actor.big.remote(4_000_000);
+    await wait([big]);
+    await cluster.removeNode(doomed);
+    await addNode({ c: 1 });
+    const error = await failure(sumAndNode.remote(big));
+    expect(error).toBeInstanceOf(ObjectLostError);
+    expect((error as Error).message).toMatch(/actor's call/);
+    expect((await get(actor.big.remote(4_000_000))).length).toBe(4_000_000);
+  });
+
+  // J11. Method: the task stands at a gate on the node that is killed; the next node could run it.
+  test("a cancelled task is not run again when its node dies, however many retries it has", async () => {
+    const doomed = await addNode({ c: 1 });
+    const keeper = await addNode({ k: 1 });
+    const gate = Gate.options({ schedulingStrategy: nodeAffinity(keeper.nodeId) }).remote();
+    const there = { numCpus: 0, resources: { c: 1 } };
+    const ref = spinFor.options({ ...there, maxRetries: -1 }).remote(gate, false);
+    await until(async () => (await gate.told.remote()).length === 1);
+    cancel(ref);
+    await cluster.removeNode(doomed);
+    expect(await failure(ref)).toBeInstanceOf(TaskCancelledError);
+    const other = await addNode({ c: 1 });
+    expect(await nodeOf.options(there).remote()).toBe(other.nodeId);
+    expect(await gate.told.remote()).toHaveLength(1);
   });
 
   // G2, G4. Method: the only copies lie on the doomed node; a task's result is made again, what was put is lost.
