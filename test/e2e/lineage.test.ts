@@ -4,6 +4,7 @@ import { get, InvalidOptionError, init, ObjectLostError, type ObjectRef, put, sh
 import { Cluster, type ClusterNode } from "tsray/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Counter, grow, makeBytes, putBytes, sumAndNode } from "../fixtures/actors.mjs";
+import { otherSize } from "../fixtures/functions.ts";
 import { Recorder, rejection, temporaryDirectory } from "./support.ts";
 
 const TOKEN = "0123456789abcdef0123456789abcdef";
@@ -53,6 +54,21 @@ test("a chain is made again although the refs in its middle were dropped", async
   await cluster.removeNode(doomed);
   await addMaker();
   expect(((await get(b)) as Bytes)[5]).toBe(2);
+});
+
+// G9. Method: the second run gives more, or so little that it is stored nowhere; both are asked for by a task and the driver.
+test("a result that has another size when it is made again is the new one", async () => {
+  await connect();
+  const doomed = await addMaker();
+  const refs = [3_000_000, 10].map((second) => {
+    const runs = new Recorder(dir, `size ${second}`);
+    return otherSize.options(onMaker).remote(runs.path, [1_000_000, second]);
+  });
+  await wait(refs, { numReturns: 2 });
+  await cluster.removeNode(doomed);
+  await addMaker();
+  expect(await get(refs.map((ref) => sumAndNode.remote(ref)))).toMatchObject([{ sum: 0 }, { sum: 0 }]);
+  expect((await get(refs)).map(({ length }) => length)).toEqual([3_000_000, 10]);
 });
 
 // Goal: what a finished task was given stays as long as its result may have to be made again.

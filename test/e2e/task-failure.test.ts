@@ -3,6 +3,7 @@ import { connect, Socket } from "node:net";
 import {
   FunctionNotFoundError,
   get,
+  OwnerDiedError,
   PoisonTaskError,
   put,
   SerializationError,
@@ -11,7 +12,8 @@ import {
 } from "tsray";
 import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
-import { Recorder, rejection, Sandbox, temporaryDirectory, useCluster } from "./support.ts";
+import { isRunning } from "../fixtures/processes.ts";
+import { Recorder, rejection, Sandbox, temporaryDirectory, until, useCluster } from "./support.ts";
 
 describe("worker crashes", () => {
   const dir = temporaryDirectory();
@@ -48,6 +50,23 @@ describe("worker crashes", () => {
     const runs = new Recorder(dir, "survives");
     expect(await f.crash.remote(runs.path, "exit", 2)).toBe("survived at 2");
     expect(runs.lines).toHaveLength(3);
+  });
+
+  test("a retry sees what earlier attempts have told an actor (D6)", async () => {
+    expect(await f.crashUntil.remote(f.Meter.remote(), 3)).toBe(3);
+  });
+
+  // E8. Method: the parent notes itself and its child, gives the child's ref to an actor, and is SIGKILLed.
+  test("a child ends with its parent's process, and who holds its ref gets OwnerDiedError", async () => {
+    const runs = new Recorder(dir, "child");
+    const keeper = f.Keeper.remote();
+    const parent = f.parentOfOne.options({ maxRetries: 0 }).remote(runs.path, keeper);
+    await until(() => runs.lines.length === 2, "both to run");
+    const pids = new Map(runs.lines.map((line) => line.split(" ") as [string, string]));
+    process.kill(Number(pids.get("parent")), "SIGKILL");
+    expect(await rejection(parent)).toBeInstanceOf(WorkerCrashedError);
+    await until(() => !isRunning(Number(pids.get("child"))), "the child to end");
+    expect((await rejection(keeper.read.remote())).cause).toBeInstanceOf(OwnerDiedError);
   });
 
   test("maxRetries 0: one run (E1)", async () => {
