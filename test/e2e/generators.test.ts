@@ -1,7 +1,9 @@
 /** Streaming generators: order, back-pressure, early leave, failure, retry. Scenarios K of Ray's black-box tests. */
 import {
+  ActorDiedError,
   cancel,
   get,
+  kill,
   type ObjectRef,
   ObjectRefGenerator,
   TaskCancelledError,
@@ -9,6 +11,7 @@ import {
   WorkerCrashedError,
 } from "tsray";
 import { describe, expect, test } from "vitest";
+import { Counter } from "../fixtures/actors.mjs";
 import * as f from "../fixtures/functions.ts";
 import { Recorder, rejection, temporaryDirectory, until, useCluster } from "./support.ts";
 
@@ -135,6 +138,24 @@ describe("streaming generators", () => {
     };
     expect(await rejection(consume())).toBeInstanceOf(WorkerCrashedError);
     expect(values).toEqual([0, 1]);
+  });
+
+  // Goal: the death of an actor ends its streams (K3). Method: back-pressure holds the producer at what was taken.
+  test("an actor that is killed ends its stream with ActorDiedError", async () => {
+    const actor = Counter.remote();
+    const stream = actor.ticks.options({ generatorBackpressure: 2 }).remote(1000);
+    const values: number[] = [];
+    const consume = async () => {
+      for await (const ref of stream) {
+        values.push(await ref);
+        if (values.length === 3) kill(actor);
+      }
+    };
+    expect(await rejection(consume())).toBeInstanceOf(ActorDiedError);
+    expect(values).toEqual(values.map((_, i) => i));
+    expect(values.length).toBeLessThan(1000);
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
   });
 
   // Goal: cancel ends the stream, and whoever takes from it hears why (K10).

@@ -185,6 +185,21 @@ describe("reference counting", () => {
 
   // Goal: garbage is found inside a turn: nothing else can free what a synchronous loop has put. Method: 3 GB through a
   // store of 200 MB without an await; what did not fit would have been spilled.
+  // Goal: a stream holds no more than what is on its way (K5). Method: before the next of 10 MB is taken, at most 5 are left.
+  test("the items of a stream go as their refs are dropped", async () => {
+    const stream = f.bigItems.options({ generatorBackpressure: 2 }).remote(10, MB);
+    const take = async () => {
+      const { value } = await stream.next();
+      return value === undefined ? undefined : (await get(value))[MB - 1];
+    };
+    for (let i = 0; i < 10; i++) {
+      expect(await scoped(take)).toBe(i);
+      await usesAtMost(5 * MB);
+    }
+    expect(await take()).toBeUndefined();
+    await usesAtMost(MB);
+  });
+
   test("a synchronous loop of puts whose refs are dropped fills neither memory nor disk", async () => {
     const bytes = new Uint8Array(30 * MB);
     const kept = put(bytes.fill(7));
