@@ -244,6 +244,15 @@ describe("on a node with 2 CPUs", () => {
       expect(seen).toEqual([0, 1, 2, 3, 4]);
     });
 
+    // C25.
+    test("numReturns gives that many refs of a call", async () => {
+      const refs = Keeper.remote("x", 1).kinds.options({ numReturns: 2 }).remote();
+      expect(refs).toHaveLength(2);
+      expect(await get(refs)).toEqual(["String", "Number"]);
+      const wrong = Keeper.remote("x").kinds.options({ numReturns: 2 }).remote();
+      for (const ref of wrong) await expect(get(ref)).rejects.toThrow(TaskError);
+    });
+
     test("a call's options name it", async () => {
       const counter = Counter.remote();
       const error = await get(counter.fail.options({ name: "renamed" }).remote("x")).catch((e: unknown) => e);
@@ -393,7 +402,7 @@ describe("on a node with 1 CPU", () => {
 });
 
 describe("out of scope", () => {
-  // C14. Method: a script of its own, run with --expose-gc, drops handles and waits for the processes to end.
+  // C14, C16. Method: a script of its own, run with --expose-gc, drops handles and waits for the processes to end.
   test("the actor exits with its last handle, and its resources come back", async () => {
     const script = fileURLToPath(new URL("../fixtures/drop-handles.mjs", import.meta.url));
     const child = spawn(process.execPath, ["--expose-gc", script], { stdio: ["ignore", "pipe", "inherit"] });
@@ -408,6 +417,7 @@ describe("out of scope", () => {
       "held by a task: called",
       "held by a task: gone",
       "disposed: yes",
+      "name: free",
       "resources: back",
       "borrowed by an actor: alive",
       "borrowed by an actor: gone",

@@ -8,6 +8,7 @@ import {
   TaskCancelledError,
   TaskError,
   UnschedulableError,
+  wait,
 } from "tsray";
 import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
@@ -322,7 +323,18 @@ describe("resources", () => {
     expect(await get(waiting)).toEqual([0, 0, 0, 0, 0, 0]);
   });
 
-  // Goal: a demand that no node can ever meet waits (autoscaled clusters may grow), it does not fail or block others.
+  // I7. Method: a task that holds all licenses waits at a gate; its CPU goes to others, a task that needs a license waits.
+  test("tasks that wait in get keep their custom resources", async () => {
+    const gate = f.Gate.remote();
+    const holding = f.holdOpen.options({ resources: { license: 2 } }).remote(gate);
+    await gate.arrivals.remote(1);
+    const needing = f.increment.options({ numCpus: 0, resources: { license: 1 } }).remote(1);
+    expect(await f.add.options({ numCpus: 2 }).remote(1, 1)).toBe(2);
+    expect((await wait([needing], { timeout: 50 })).ready).toEqual([]);
+    await gate.open.remote();
+    expect(await get([holding, needing])).toEqual([0, 2]);
+  });
+
   // Goal: a worker goes on after a task that left a wait behind. Method: what is waited for arrives in the same moment as
   // what the task ends with, some ticks before or after its end.
   test("a wait that outlives its task does not keep the worker from the next", async () => {
@@ -333,6 +345,7 @@ describe("resources", () => {
     }
   });
 
+  // Goal: a demand that no node can ever meet waits (autoscaled clusters may grow), it does not fail or block others.
   test("a demand that cannot be met does not block others", async () => {
     const controller = new AbortController();
     const never = f.add.options({ numCpus: 64, signal: controller.signal }).remote(1, 1);
