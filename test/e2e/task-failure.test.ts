@@ -59,13 +59,13 @@ describe("worker crashes", () => {
   // E8. Method: the parent notes itself and its child, gives the child's ref to an actor, and is SIGKILLed.
   test("a child ends with its parent's process, and who holds its ref gets OwnerDiedError", async () => {
     const runs = new Recorder(dir, "child");
-    const keeper = f.Keeper.remote();
-    const parent = f.parentOfOne.options({ maxRetries: 0 }).remote(runs.path, keeper);
-    await until(() => runs.lines.length === 2, "both to run");
+    const [keeper, gate] = [f.Keeper.remote(), f.Gate.remote()];
+    const parent = f.parentOfOne.options({ maxRetries: 0 }).remote(runs.path, keeper, gate);
+    await gate.arrivals.remote(2);
     const pids = new Map(runs.lines.map((line) => line.split(" ") as [string, string]));
     process.kill(Number(pids.get("parent")), "SIGKILL");
     expect(await rejection(parent)).toBeInstanceOf(WorkerCrashedError);
-    await until(() => !isRunning(Number(pids.get("child"))), "the child to end");
+    await until(() => !isRunning(Number(pids.get("child"))), "the child to end", 30_000);
     expect((await rejection(keeper.read.remote())).cause).toBeInstanceOf(OwnerDiedError);
   });
 
