@@ -20,7 +20,7 @@ import {
 import { Line, type Numbered } from "../core/base/numbered.ts";
 import type { ObjectEntry } from "../core/ownership/entries.ts";
 import type { Channel } from "../core/rpc/channel.ts";
-import { type CallExtra, type Payload, Peer } from "../core/rpc/messages.ts";
+import { type CallExtra, type Payload, PayloadKind, Peer } from "../core/rpc/messages.ts";
 import type { ActorRegistry } from "../core/submit/actor-registry.ts";
 import { fillArguments } from "../core/submit/arguments.ts";
 import { CallRecord } from "../core/submit/call-record.ts";
@@ -40,6 +40,8 @@ const UNKNOWN_MS_MAX = 10_000;
 const UNKNOWN_RETRY_MS = 25;
 /** A head that does not answer for this long makes waiting calls fail. */
 const HEAD_SILENCE_MS_MAX = 60_000;
+
+const NOT_RETRIED = "it is the result of an actor's call with maxTaskRetries 0, which is not run again";
 
 /** Options of one call, as the handle resolved them. */
 export interface ActorCallOptions {
@@ -77,6 +79,29 @@ export class ActorCall extends CallRecord {
   /** The actor has, or had, it: it may have run. */
   get wasSent(): boolean {
     return this.sent || this.attempt > 0;
+  }
+}
+
+/** A call that is done, as long as a result of it lies in a store and may be made again. */
+class PastCall extends CallRecord {
+  readonly method: string;
+  readonly options: ActorCallOptions;
+  /** Weak: a result keeps no actor alive. */
+  readonly #client: WeakRef<ActorClient>;
+
+  constructor(call: ActorCall) {
+    super(call);
+    this.attempt = call.attempt;
+    this.method = call.method;
+    this.options = call.options;
+    this.#client = call.client.weak;
+  }
+
+  override makeAgain(lost: ObjectEntry): string | undefined {
+    const client = this.#client.deref();
+    return client === undefined
+      ? "this process has no handle of its actor any more"
+      : client.makeAgain(this, lost);
   }
 }
 
@@ -123,6 +148,8 @@ export class ActorClient {
   readonly #onKnown: (() => void)[] = [];
   /** `kill()` is on its way to the head: no call is sent any more. */
   #isEnding = false;
+  /** For those that must not keep it alive. */
+  readonly weak = new WeakRef(this);
   #waiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
   constructor(actorId: string, meta: ActorMeta, parts: ActorClientParts, state: "creating" | "unknown") {
@@ -141,7 +168,7 @@ export class ActorClient {
 
   /** @throws PendingCallsLimitError, SerializationError, InvalidOptionError */
   call(method: string, args: readonly unknown[], options: ActorCallOptions, promised?: Promised): Submitted {
-    const { calls, outstanding, onBusy } = this.#parts;
+    const { calls } = this.#parts;
     const { maxPendingCalls, className } = this.meta;
     const pending = this.#queue.length + this.#inFlight.size + this.#givenBack.length;
     if (maxPendingCalls >= 0 && pending >= maxPendingCalls) {
@@ -151,16 +178,10 @@ export class ActorClient {
     }
     const parts = calls.make(options.name || `${className}.${method}`, args, options.numReturns, promised);
     const call = new ActorCall(this, method, options, parts);
-    for (const entry of call.returns) entry.task = call;
-    outstanding.set(call.seq, call);
-    onBusy(1);
-    this.#queue.push(call);
+    this.#enter(call);
     // In the queue by now: a signal that is aborted already takes it out again.
     calls.watch(call, options, (why) => this.cancel(call, true, why));
-    calls.whenArgumentsReady(call, () => {
-      call.ready = true;
-      this.#drain();
-    });
+    this.#sendWhenReady(call);
     call.generator?.begin({
       consumed: (count) => this.#onConsumed(call, count),
       cancel: (force, recursive, why) => {
@@ -169,6 +190,25 @@ export class ActorClient {
       },
     });
     return submittedOf(call);
+  }
+
+  /** Makes a call again, since a result of it is lost. @returns why it may not, else undefined */
+  makeAgain(past: PastCall, { reconstructions }: ObjectEntry): string | undefined {
+    const what = `${this.meta.className}.${past.method}`;
+    const { maxTaskRetries } = past.options;
+    if (this.#state === "dead") return `its actor is dead (${this.#deathError?.message})`;
+    if (maxTaskRetries >= 0 && reconstructions >= maxTaskRetries)
+      return `${what} was run again ${reconstructions} times, as often as its maxTaskRetries allows`;
+    for (const entry of past.returns) {
+      if (entry.payload?.[0] === PayloadKind.stored) entry.unsettle();
+      entry.reconstructions += 1;
+    }
+    this.#parts.calls.lineage.resume(past);
+    const call = new ActorCall(this, past.method, past.options, past);
+    call.attempt = past.attempt + 1;
+    this.#enter(call);
+    this.#sendWhenReady(call);
+    return undefined;
   }
 
   /** Resolves once the actor is alive. @throws ActorDiedError */
@@ -296,6 +336,20 @@ export class ActorClient {
 
   // --- sending ---
 
+  #enter(call: ActorCall): void {
+    for (const entry of call.returns) entry.task = call;
+    this.#parts.outstanding.set(call.seq, call);
+    this.#parts.onBusy(1);
+    this.#queue.push(call);
+  }
+
+  #sendWhenReady(call: ActorCall): void {
+    this.#parts.calls.whenArgumentsReady(call, () => {
+      call.ready = true;
+      this.#drain();
+    });
+  }
+
   #drain(): void {
     // An actor that gives calls back leaves: what follows is for where it goes.
     if (this.#queue.length === 0 || this.#isEnding || this.#givenBack.length > 0) return;
@@ -358,7 +412,7 @@ export class ActorClient {
     this.#state = "alive";
     channel.send([Peer.attach, this.actorId, this.#incarnation]);
     // The channel outlives the last handle: it must not keep this alive, nor remember it.
-    const self = new WeakRef(this);
+    const self = this.weak;
     const forget = channel.onClose(() => {
       const client = self.deref();
       if (client !== undefined) client.#onClosed(channel);
@@ -540,13 +594,22 @@ export class ActorClient {
     if (call.done) return;
     call.done = true;
     call.cleanup?.();
-    call.held = undefined;
     this.#parts.outstanding.delete(call.seq);
-    for (const entry of call.returns) {
-      entry.task = undefined;
-      entry.unmakeable = "it is the result of an actor's call, which is not run again";
-    }
+    this.#remember(call);
+    call.held = undefined;
     this.#parts.onBusy(-1);
+  }
+
+  /** Lineage: what lies in a store can be lost, and a call that may be retried is made again for it. */
+  #remember(call: ActorCall): void {
+    const isStored = ({ payload }: ObjectEntry) => payload?.[0] === PayloadKind.stored;
+    const past =
+      call.options.maxTaskRetries !== 0 && call.returns.some(isStored) ? new PastCall(call) : undefined;
+    for (const entry of call.returns) {
+      entry.task = isStored(entry) ? past : undefined;
+      if (past === undefined) entry.unmakeable = NOT_RETRIED;
+    }
+    if (past !== undefined) this.#parts.calls.lineage.keep(past);
   }
 
   #retriesError(call: ActorCall, payload: Payload, flags: number): boolean {

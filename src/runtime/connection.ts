@@ -14,7 +14,8 @@ export interface Connection {
   readonly host: string | undefined;
   /** What its calls inherit: text of an environment in a worker, what `init` was given in a driver. */
   readonly environment: string | RuntimeEnv;
-  readonly timeoutMs?: number;
+  /** For the raylet's answer; undefined = no limit, for a worker: its raylet is its parent, and may be starved for long. */
+  readonly timeoutMs: number | undefined;
 }
 
 /** What a worker adds: messages that only executors get. */

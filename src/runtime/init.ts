@@ -20,6 +20,7 @@ import { keepAlive } from "./keep-alive.ts";
 import { Runtime } from "./runtime.ts";
 import { getState, nobody, setAutoInit, setState } from "./state.ts";
 
+const REGISTER_TIMEOUT_MS = 30_000;
 const GOODBYE_MS_MAX = 2000;
 const DAEMON_END_MS_MAX = 10_000;
 
@@ -167,6 +168,7 @@ async function connect(
       token: to.token,
       raylet: to.raylet,
       register: [Local.registerDriver, job],
+      timeoutMs: REGISTER_TIMEOUT_MS,
       host: to.host,
       environment: options.runtimeEnv ?? "",
     },

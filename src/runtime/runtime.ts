@@ -58,7 +58,6 @@ import { DETACHED_ARGUMENTS_BYTES_MAX, Outliving, valuesOf } from "./detached.ts
 import { offerFiles, ownerEnvironments } from "./environments.ts";
 import { RuntimeGroups } from "./groups.ts";
 
-const REGISTER_TIMEOUT_MS = 30_000;
 const LISTED_ROWS_MAX = 1000;
 
 interface Connected {
@@ -154,7 +153,7 @@ export class Runtime implements RuntimePort {
     hooks: ExecutorHooks | undefined,
     onNotice: (message: Message) => void,
   ): Promise<Welcome> {
-    const { token, raylet, register, host, timeoutMs = REGISTER_TIMEOUT_MS } = connection;
+    const { token, raylet, register, host, timeoutMs } = connection;
     Object.assign(this.self, connection.self);
     const { self } = this;
     const identity = { self, token };
@@ -648,11 +647,11 @@ export class Runtime implements RuntimePort {
 
   /** What objects this process holds, and why; at most `rowsMax` rows, the largest first. */
   listObjects(rowsMax: number): ObjectListing {
-    const { tasks } = this.connected;
+    const { calls, tasks } = this.connected;
     const pinned = [...tasks.pinnedEntries()];
     for (const { held } of this.#outstanding.values()) if (held !== undefined) pinned.push(...held);
     for (const { creationHeld } of this.#actors.values()) pinned.push(...(creationHeld ?? []));
-    return listObjects(this.references, { pinned, lineage: [...tasks.lineageEntries()] }, rowsMax);
+    return listObjects(this.references, { pinned, lineage: [...calls.lineage.pinnedEntries()] }, rowsMax);
   }
 
   cancelEntry(entry: ObjectEntry, force: boolean, recursive: boolean): void {

@@ -190,6 +190,7 @@ const connecting = runtime.connect(
     ...{ self, token: boot.token, raylet, register: [Local.registerWorker] },
     host: boot.host ?? undefined,
     environment: boot.environment,
+    timeoutMs: undefined,
   },
   { onMessage, onPeerClosed, onLocal },
   () => {},

@@ -186,18 +186,39 @@ describe("node failure", () => {
     expect((error as Error).message).toContain(doomed.nodeId);
   });
 
-  // D14. Method: the only copy of a call's result lies on the actor's node; calls are not run again for their results.
-  test("an actor's lost result is an error that says so, and the actor answers again after its restart", async () => {
+  // D14. Method: the only copy of a call's result lies on the actor's node, which dies, and the next one too.
+  test("an actor's lost result is made again by the actor's next life, as maxTaskRetries allows", async () => {
+    let doomed = await addNode({ c: 1 });
+    const actor = Counter.options({ maxRestarts: -1, maxTaskRetries: 2, resources: { c: 1 } }).remote();
+    const big = actor.big.remote(4_000_000);
+    await wait([big]);
+    for (let round = 0; round < 2; round++) {
+      await cluster.removeNode(doomed);
+      doomed = await addNode({ c: 1 });
+      expect((await get(sumAndNode.remote(big))).sum).toBe(28_000_000);
+    }
+    await cluster.removeNode(doomed);
+    await addNode({ c: 1 });
+    const error = await failure(sumAndNode.remote(big));
+    expect(error).toBeInstanceOf(ObjectLostError);
+    expect((error as Error).message).toContain(
+      "Counter.big was run again 2 times, as often as its maxTaskRetries",
+    );
+    expect(await actor.increment.remote()).toBe(1);
+  });
+
+  // D14. Method: as above, without retries.
+  test("without retries an actor's lost result is an error that says so, and the actor answers after its restart", async () => {
     const doomed = await addNode({ c: 1 });
-    const actor = Counter.options({ maxRestarts: -1, maxTaskRetries: -1, resources: { c: 1 } }).remote();
+    const actor = Counter.options({ maxRestarts: -1, resources: { c: 1 } }).remote();
     const big = actor.big.remote(4_000_000);
     await wait([big]);
     await cluster.removeNode(doomed);
     await addNode({ c: 1 });
     const error = await failure(sumAndNode.remote(big));
     expect(error).toBeInstanceOf(ObjectLostError);
-    expect((error as Error).message).toMatch(/actor's call/);
-    expect((await get(actor.big.remote(4_000_000))).length).toBe(4_000_000);
+    expect((error as Error).message).toContain("an actor's call with maxTaskRetries 0");
+    expect(await get(actor.increment.options({ maxTaskRetries: -1 }).remote())).toBe(1);
   });
 
   // J11. Method: the task stands at a gate on the node that is killed; the next node could run it.

@@ -129,7 +129,10 @@ export interface ActorOptions extends PlacementOptions {
   readonly getIfExists?: boolean | undefined;
   /** How often it is started again after its process died; -1 = without end. Default 0. */
   readonly maxRestarts?: number | undefined;
-  /** How often a call is made again after the actor died under it; -1 = without end. Default 0. */
+  /**
+   * How often a call is made again after the actor died under it, or a result of it was lost with its node; -1 = without
+   * end. Default 0.
+   */
   readonly maxTaskRetries?: number | undefined;
   /** How many calls run at a time (of the default group). Default 1, for async methods too. */
   readonly maxConcurrency?: number | undefined;

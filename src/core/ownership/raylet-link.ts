@@ -26,31 +26,30 @@ export class RayletLink {
   /**
    * Connects and registers.
    * @param register the registration message (worker or driver)
+   * @param timeoutMs for so long; undefined = for as long as the connection holds
    * @throws AuthenticationError, ClusterUnreachableError, or what the raylet refused with
    */
   static open(
     raylet: Endpoint,
     identity: Identity,
     register: Message,
-    timeoutMs: number,
+    timeoutMs: number | undefined,
   ): Promise<{ link: RayletLink; welcome: Welcome }> {
     return new Promise((resolve, reject) => {
       const channel = openChannel(raylet, identity);
       const link = new RayletLink(channel);
       const fail = (error: TsrayError) => {
         clearTimeout(timer);
-        channel.destroy();
+        // The first reason counts: the channel's end is told too.
         reject(error);
+        channel.destroy();
       };
-      const timer = setTimeout(
-        () =>
-          fail(
-            new ClusterUnreachableError(
-              `the raylet at ${raylet.unixPath || raylet.host} did not answer within ${timeoutMs} ms`,
-            ),
-          ),
-        timeoutMs,
-      );
+      const at = raylet.unixPath || `${raylet.host}:${raylet.port}`;
+      const silent = `the raylet at ${at} did not answer within ${timeoutMs} ms`;
+      const timer =
+        timeoutMs === undefined
+          ? undefined
+          : setTimeout(() => fail(new ClusterUnreachableError(silent)), timeoutMs);
       channel.onMessage = (message) => {
         if (message[0] === Local.welcome) {
           clearTimeout(timer);

@@ -51,4 +51,9 @@ export class CallRecord implements InLine {
     this.waitFor = parts.waitFor;
     this.parentSeq = parts.parentSeq;
   }
+
+  /** Has a lost result made again. @returns why it cannot be, else undefined: it is on its way */
+  makeAgain(_lost: ObjectEntry): string | undefined {
+    return undefined;
+  }
 }

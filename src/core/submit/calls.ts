@@ -12,6 +12,7 @@ import { type Payload, PayloadKind, Peer } from "../rpc/messages.ts";
 import { packArguments } from "./arguments.ts";
 import type { CallParts, CallRecord } from "./call-record.ts";
 import { GeneratorState } from "./generator-state.ts";
+import { Lineage } from "./lineage.ts";
 
 /** Bits of the last field of a done message. */
 export const DoneFlag = { userError: 1, cancelled: 2, exitWorker: 4, systemError: 8, notBegun: 16 } as const;
@@ -64,6 +65,7 @@ export function submittedOf(call: Promised): Submitted {
 export class Calls {
   readonly objects: ObjectAccess;
   readonly references: ReferenceTable;
+  readonly lineage = new Lineage();
   readonly #currentCall: () => number | undefined;
   #nextSeq = 1;
   /** Code of functions that each peer has, by hash. */
@@ -72,6 +74,7 @@ export class Calls {
   constructor(parts: CallsParts) {
     this.objects = parts.objects;
     this.references = parts.references;
+    this.references.onFreed = (seq) => this.lineage.forget(seq);
     this.#currentCall = parts.currentCall;
   }
 

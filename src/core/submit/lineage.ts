@@ -1,15 +1,17 @@
 /**
- * What is kept of finished tasks, so that their results can be made again when every copy is lost: which tasks, and how
- * many bytes of arguments that takes at this owner. The oldest are forgotten first. Serves step 8 of a task's way.
+ * What is kept of finished calls, of functions and of actors, so that their results can be made again when every copy is
+ * lost: which calls, and how many bytes of arguments that takes at this owner. The oldest are forgotten first. Serves
+ * step 8 of a task's way.
  */
 import { InvalidOptionError } from "../base/errors.ts";
+import type { ObjectEntry } from "../ownership/entries.ts";
 import { type ArgsPayload, PayloadKind } from "../rpc/messages.ts";
-import type { TaskRecord } from "./records.ts";
+import type { CallRecord } from "./call-record.ts";
 
 /** Arguments that are kept for lineage alone, per process. */
 const BYTES_MAX = 256 * 1024 * 1024;
 /** The record, its entries and its place here. */
-const TASK_BYTES = 1024;
+const CALL_BYTES = 1024;
 const REF_BYTES = 128;
 const VALUE_BYTES = 8;
 
@@ -17,14 +19,14 @@ const EVICTED =
   "its lineage was evicted: the arguments of finished tasks took more than this process keeps for making results again";
 
 interface Kept {
-  /** Weak: a task lives as long as one of its results. */
-  readonly task: WeakRef<TaskRecord>;
+  /** Weak: it lives as long as one of its results. */
+  readonly call: WeakRef<CallRecord>;
   readonly bytes: number;
 }
 
 export class Lineage {
   readonly #bytesMax: number;
-  /** By the number of the task's first result in a store; oldest first. */
+  /** By the number of the call's first result in a store; oldest first. */
   readonly #kept = new Map<number, Kept>();
   #bytes = 0;
 
@@ -33,30 +35,28 @@ export class Lineage {
     this.#bytesMax = bytesMaxOf(process.env.TSRAY_LINEAGE_BYTES);
   }
 
-  /** A task is done, and its results lie in stores. */
-  keep(task: TaskRecord): void {
-    const first = task.returns.find(({ payload }) => payload?.[0] === PayloadKind.stored);
+  /** A call is done; it can be lost only where its results lie in stores. */
+  keep(call: CallRecord): void {
+    const first = call.returns.find(({ payload }) => payload?.[0] === PayloadKind.stored);
     if (first === undefined) return;
-    const kept = { task: new WeakRef(task), bytes: TASK_BYTES + bytesOf(task.args) };
+    const kept = { call: new WeakRef(call), bytes: CALL_BYTES + bytesOf(call.args) };
     this.#kept.set(first.seq, kept);
     this.#bytes += kept.bytes;
     for (const [seq, oldest] of this.#kept) {
       if (this.#bytes <= this.#bytesMax) break;
       this.forget(seq);
-      evict(oldest.task.deref());
+      evict(oldest.call.deref());
     }
   }
 
-  *tasks(): IterableIterator<TaskRecord> {
-    for (const { task } of this.#kept.values()) {
-      const alive = task.deref();
-      if (alive !== undefined) yield alive;
-    }
+  /** What the calls keep alive, so that they can run again. */
+  *pinnedEntries(): IterableIterator<ObjectEntry> {
+    for (const { call } of this.#kept.values()) yield* call.deref()?.held ?? [];
   }
 
-  /** The task runs again. */
-  resume(task: TaskRecord): void {
-    for (const { seq } of task.returns) this.forget(seq);
+  /** The call runs again. */
+  resume(call: CallRecord): void {
+    for (const { seq } of call.returns) this.forget(seq);
   }
 
   /** The object with that number is gone. */
@@ -68,8 +68,8 @@ export class Lineage {
   }
 }
 
-function evict(task: TaskRecord | undefined): void {
-  for (const entry of task?.returns ?? []) {
+function evict(call: CallRecord | undefined): void {
+  for (const entry of call?.returns ?? []) {
     entry.task = undefined;
     entry.unmakeable = EVICTED;
   }

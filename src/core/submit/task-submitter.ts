@@ -18,9 +18,9 @@ import type { ObjectEntry } from "../ownership/entries.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.ts";
 import { fillArguments } from "./arguments.ts";
+import { CallRecord } from "./call-record.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
 import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
-import { Lineage } from "./lineage.ts";
 import { lossError } from "./loss-errors.ts";
 import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.ts";
 import { judgeLoss, OOM_RETRIES_DEFAULT } from "./retry-policy.ts";
@@ -67,7 +67,6 @@ export class TaskSubmitter {
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
   readonly #byValue = new Map<string, FunctionState>();
   readonly #failed: TaskRow[] = [];
-  readonly #lineage = new Lineage();
   readonly #oomRetries = oomRetriesOf(process.env.TSRAY_OOM_RETRIES);
   #argumentsTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -75,7 +74,6 @@ export class TaskSubmitter {
   constructor(parts: TaskSubmitterParts) {
     this.#parts = parts;
     this.#calls = parts.calls;
-    this.#calls.references.onFreed = (seq) => this.#lineage.forget(seq);
     this.#leases = new Leases({
       ...parts,
       objects: parts.calls.objects,
@@ -108,12 +106,13 @@ export class TaskSubmitter {
     return submittedOf(task);
   }
 
-  /** Runs the task behind a lost object once more. @returns why it may not, else undefined */
+  /** Makes the call behind a lost object once more. @returns why it may not, else undefined */
   reconstruct(entry: ObjectEntry): string | undefined {
     const { task, unmakeable } = entry;
     if (unmakeable !== undefined) return unmakeable;
     if (this.#isClosed) return "this process has left its cluster";
-    if (!(task instanceof TaskRecord)) return "the task that made it is not known";
+    if (!(task instanceof CallRecord)) return "the task that made it is not known";
+    if (!(task instanceof TaskRecord)) return task.makeAgain(entry);
     if (task.state !== "done") return undefined;
     if (task.abandoned) return `task ${task.name} was cancelled`;
     const { maxRetries } = task.options;
@@ -128,7 +127,7 @@ export class TaskSubmitter {
     task.state = "waiting";
     task.attempt += 1;
     task.losses = { ...task.losses, retries: task.losses.retries + 1 };
-    this.#lineage.resume(task);
+    this.#calls.lineage.resume(task);
     this.#begin(task);
     return undefined;
   }
@@ -174,11 +173,6 @@ export class TaskSubmitter {
   /** What tasks that are not done keep alive. */
   *pinnedEntries(): IterableIterator<ObjectEntry> {
     for (const { held } of this.#tasks.values()) if (held !== undefined) yield* held;
-  }
-
-  /** What finished tasks keep alive, so that they can run again. */
-  *lineageEntries(): IterableIterator<ObjectEntry> {
-    for (const { held } of this.#lineage.tasks()) if (held !== undefined) yield* held;
   }
 
   /** Ends every session; leases go back with them, and what is outstanding fails with `error`. */
@@ -333,7 +327,7 @@ export class TaskSubmitter {
     this.#forget(task);
     // Lineage: only what lies in a store can be lost, and so made again.
     for (const entry of task.returns) if (entry.payload?.[0] !== PayloadKind.stored) entry.task = undefined;
-    this.#lineage.keep(task);
+    this.#calls.lineage.keep(task);
   }
 
   #failOrRetry(task: TaskRecord, payload: Payload, flags: number): void {
