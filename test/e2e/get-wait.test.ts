@@ -1,8 +1,19 @@
 /** get, wait and await: order, limits, errors. Scenarios B of Ray's black-box tests. */
-import { GetTimeoutError, get, InvalidOptionError, type ObjectRef, put, TaskError, wait } from "tsray";
+import {
+  ActorDiedError,
+  type ActorHandle,
+  GetTimeoutError,
+  get,
+  InvalidOptionError,
+  kill,
+  type ObjectRef,
+  put,
+  TaskError,
+  wait,
+} from "tsray";
 import { describe, expect, test } from "vitest";
 import * as f from "../fixtures/functions.ts";
-import { rejection, useCluster } from "./support.ts";
+import { rejection, Sandbox, useCluster } from "./support.ts";
 
 useCluster({ logToDriver: false });
 
@@ -46,6 +57,31 @@ describe("get", () => {
     expect(await rejection(get([slow, f.fail.remote("range")]))).toBeInstanceOf(TaskError);
     await gate.open.remote();
     expect(await slow).toBe(0);
+  });
+
+  // A11.
+  test("so it does when an actor dies under a call", async () => {
+    const [gate, doomed] = [f.Gate.remote(), f.Gate.remote()];
+    const slow = f.holdOpen.remote(gate);
+    const call = doomed.wait.remote();
+    await doomed.arrivals.remote(1);
+    kill(doomed as ActorHandle<f.GateClass>);
+    expect(await rejection(get([slow, call]))).toBeInstanceOf(ActorDiedError);
+    await gate.open.remote();
+    expect(await slow).toBe(0);
+  });
+
+  // A6.
+  test("put and get need no worker", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `import { get, init, put, shutdown } from "tsray"; import { deepStrictEqual } from "node:assert";
+        await init({ numCpus: 0 });
+        const values = Array.from({ length: 100 }, (_, i) => [i, i / 3, "text " + i, [i, [String(i)]]][i % 4]);
+        deepStrictEqual(await get(values.map((value) => put(value))), values);
+        console.log("equal");
+        await shutdown();`,
+    });
+    expect(await sandbox.run("main.mjs")).toEqual({ code: 0, signal: null, stdout: "equal\n", stderr: "" });
   });
 
   // Goal: Promise tools work with refs (B8).

@@ -127,6 +127,18 @@ describe("the memory monitor", () => {
     );
   });
 
+  // M2. Method: each life of the actor takes too much, in the call that is made again.
+  test("an actor with one restart and one retry is ended twice", async () => {
+    const dir = makeDir();
+    const holder = Holder.options({ maxRestarts: 1, maxTaskRetries: 1 }).remote();
+    const error = await rejection(holder.takeForever.remote(dir.path, HOG_MIB + 200));
+    expect(error).toBeInstanceOf(ActorDiedError);
+    expect(error.message).toContain("since memory was short");
+    const pids = readFileSync(join(dir.path, "runs"), "utf8").split("\n").slice(0, -1);
+    expect(new Set(pids).size).toBe(2);
+    expect(pids).toHaveLength(2);
+  });
+
   // M6. Method: one worker sits idle on memory, while the task of another takes more.
   test("an idle worker goes first", async () => {
     const dir = makeDir();

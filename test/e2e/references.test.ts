@@ -115,6 +115,24 @@ describe("reference counting", () => {
     }, "the kept object to go");
   });
 
+  test("a ref kept twice by an actor keeps the object until both are dropped", async () => {
+    const keeper = f.Keeper.remote();
+    await scoped(async () => {
+      await keeper.keepTwice.remote({ ref: put(new Uint8Array(10 * MB).fill(4)) });
+    });
+    expect(await keeper.readSecond.remote()).toBe(4);
+    await keeper.collect.remote();
+    collectGarbage();
+    expect(await keeper.readSecond.remote()).toBe(4);
+    expect(bytesInUse()).toBeGreaterThan(9 * MB);
+    await keeper.drop.remote();
+    await until(async () => {
+      await keeper.collect.remote();
+      collectGarbage();
+      return bytesInUse() <= MB;
+    }, "the kept object to go");
+  });
+
   test("a ref kept by an actor that is killed goes", async () => {
     const keeper = f.Keeper.remote();
     await scoped(async () => {

@@ -116,6 +116,12 @@ describe("calls and results", () => {
     await Promise.all(Array.from({ length: 10 }, (_, id) => loop(id)));
   });
 
+  test("so do concurrent loops in a task and in an actor, at the same time", async () => {
+    const keeper = f.Keeper.remote();
+    const inTask = f.loopsInTask.remote(keeper);
+    expect(await get([inTask, f.Looper.remote().loop.remote(keeper)])).toEqual([0, 0]);
+  });
+
   // Goal: functions of the same name are told apart (A4).
   test("functions of one name in one module are told apart", async () => {
     const versions = await import("../fixtures/versions.ts");

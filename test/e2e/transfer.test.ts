@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { free, get, init, ObjectLostError, type ObjectRef, shutdown, wait } from "tsray";
 import { Cluster, type ClusterNode } from "tsray/testing";
 import { afterEach, describe, expect, test } from "vitest";
-import { digest, digestHere, getInside, makePatterned, patterned } from "../fixtures/transfer.ts";
+import { digest, digestHere, getInside, makePatterned, patterned, Stage } from "../fixtures/transfer.ts";
 import { CLI } from "./processes.ts";
 import { rejection, temporaryDirectory, until } from "./support.ts";
 
@@ -74,6 +74,18 @@ describe("transfer", () => {
       sizes.map((size, seed) => digest(patterned(size, seed))),
     );
     expect((await get(refs)).map(digest)).toEqual(found.map((each) => each.digest));
+  });
+
+  // K8. Method: an actor on each of four nodes; each item goes through all of them.
+  test("a chain of generator actors over four nodes passes on what the first makes", async () => {
+    await startNodes(4);
+    const stages = [0, 1, 2, 3].map((i) => Stage.options(at(i)).remote());
+    const [first, ...rest] = stages as [(typeof stages)[0], ...typeof stages];
+    const options = { numReturns: "streaming", generatorBackpressure: 2 } as const;
+    const found: string[] = [];
+    for await (const ref of first.items.options(options).remote(10, 12_000_000, rest))
+      found.push(digest(await ref));
+    expect(found).toEqual(Array.from({ length: 10 }, (_, i) => digest(patterned(12_000_000, i))));
   });
 
   // Method: 40 tasks take it as an argument, and some of them get it three times more.
