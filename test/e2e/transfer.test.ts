@@ -108,10 +108,11 @@ describe("transfer", () => {
     expect(sent).toBeLessThan(21_000_000);
   });
 
-  // Method: 8 nodes ask at once for an object of a ninth.
+  // Method: 8 nodes ask at once for an object of a ninth, which sends nothing before it has heard them all.
   test("a broadcast spreads as a tree", async () => {
-    const [origin, ...others] = (await startNodes(9)) as [ClusterNode, ...ClusterNode[]];
-    // Workers are there before: all ask at once.
+    const nodes = await startNodes(9, `gather:8:${join(dir, "gathers")}`);
+    const [origin, ...others] = nodes as [ClusterNode, ...ClusterNode[]];
+    // Workers are there before: nobody who asked is kept waiting for long.
     await get(others.map((_, i) => digestHere.options(at(i + 1)).remote(new Uint8Array(1))));
     const [ref] = await make(0, 24_000_000, 2);
     const expected = digest(patterned(24_000_000, 2));

@@ -5,12 +5,15 @@
  *   damage:<n>        the first n chunks that this raylet sends arrive damaged
  *   hold:<n>:<file>   at the n-th chunk of an object it writes its node's id to the file and sends no more; where the file
  *                     exists already, it goes on (so of several raylets one holds)
+ *   gather:<n>:<file> the raylet that is the first to write the file sends nothing before it has been asked n times
  */
 import { writeFileSync } from "node:fs";
 
 export interface TransferFaults {
-  /** The `nth` chunk of an object (from 1) is about to leave. @returns the bytes to send in its place; a promise that never settles holds it back */
-  onSend(bytes: Uint8Array, nth: number): Uint8Array | Promise<never>;
+  /** A node has asked for an object. */
+  onAsked(): void;
+  /** The `nth` chunk of an object (from 1) is about to leave. @returns the bytes to send in its place; a promise holds it back, for good if it never settles */
+  onSend(bytes: Uint8Array, nth: number): Uint8Array | Promise<Uint8Array>;
 }
 
 export function transferFaults(
@@ -20,7 +23,17 @@ export function transferFaults(
   if (spec === undefined || spec === "") return undefined;
   const [kind, count, file] = spec.split(":");
   let sent = 0;
+  let missing = kind === "gather" ? Number(count) : 0;
+  let gathers = false;
+  let goOn = () => {};
+  const gathered = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
   return {
+    onAsked() {
+      missing -= 1;
+      if (missing === 0) goOn();
+    },
     onSend(bytes, nth) {
       sent += 1;
       if (kind === "damage" && sent <= Number(count)) {
@@ -30,7 +43,8 @@ export function transferFaults(
       }
       if (kind === "hold" && nth === Number(count) && file !== undefined && writeFirst(file, nodeId))
         return new Promise<never>(() => {});
-      return bytes;
+      gathers ||= kind === "gather" && file !== undefined && writeFirst(file, nodeId);
+      return gathers ? gathered.then(() => bytes) : bytes;
     },
   };
 }

@@ -171,6 +171,7 @@ export class Uploads {
     upload.reads.push(chunk);
     if (upload.state !== "offered") return;
     upload.state = "waiting";
+    this.#faults?.onAsked();
     this.#carryOut(upload.object.line.ask(upload, upload.insists));
     if ((upload.state as Upload["state"]) === "waiting")
       upload.connection.channel.send([Transfer.queued, upload.id]);
