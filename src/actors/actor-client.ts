@@ -200,7 +200,7 @@ export class ActorClient {
     if (maxTaskRetries >= 0 && reconstructions >= maxTaskRetries)
       return `${what} was run again ${reconstructions} times, as often as its maxTaskRetries allows`;
     for (const entry of past.returns) {
-      if (entry.payload?.[0] === PayloadKind.stored) entry.unsettle();
+      if (isStored(entry)) entry.unsettle();
       entry.reconstructions += 1;
     }
     this.#parts.calls.lineage.resume(past);
@@ -602,7 +602,6 @@ export class ActorClient {
 
   /** Lineage: what lies in a store can be lost, and a call that may be retried is made again for it. */
   #remember(call: ActorCall): void {
-    const isStored = ({ payload }: ObjectEntry) => payload?.[0] === PayloadKind.stored;
     const past =
       call.options.maxTaskRetries !== 0 && call.returns.some(isStored) ? new PastCall(call) : undefined;
     for (const entry of call.returns) {
@@ -648,4 +647,8 @@ function mayHaveRun(error: Error): Error {
 function throwIfRecord(bytes: Uint8Array): void {
   if (bytes[0] !== "{".charCodeAt(0)) return;
   throw fromErrorRecord(JSON.parse(Buffer.from(bytes).toString("utf8")) as ErrorRecord);
+}
+
+function isStored({ payload }: ObjectEntry): boolean {
+  return payload?.[0] === PayloadKind.stored;
 }

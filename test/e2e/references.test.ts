@@ -46,6 +46,17 @@ describe("reference counting", () => {
     return result;
   }
 
+  /** What an actor keeps is still there, and goes when it has dropped it. */
+  async function goesWhenDropped(keeper: ActorHandle<f.KeeperClass>): Promise<void> {
+    expect(bytesInUse()).toBeGreaterThan(9 * MB);
+    await keeper.drop.remote();
+    await until(async () => {
+      await keeper.collect.remote();
+      collectGarbage();
+      return bytesInUse() <= MB;
+    }, "the kept object to go");
+  }
+
   // Goal: an object goes with its last ref (F1). Method: two copies of a ref, dropped one after the other.
   test("an object lives as long as any ref to it", async () => {
     const held: { a?: ObjectRef<Uint8Array> | undefined; b?: ObjectRef<Uint8Array> | undefined } = {};
@@ -106,13 +117,7 @@ describe("reference counting", () => {
     for (let i = 0; i < 10; i++) await f.filled.remote(10 * MB, 9);
     collectGarbage();
     expect(await keeper.read.remote()).toBe(4);
-    expect(bytesInUse()).toBeGreaterThan(9 * MB);
-    await keeper.drop.remote();
-    await until(async () => {
-      await keeper.collect.remote();
-      collectGarbage();
-      return bytesInUse() <= MB;
-    }, "the kept object to go");
+    await goesWhenDropped(keeper);
   });
 
   test("a ref kept twice by an actor keeps the object until both are dropped", async () => {
@@ -124,13 +129,7 @@ describe("reference counting", () => {
     await keeper.collect.remote();
     collectGarbage();
     expect(await keeper.readSecond.remote()).toBe(4);
-    expect(bytesInUse()).toBeGreaterThan(9 * MB);
-    await keeper.drop.remote();
-    await until(async () => {
-      await keeper.collect.remote();
-      collectGarbage();
-      return bytesInUse() <= MB;
-    }, "the kept object to go");
+    await goesWhenDropped(keeper);
   });
 
   test("a ref kept by an actor that is killed goes", async () => {

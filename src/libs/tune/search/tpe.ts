@@ -45,8 +45,8 @@ const GOOD_FLOOR = 0.4;
 /**
  * The same while other trials run, each for half of them. Narrower than alone: there are fewer rounds to make something of.
  * These, the running trials' weight and the begin below were chosen on seeds 300 to 499 of benchmarks/tune; on 600 to 699,
- * which had no say, regret with 8 in parallel grows by 1.50 over that of one at a time (Optuna's by 1.62), and was 1.79 with
- * 0.15 and 0.6, half the weight and a begin after a fifth. Below 0.15 it grows again: the trials fall into one place.
+ * which had no say, regret with 8 in parallel is 1.50 times that of one at a time (geometric mean of medians; Optuna's 1.62,
+ * on 0 to 19), and was 1.79 with 0.15 and 0.6, half the weight and a begin after a fifth. Below 0.15 it grows again.
  */
 const GOOD_FLOORS_PARALLEL = [0.15, 0.3] as const;
 const AGE_FLAT = 25;
