@@ -5,6 +5,7 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import { type Endpoint, endpointFromTuple, endpointToTuple } from "../base/endpoint.ts";
 import { ClusterUnreachableError } from "../base/errors.ts";
+import { busyPoll } from "./busy-poll.ts";
 import { type BlobSink, encodeBatch, FRAME_BYTES_MAX, FrameReader, type Message } from "./frames.ts";
 import { type FaultyWrites, streamFaults } from "./stream-faults.ts";
 
@@ -78,6 +79,7 @@ export class Connection {
     // Copying little costs less than a write of several pieces.
     if (bytes <= JOINED_BYTES_MAX) {
       socket.write(parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts, bytes));
+      busyPoll.sent();
       return;
     }
     socket.cork();
@@ -123,6 +125,7 @@ export class Connection {
 
   receive(chunk: Buffer): void {
     if (this.#isOver) return;
+    busyPoll.received();
     try {
       this.reader.push(chunk);
     } catch (cause) {
