@@ -119,6 +119,13 @@ describe("a driver that is killed", () => {
       expect(metrics.total).toBeGreaterThan(0);
       expect(metrics.total).toBeLessThanOrEqual(iterations);
     }
+    // Whatever moment a driver was killed at: no checkpoint is left that nobody knows of.
+    for (const { path, bestCheckpoints } of Results.load(join(dir, "pbt"))) {
+      const found = readdirSync(path).filter((name) => /^checkpoint_/.test(name));
+      expect(found.map((name) => join(path, name)).sort()).toEqual(
+        bestCheckpoints.map(([checkpoint]) => checkpoint.path).sort(),
+      );
+    }
   }, 300_000);
 
   test("Ctrl-C ends in order, and the next run goes on", async () => {
@@ -135,6 +142,19 @@ describe("a driver that is killed", () => {
     const second = outcomeOf((await sandbox.run(DRIVER, "plain", path, log)).stdout);
     expect(second.interrupted).toBe(false);
     expect(second.trials.map(({ iterations }) => iterations)).toEqual([10, 10, 10, 10, 10, 10, 10, 10]);
+  }, 60_000);
+
+  test("a trial that is over when Ctrl-C is pressed has ended, and its result counts", async () => {
+    await using sandbox = new Sandbox({});
+    const log = join(dir, "racing.log");
+    const path = join(dir, "racing");
+    const first = outcomeOf((await sandbox.run(DRIVER, "racing", path, log)).stdout);
+    expect(first.interrupted).toBe(true);
+    expect(first.trials.map(({ status }) => status)).toEqual(["TERMINATED", "PAUSED"]);
+    expect(first.trials[0]?.metrics.score).toBe(1000);
+    const second = outcomeOf((await sandbox.run(DRIVER, "racing", path, log)).stdout);
+    expect(second.trials.map(({ status }) => status)).toEqual(["TERMINATED", "TERMINATED"]);
+    expect(readFileSync(log, "utf8").match(/begin first/g)).toHaveLength(1);
   }, 60_000);
 });
 

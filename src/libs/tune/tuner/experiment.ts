@@ -150,6 +150,8 @@ export class Experiment {
     TERMINATED: new Set(),
     ERROR: new Set(),
   };
+  /** Checkpoints that are given up, and may still be on the storage. */
+  readonly doomed = new Set<string>();
   exhausted = false;
   elapsed = 0;
 
@@ -162,6 +164,7 @@ export class Experiment {
     experiment.exhausted = snapshot.exhausted;
     experiment.elapsed = snapshot.elapsed;
     for (const trial of snapshot.trials) experiment.#put({ ...trial });
+    for (const path of snapshot.doomed) experiment.doomed.add(path);
     return experiment;
   }
 
@@ -171,6 +174,7 @@ export class Experiment {
       exhausted: this.exhausted,
       elapsed: this.elapsed,
       trials: [...this.trials.values()],
+      doomed: [...this.doomed],
     };
   }
 
@@ -185,6 +189,7 @@ export class Experiment {
     else if (event.kind === "add") this.#put(newTrial(event));
     else this.#put(next(this.get(event.id), event));
     if (event.kind === "report") this.elapsed = event.elapsed;
+    if (event.kind === "drop") this.doomed.add(event.path);
   }
 
   #put(trial: TrialState): void {

@@ -68,6 +68,8 @@ export type HostEvent =
       readonly place: HostPlace;
       readonly checkpoint: SavedCheckpoint | undefined;
       readonly error: HostError | undefined;
+      /** It had ended before it was told to. */
+      readonly byItself: boolean;
     }
   /** The class cannot be reset to another configuration: a fresh process is needed. Nothing has run. */
   | { readonly kind: "cannot-reuse" };

@@ -14,6 +14,7 @@ import type { Decision, Order } from "../schedulers/scheduler.ts";
 import type { Config } from "../search/searcher.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Callback, TrialInfo } from "./callback.ts";
+import { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import {
   afterReport,
   type Experiment,
@@ -34,7 +35,7 @@ import type {
 } from "./protocol.ts";
 import { snapshotOf } from "./replay.ts";
 import type { Demand, Resources } from "./resources.ts";
-import { type RetentionRule, superfluous } from "./retention.ts";
+import type { RetentionRule } from "./retention.ts";
 import { type Next, type Slot, Slots } from "./slots.ts";
 import type { Study } from "./study.ts";
 
@@ -86,9 +87,7 @@ export class Runner {
   readonly #slots: Slots;
   readonly #requeued: string[];
   readonly #orders: Map<string, Order>;
-  /** Checkpoints that a trial loads, by path. */
-  readonly #pins = new Map<string, number>();
-  readonly #deletions = new Set<Promise<void>>();
+  readonly #checkpoints: CheckpointKeeper;
   readonly #checkpointWaiters = new Map<string, Set<() => void>>();
   #picked: string | undefined;
   #startedAt = 0;
@@ -111,6 +110,14 @@ export class Runner {
     this.#orders = new Map(parts.orders);
     this.#elapsedBefore = parts.experiment.elapsed;
     this.#slots = new Slots(parts.settings.trainable, parts.settings.parameters);
+    this.#checkpoints = new CheckpointKeeper({
+      experiment: parts.experiment,
+      storage: parts.storage,
+      rule: parts.settings.retention,
+      record: (event) => this.#record(event),
+      onUndeletable: (path, error) =>
+        this.#warnOnce("delete", `checkpoint ${path} could not be deleted: ${String(error)}`),
+    });
   }
 
   /** Why it ended before its end, if it did. */
@@ -134,6 +141,7 @@ export class Runner {
   async run(): Promise<void> {
     this.#startedAt = performance.now();
     await this.#slots.refresh();
+    await this.#checkpoints.deleteDoomed();
     this.#bindResources();
     const refresh = setInterval(() => void this.#refresh(), CLUSTER_REFRESH_MS);
     const budgetMs = this.#settings.timeBudgetMs - this.#elapsedBefore;
@@ -152,7 +160,7 @@ export class Runner {
       clearTimeout(budget);
       clearTimeout(this.#graceTimer);
       await this.#slots.close();
-      await Promise.all(this.#deletions);
+      await this.#checkpoints.close();
       this.#experiment.elapsed = this.elapsedMs;
       if (this.#journal.hasNews) this.#journal.snapshot(this.#snapshot());
     }
@@ -163,7 +171,7 @@ export class Runner {
   stop(reason: StopReason): void {
     if (this.#stopping !== undefined) return;
     this.#stopping = reason;
-    const next: Next = reason === "budget" || reason === "stopper" ? { kind: "end" } : { kind: "interrupt" };
+    const next: Next = { kind: "interrupt", ends: reason === "budget" || reason === "stopper" };
     for (const slot of this.#slots) {
       if (slot.trial === undefined) continue;
       slot.next ??= next;
@@ -302,7 +310,7 @@ export class Runner {
   async #runTrial(slot: Slot, id: string): Promise<void> {
     slot.next = undefined;
     const resume = resumePointOf(this.#experiment.get(id));
-    if (resume !== undefined) this.#pin(resume.path);
+    if (resume !== undefined) this.#checkpoints.pin(resume.path);
     let isSound = false;
     try {
       this.#record({ kind: "start", id });
@@ -314,7 +322,7 @@ export class Runner {
       if (cause !== undefined) this.#abort(cause);
       else this.#failed(slot, id, errorOf(error));
     } finally {
-      if (resume !== undefined) this.#unpin(resume.path);
+      if (resume !== undefined) this.#checkpoints.unpin(resume.path);
     }
     slot.trial = undefined;
     if (!isSound || !this.#settings.reuseActors) this.#slots.discard(slot);
@@ -336,6 +344,7 @@ export class Runner {
         place,
         checkpoint: undefined,
         error: undefined,
+        byItself: false,
       });
       return false;
     }
@@ -392,7 +401,7 @@ export class Runner {
       if (answer === "save") return answer;
     }
     this.#snapshotIfDue();
-    if (slot.next !== undefined) return slot.next.kind === "interrupt" ? "pause" : "stop";
+    if (slot.next !== undefined) return slot.next.kind === "interrupt" && !slot.next.ends ? "pause" : "stop";
     return "continue";
   }
 
@@ -442,6 +451,8 @@ export class Runner {
   }
 
   async #ended(slot: Slot, id: string, event: Extract<HostEvent, { kind: "ended" }>): Promise<void> {
+    // It was done before it could hear that the run ends.
+    if (event.byItself && slot.next?.kind === "interrupt") slot.next = undefined;
     for (const report of event.reports) {
       if (slot.next !== undefined) break;
       const decision = this.#report(id, report, event.place);
@@ -459,8 +470,11 @@ export class Runner {
       case "end":
         this.#end(id, undefined);
         break;
-      case "pause":
       case "interrupt":
+        if (next.ends) this.#end(id, undefined);
+        else this.#pause(id);
+        break;
+      case "pause":
         this.#pause(id);
         break;
       case "exploit":
@@ -493,7 +507,7 @@ export class Runner {
         : { kind: "end", id, status: "ERROR", error },
     );
     this.#study.ended(this.#experiment.get(id), error !== undefined);
-    this.#prune(id);
+    this.#checkpoints.prune(id);
     if (error === undefined) this.#tell((callback, trial) => callback.onTrialComplete?.(trial), id);
     else this.#tell((callback, trial) => callback.onTrialError?.(trial, toError(error)), id);
     this.#applyOrders();
@@ -503,8 +517,7 @@ export class Runner {
     if (this.#failure !== undefined) return;
     // Killed because it was told to end and did not: that is no failure.
     if (this.#stopping !== undefined && slot.next !== undefined) {
-      if (slot.next.kind === "end") this.#end(id, undefined);
-      else this.#record({ kind: "pause", id });
+      this.#cutShort(id, slot.next);
       return;
     }
     const { failures } = this.#experiment.get(id);
@@ -520,6 +533,19 @@ export class Runner {
     }
     this.#end(id, error);
     if (failFast) this.stop("fail-fast");
+  }
+
+  /** Its process was killed before it had done what was decided: a restore does that. */
+  #cutShort(id: string, next: Next): void {
+    if (next.kind === "end" || (next.kind === "interrupt" && next.ends)) {
+      this.#end(id, undefined);
+      return;
+    }
+    if (next.kind === "reallocate") this.#record({ kind: "reallocate", id, resources: next.resources });
+    this.#record({ kind: "pause", id });
+    if (next.kind !== "exploit") return;
+    const { source, config } = next;
+    this.#orders.set(id, { trialId: id, kind: "exploit", source, config });
   }
 
   // ----------------------------------------------------------------------------------------------- orders, exploits
@@ -594,42 +620,8 @@ export class Runner {
   #noteCheckpoint(id: string): void {
     const latest = this.#experiment.get(id).checkpoints.at(-1);
     if (latest !== undefined) this.#tell((callback, trial) => callback.onCheckpoint?.(trial, latest), id);
-    this.#prune(id);
+    this.#checkpoints.prune(id);
     this.#wakeCheckpointWaiters(id);
-  }
-
-  #prune(id: string): void {
-    const trial = this.#experiment.get(id);
-    for (const { path } of superfluous(trial, this.#settings.retention, (each) => this.#isPinned(each))) {
-      this.#record({ kind: "drop", id, path });
-      const deletion: Promise<void> = this.#storage
-        .remove(path)
-        .catch((error: unknown) =>
-          this.#warnOnce("delete", `checkpoint ${path} could not be deleted: ${String(error)}`),
-        )
-        .finally(() => this.#deletions.delete(deletion));
-      this.#deletions.add(deletion);
-    }
-  }
-
-  #isPinned(path: string): boolean {
-    if (this.#pins.has(path)) return true;
-    // What a waiting trial will load when it starts.
-    for (const status of ["PAUSED", "PENDING", "RUNNING"] as const) {
-      for (const id of this.#experiment.byStatus[status])
-        if (this.#experiment.get(id).resume?.path === path) return true;
-    }
-    return false;
-  }
-
-  #pin(path: string): void {
-    this.#pins.set(path, (this.#pins.get(path) ?? 0) + 1);
-  }
-
-  #unpin(path: string): void {
-    const count = (this.#pins.get(path) ?? 0) - 1;
-    if (count > 0) this.#pins.set(path, count);
-    else this.#pins.delete(path);
   }
 
   // ---------------------------------------------------------------------------------------------- journal, listeners
@@ -681,7 +673,7 @@ export class Runner {
     this.#failure = error;
     for (const slot of this.#slots) {
       if (slot.trial !== undefined && this.#experiment.get(slot.trial).status === "RUNNING") {
-        slot.next = { kind: "interrupt" };
+        slot.next = { kind: "interrupt", ends: false };
         this.#record({ kind: "pause", id: slot.trial });
       }
       this.#slots.discard(slot);

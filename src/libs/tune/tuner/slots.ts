@@ -47,7 +47,8 @@ export type Next =
   | { readonly kind: "pause" }
   | { readonly kind: "exploit"; readonly source: string; readonly config: Config; readonly pause: boolean }
   | { readonly kind: "reallocate"; readonly resources: Resources }
-  | { readonly kind: "interrupt" };
+  /** The run ends: the trial too, or it waits for a restore. */
+  | { readonly kind: "interrupt"; readonly ends: boolean };
 
 /** An instance that was kept has as long to clean up. */
 const DISPOSE_MS_MAX = 5000;

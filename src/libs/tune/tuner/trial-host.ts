@@ -213,7 +213,11 @@ class RunningTrial implements TrialSession {
   #delivered = 0;
   #saved: { readonly checkpoint: SavedCheckpoint | undefined } | undefined;
   #end:
-    | { readonly checkpoint: SavedCheckpoint | undefined; readonly error: HostError | undefined }
+    | {
+        readonly checkpoint: SavedCheckpoint | undefined;
+        readonly error: HostError | undefined;
+        readonly byItself: boolean;
+      }
     | undefined;
   #verdict: "stop" | "pause" | undefined;
   #interrupted = false;
@@ -294,7 +298,8 @@ class RunningTrial implements TrialSession {
       error !== undefined &&
       !(error instanceof TrialStopped) &&
       !(this.#verdict !== undefined && isStop(error));
-    this.#end = { checkpoint, error: isFailure ? describe(error) : undefined };
+    const byItself = this.#verdict === undefined && !this.#interrupted;
+    this.#end = { checkpoint, error: isFailure ? describe(error) : undefined, byItself };
     this.#wake?.();
   }
 
