@@ -7,7 +7,8 @@
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import type { ClientDuplexStream, Server } from "@grpc/grpc-js";
 import { offeredBy } from "../../src/core/base/bundles.ts";
-import { bindServer, createClient, createServer, handleUnary, unary } from "../../src/core/rpc/grpc.ts";
+import { CallStream, serveCalls, type WithoutCalls } from "../../src/core/rpc/call-stream.ts";
+import { bindServer, createClient, createServer, handleUnary } from "../../src/core/rpc/grpc.ts";
 import { type HeldBundle, NodeInfo } from "../../src/core/wire/gen/tsray/v1/common.ts";
 import {
   ActorReport,
@@ -57,6 +58,7 @@ export class SimulatedRaylet {
   bytesHeard = 0;
   starts = 0;
   readonly #client: HeadServiceClient;
+  readonly #calls: CallStream;
   /** As the real one. */
   readonly #reports: ActorReports;
   readonly #server: Server;
@@ -79,14 +81,17 @@ export class SimulatedRaylet {
     this.#total = { CPU: cpus * CPU, memory: 64 * 2 ** 30 * CPU, object_store_memory: 16 * 2 ** 30 * CPU };
     this.#available = { ...this.#total };
     this.#client = createClient(HeadServiceClient, headAddress, token);
+    this.#calls = new CallStream(this.#client);
     this.#reports = new ActorReports({
-      send: (reports) => unary(this.#client, this.#client.reportActors, { reports }, CALL_MS),
+      send: (reports) => this.#calls.call(HeadServiceService.reportActors, { reports }, CALL_MS),
       onEmpty: () => {},
       retryMs: BEAT_MS,
       log: () => {},
     });
     this.#server = createServer(token);
-    this.#server.addService(RayletServiceService, this.#service());
+    const service = this.#service();
+    const calls = serveCalls(RayletServiceService, service);
+    this.#server.addService(RayletServiceService, { ...service, calls });
   }
 
   async listen(directory: string): Promise<void> {
@@ -156,6 +161,7 @@ export class SimulatedRaylet {
     clearTimeout(this.#soon);
     this.#stream?.cancel();
     this.#reports.close();
+    this.#calls.close();
     this.#client.close();
     this.#server.forceShutdown();
   }
@@ -206,7 +212,7 @@ export class SimulatedRaylet {
     return { accepted: true, reason: "", undecided: false };
   }
 
-  #service(): RayletServiceServer {
+  #service(): WithoutCalls<RayletServiceServer, typeof RayletServiceService> {
     const nothing = handleUnary<unknown, never>(() => {
       throw new Error("not simulated");
     });

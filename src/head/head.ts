@@ -6,6 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { HealthCheck } from "../core/launch/health-rules.ts";
+import { serveCalls, type WithoutCalls } from "../core/rpc/call-stream.ts";
 import { exitPoint } from "../core/rpc/exit-points.ts";
 import { bindServer, createServer, handleUnary, unary } from "../core/rpc/grpc.ts";
 import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
@@ -196,8 +197,9 @@ export async function startHead(options: HeadOptions): Promise<Head> {
     const service = { ...HeadServiceService };
     service.nodeSession = { ...service.nodeSession, responseSerialize: encodeUpdateOnce };
     const parts = { nodes, jobs, actors, groups, clients, packages, jobFiles, drains, info };
-    const served = handlers({ ...parts, keyValue: new KeyValue(store) });
-    server.addService(service, exitPoint === undefined ? served : handlersWithExits(served, exitPoint));
+    const methods = handlers({ ...parts, keyValue: new KeyValue(store) });
+    const served = exitPoint === undefined ? methods : handlersWithExits(methods, exitPoint);
+    server.addService(service, { ...served, calls: serveCalls(HeadServiceService, served) });
     const address = await bindServer(server, options.bind);
     log(`head of cluster ${info.clusterId} listens on ${address} (epoch ${info.epoch})`);
     return { address, close: stop };
@@ -220,7 +222,7 @@ interface Parts {
   readonly info: ClusterInfoReply;
 }
 
-function handlers(parts: Parts): HeadServiceServer {
+function handlers(parts: Parts): WithoutCalls<HeadServiceServer, typeof HeadServiceService> {
   const { nodes, jobs, actors, groups, clients, keyValue, packages, jobFiles, drains, info } = parts;
   const actorCalls = new ActorCalls(actors);
   return {

@@ -1,7 +1,9 @@
 /**
- * The head's calls to raylets: one gRPC client per live node, and a bound on the calls that wait for each. Every call
- * carries the epoch of this head, so that a raylet which has heard of a later one refuses it.
+ * The head's calls to raylets: one gRPC client per live node with one stream for the calls that are many, and a bound on
+ * those that wait for each. Every call carries the epoch of this head, so that a raylet which has heard of a later one
+ * refuses it.
  */
+import { CallStream, type Method } from "../core/rpc/call-stream.ts";
 import { createClient, EPOCH_KEY } from "../core/rpc/grpc.ts";
 import { RayletServiceClient } from "../core/wire/gen/tsray/v1/raylet.ts";
 
@@ -11,6 +13,7 @@ const CALLS_IN_FLIGHT_PER_NODE_MAX = 64;
 interface Node {
   readonly address: string;
   readonly client: RayletServiceClient;
+  readonly calls: CallStream;
   inFlight: number;
   readonly queue: (() => void)[];
 }
@@ -31,24 +34,24 @@ export class RayletClients {
     const client = createClient(RayletServiceClient, address, this.#token, {
       [EPOCH_KEY]: String(this.#epoch),
     });
-    this.#nodes.set(nodeId, { address, client, inFlight: 0, queue: [] });
+    this.#nodes.set(nodeId, { address, client, calls: new CallStream(client), inFlight: 0, queue: [] });
   }
 
   /** Makes one call to the node when its turn comes. @throws when the node is gone, or as the call does */
-  async call<R>(nodeId: string, send: (client: RayletServiceClient) => Promise<R>): Promise<R> {
+  async call<Q, R>(nodeId: string, method: Method<Q, R>, request: Q, timeoutMs: number): Promise<R> {
     const node = this.#node(nodeId);
     if (node.inFlight >= CALLS_IN_FLIGHT_PER_NODE_MAX)
       await new Promise<void>((resolve) => node.queue.push(resolve));
     node.inFlight += 1;
     try {
-      return await send(node.client);
+      return await node.calls.call(method, request, timeoutMs);
     } finally {
       node.inFlight -= 1;
       node.queue.shift()?.();
     }
   }
 
-  /** Makes a call that does not wait for others: for short questions with a short deadline. */
+  /** Makes a call of its own that does not wait for others: for short questions with a short deadline. */
   async callNow<R>(nodeId: string, send: (client: RayletServiceClient) => Promise<R>): Promise<R> {
     return send(this.#node(nodeId).client);
   }
@@ -57,6 +60,7 @@ export class RayletClients {
     const node = this.#nodes.get(nodeId);
     if (node === undefined) return;
     this.#nodes.delete(nodeId);
+    node.calls.close();
     node.client.close();
     // Those that wait fail at the closed client, each in its turn.
     node.queue.shift()?.();

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Server } from "@grpc/grpc-js";
 import { type ErrorRecord, fromErrorRecord } from "../core/base/errors.ts";
+import { serveCalls, type WithoutCalls } from "../core/rpc/call-stream.ts";
 import {
   bindServer,
   type ClientDuplexStream,
@@ -219,7 +220,7 @@ export class FakeRaylet {
     this.#client = createClient(HeadServiceClient, cluster.head.address, TOKEN);
     this.#server = createServer(TOKEN);
     const seen = new Map<string, ActorStartAnswer>();
-    const service: RayletServiceServer = {
+    const service: WithoutCalls<RayletServiceServer, typeof RayletServiceService> = {
       leaseSession: (call) => call.end(),
       startActors: handleUnary(({ starts }) => {
         this.startCalls += 1;
@@ -262,7 +263,8 @@ export class FakeRaylet {
       ping: handleUnary(() => ({ nodeId, uptimeMs: 1 })),
       shutdown: handleUnary(() => ({})),
     };
-    this.#server.addService(RayletServiceService, service);
+    const calls = serveCalls(RayletServiceService, service);
+    this.#server.addService(RayletServiceService, { ...service, calls });
   }
 
   async listen(): Promise<void> {

@@ -6,6 +6,7 @@
 import { type ClientDuplexStream, connectivityState, type ServiceError } from "@grpc/grpc-js";
 import { HEALTH_CHECK_DEFAULT } from "../core/launch/daemon-config.ts";
 import { type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
+import { CallStream } from "../core/rpc/call-stream.ts";
 import { rpcFaults } from "../core/rpc/faults.ts";
 import { createClient, fromServiceError, unary } from "../core/rpc/grpc.ts";
 import type { JobConfigRecord } from "../core/rpc/messages.ts";
@@ -13,6 +14,7 @@ import { CONNECT_MS_MAX, probe } from "../core/rpc/probe.ts";
 import {
   type ClusterUpdate,
   HeadServiceClient,
+  HeadServiceService,
   type JobEvent,
   type JobMessage,
   type LogBatch,
@@ -73,6 +75,8 @@ class HeadSession implements RayletHeadLink {
   readonly headAddress: string;
   readonly #options: HeadLinkOptions;
   #client: HeadServiceClient;
+  /** Of the client. */
+  #calls: CallStream;
   readonly #raylet: RayletForHead;
   readonly #log: (line: string) => void;
   /** On this machine, in whichever process. */
@@ -109,8 +113,9 @@ class HeadSession implements RayletHeadLink {
     this.#log = options.log;
     this.#isHeadHere = isHere(options.headAddress);
     this.#client = this.#makeClient();
+    this.#calls = new CallStream(this.#client);
     this.#actorReports = new ActorReports({
-      send: (reports) => unary(this.#client, this.#client.reportActors, { reports }, REPORT_TIMEOUT_MS),
+      send: (reports) => this.#calls.call(HeadServiceService.reportActors, { reports }, REPORT_TIMEOUT_MS),
       onEmpty: () => this.#lookWhetherCaughtUp(),
       retryMs: RECONNECT_MS,
       log: options.log,
@@ -254,6 +259,7 @@ class HeadSession implements RayletHeadLink {
     }
     stream?.end();
     this.#actorReports.close();
+    this.#calls.close();
     this.#client.close();
   }
 
@@ -349,7 +355,9 @@ class HeadSession implements RayletHeadLink {
     this.#dial.dialled(performance.now());
     this.#log("the head does not answer: connecting anew");
     const old = this.#client;
+    this.#calls.close();
     this.#client = this.#makeClient();
+    this.#calls = new CallStream(this.#client);
     // Their ends open them again, over the new connection.
     this.#stream?.cancel();
     for (const { stream } of this.#jobs.values()) stream.cancel();

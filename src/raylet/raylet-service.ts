@@ -1,4 +1,5 @@
 /** The raylet's gRPC service: leases for owners; actors, bundles and listings for the head. */
+import { serveCalls, type WithoutCalls } from "../core/rpc/call-stream.ts";
 import { bindServer, createServer, handleUnary } from "../core/rpc/grpc.ts";
 import type { WorkerInfo } from "../core/wire/gen/tsray/v1/head.ts";
 import {
@@ -27,8 +28,9 @@ export async function serveRaylet(
   options: RayletServiceOptions,
 ): Promise<{ address: string; close(): void }> {
   const { raylet, nodeId, onShutdown } = options;
-  const server = createServer(options.token, (epoch) => raylet.refusal(epoch));
-  const service: RayletServiceServer = {
+  const refusal = (epoch: number | undefined) => raylet.refusal(epoch);
+  const server = createServer(options.token, refusal);
+  const service: WithoutCalls<RayletServiceServer, typeof RayletServiceService> = {
     leaseSession: (stream) => raylet.leases.serve(stream),
     startActors: handleUnary(async ({ starts }) => ({
       answers: await Promise.all(starts.map((start) => startActor(raylet.actors, start))),
@@ -77,7 +79,8 @@ export async function serveRaylet(
       return {};
     }),
   };
-  server.addService(RayletServiceService, service);
+  const calls = serveCalls(RayletServiceService, service, refusal);
+  server.addService(RayletServiceService, { ...service, calls });
   const address = await bindServer(server, options.bind);
   return { address, close: () => server.forceShutdown() };
 }

@@ -42,6 +42,12 @@ const ERROR_KEY = "tsray-error-bin";
 /** Metadata of the head's commands: which start of the head they come from. */
 export const EPOCH_KEY = "tsray-epoch";
 
+/** That a call carries. */
+export function epochOf(metadata: Metadata): number | undefined {
+  const [epoch] = metadata.get(EPOCH_KEY);
+  return typeof epoch === "string" ? Number(epoch) : undefined;
+}
+
 const LIMITS: ChannelOptions = {
   "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
   "grpc.max_send_message_length": MESSAGE_BYTES_MAX,
@@ -71,8 +77,7 @@ export function createServer(
               });
               return;
             }
-            const [epoch] = metadata.get(EPOCH_KEY);
-            const refused = admit(typeof epoch === "string" ? Number(epoch) : undefined);
+            const refused = admit(epochOf(metadata));
             if (refused === undefined) proceed(metadata);
             else call.sendStatus({ code: status.ABORTED, details: refused });
           },
@@ -170,12 +175,15 @@ export function unary<Q, R>(
       if (signal?.aborted) giveUp();
       else signal?.addEventListener("abort", giveUp, { once: true });
     });
-  if (rpcFaults() === undefined && exitPoint === undefined) return send();
   return withFaults((method as { path?: string }).path ?? "", send);
 }
 
-/** In tests. */
-async function withFaults<R>(path: string, send: () => Promise<R>): Promise<R> {
+/** Makes a call; in tests, with what they have happen to calls of that method. */
+export function withFaults<R>(path: string, send: () => Promise<R>): Promise<R> {
+  return rpcFaults() === undefined && exitPoint === undefined ? send() : faulty(path, send);
+}
+
+async function faulty<R>(path: string, send: () => Promise<R>): Promise<R> {
   const name = path.split("/").at(-1) ?? "";
   exitPoint?.reach(`asking ${name}`);
   const faults = rpcFaults();
@@ -184,10 +192,16 @@ async function withFaults<R>(path: string, send: () => Promise<R>): Promise<R> {
   return reply;
 }
 
+/** The tsray error that a status carries, as JSON. */
+export function thrownBy({ metadata }: Partial<ServiceError>): Buffer | undefined {
+  const [carried] = metadata?.get(ERROR_KEY) ?? [];
+  return carried instanceof Buffer ? carried : undefined;
+}
+
 /** Turns what gRPC reports into an error of tsray. */
 export function fromServiceError(error: ServiceError, client: Client): TsrayError {
-  const [carried] = error.metadata?.get(ERROR_KEY) ?? [];
-  if (carried instanceof Buffer) return fromErrorRecord(JSON.parse(carried.toString("utf8")) as ErrorRecord);
+  const carried = thrownBy(error);
+  if (carried !== undefined) return fromErrorRecord(JSON.parse(carried.toString("utf8")) as ErrorRecord);
   const target = client.getChannel().getTarget().replace(/^dns:/, "");
   if (error.code === status.UNAUTHENTICATED) {
     return new AuthenticationError(`${target} refused the connection: ${error.details}`, { cause: error });
@@ -212,7 +226,8 @@ export function toServiceError(error: unknown): Partial<ServiceError> {
   return { code: status.FAILED_PRECONDITION, details: ours.message.split("\n")[0] ?? "", metadata };
 }
 
-type Handler<Q, R> = (
+/** What serves a unary method. */
+export type Handler<Q, R> = (
   call: { request: Q },
   callback: (error: Partial<ServiceError> | null, response?: R) => void,
 ) => void;

@@ -4,8 +4,12 @@
  */
 import { ClusterUnreachableError } from "../../core/base/errors.ts";
 import { TurnBatch } from "../../core/base/turn-batch.ts";
-import { unary } from "../../core/rpc/grpc.ts";
-import type { ActorStartAnswer, ActorToStart, ActorToStop } from "../../core/wire/gen/tsray/v1/raylet.ts";
+import {
+  type ActorStartAnswer,
+  type ActorToStart,
+  type ActorToStop,
+  RayletServiceService,
+} from "../../core/wire/gen/tsray/v1/raylet.ts";
 import type { RayletClients } from "../raylet-clients.ts";
 
 const CALL_TIMEOUT_MS = 5000;
@@ -50,9 +54,8 @@ export class ActorOutbox {
       async (waiting) => {
         this.#starts.delete(nodeId);
         const starts = waiting.map(({ asked }) => asked);
-        const { answers } = await this.#clients.call(nodeId, (client) =>
-          unary(client, client.startActors, { starts }, CALL_TIMEOUT_MS),
-        );
+        const { startActors } = RayletServiceService;
+        const { answers } = await this.#clients.call(nodeId, startActors, { starts }, CALL_TIMEOUT_MS);
         waiting.forEach(({ resolve }, i) => {
           resolve(answers[i] as ActorStartAnswer);
         });
@@ -70,9 +73,8 @@ export class ActorOutbox {
       async (waiting) => {
         this.#stops.delete(nodeId);
         const stops = waiting.map(({ asked }) => asked);
-        const { runningIds } = await this.#clients.call(nodeId, (client) =>
-          unary(client, client.stopActors, { stops }, CALL_TIMEOUT_MS),
-        );
+        const { stopActors } = RayletServiceService;
+        const { runningIds } = await this.#clients.call(nodeId, stopActors, { stops }, CALL_TIMEOUT_MS);
         const running = new Set(runningIds);
         for (const { asked, resolve, reject } of waiting) {
           if (!running.has(asked.actorId)) resolve(undefined);

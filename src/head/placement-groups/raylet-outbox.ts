@@ -3,9 +3,8 @@
  * however many groups it is about. Repeats until the raylet has answered or its node is gone; answers go back one by one.
  */
 import { TsrayError } from "../../core/base/errors.ts";
-import { unary } from "../../core/rpc/grpc.ts";
 import type { BundleReservation } from "../../core/wire/gen/tsray/v1/common.ts";
-import type { BundleReturn } from "../../core/wire/gen/tsray/v1/raylet.ts";
+import { type BundleReturn, RayletServiceService } from "../../core/wire/gen/tsray/v1/raylet.ts";
 import type { RayletClients } from "../raylet-clients.ts";
 
 const CALL_TIMEOUT_MS = 5000;
@@ -78,21 +77,20 @@ export class RayletOutbox {
     this.#boxes.delete(nodeId);
     if (box === undefined || this.#isClosed) return;
     const { clients } = this.#options;
+    const { prepareBundles, commitBundles, returnBundles } = RayletServiceService;
     // What goes back makes room for what is to come.
     if (box.returns.length > 0)
       this.#ask(nodeId, box.returns, async (returns) => {
-        await clients.call(nodeId, (client) =>
-          unary(client, client.returnBundles, { returns }, CALL_TIMEOUT_MS),
-        );
+        await clients.call(nodeId, returnBundles, { returns }, CALL_TIMEOUT_MS);
         return undefined;
       });
     if (box.prepares.length > 0)
       this.#ask(nodeId, box.prepares, (bundles) =>
-        clients.call(nodeId, (client) => unary(client, client.prepareBundles, { bundles }, CALL_TIMEOUT_MS)),
+        clients.call(nodeId, prepareBundles, { bundles }, CALL_TIMEOUT_MS),
       );
     if (box.commits.length > 0)
       this.#ask(nodeId, box.commits, (bundles) =>
-        clients.call(nodeId, (client) => unary(client, client.commitBundles, { bundles }, CALL_TIMEOUT_MS)),
+        clients.call(nodeId, commitBundles, { bundles }, CALL_TIMEOUT_MS),
       );
   }
 

@@ -163,6 +163,18 @@ export interface TransferCounts {
 export interface Empty {
 }
 
+/** A unary call of a service, or its answer, among many on the service's stream `Calls`. */
+export interface CallFrame {
+  /** chosen by who calls, among those under way; the answer has the same */
+  id: number;
+  /** of a call: a unary method of the service */
+  method: string;
+  /** the request, or the reply */
+  body: Buffer;
+  /** of an answer: the error that was thrown as JSON; there is no reply then */
+  failure: Buffer;
+}
+
 function createBaseResources(): Resources {
   return { amounts: {} };
 }
@@ -1699,6 +1711,97 @@ export const Empty: MessageFns<Empty> = {
   },
   fromPartial<I extends Exact<DeepPartial<Empty>, I>>(_: I): Empty {
     const message = createBaseEmpty();
+    return message;
+  },
+};
+
+function createBaseCallFrame(): CallFrame {
+  return { id: 0, method: "", body: Buffer.alloc(0), failure: Buffer.alloc(0) };
+}
+
+export const CallFrame: MessageFns<CallFrame> = {
+  encode(message: CallFrame, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0) {
+      writer.uint32(8).int64(message.id);
+    }
+    if (message.method !== "") {
+      writer.uint32(18).string(message.method);
+    }
+    if (message.body.length !== 0) {
+      writer.uint32(26).bytes(message.body);
+    }
+    if (message.failure.length !== 0) {
+      writer.uint32(34).bytes(message.failure);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CallFrame {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCallFrame();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.body = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.failure = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CallFrame>, I>>(base?: I): CallFrame {
+    return CallFrame.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CallFrame>, I>>(object: I): CallFrame {
+    const message = createBaseCallFrame();
+    message.id = object.id ?? 0;
+    message.method = object.method ?? "";
+    message.body = object.body ?? Buffer.alloc(0);
+    message.failure = object.failure ?? Buffer.alloc(0);
     return message;
   },
 };

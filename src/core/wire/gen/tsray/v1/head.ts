@@ -21,6 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import {
+  CallFrame,
   Empty,
   Endpoint,
   HeldBundle,
@@ -6640,6 +6641,19 @@ export const HeadServiceService = {
     responseDeserialize: (value: Buffer): JobEvent => JobEvent.decode(value),
   },
   /**
+   * Raylet -> head: unary methods of this service as messages on one lasting stream, for those that raylets call often. It
+   * may break at any time; what had no answer by then is asked again.
+   */
+  calls: {
+    path: "/tsray.v1.HeadService/Calls" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: CallFrame): Buffer => Buffer.from(CallFrame.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CallFrame => CallFrame.decode(value),
+    responseSerialize: (value: CallFrame): Buffer => Buffer.from(CallFrame.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CallFrame => CallFrame.decode(value),
+  },
+  /**
    * Any process. Idempotent by actor_id: a repeat gets the first answer. Answers when all are stored, or not; they are
    * placed afterwards. Many at once, here and below, because callers make many in one turn.
    */
@@ -6948,6 +6962,11 @@ export interface HeadServiceServer extends UntypedServiceImplementation {
   /** Driver -> head, one stream for the job's life; its end is the job's end (non-detached actors go with it). */
   jobSession: handleBidiStreamingCall<JobMessage, JobEvent>;
   /**
+   * Raylet -> head: unary methods of this service as messages on one lasting stream, for those that raylets call often. It
+   * may break at any time; what had no answer by then is asked again.
+   */
+  calls: handleBidiStreamingCall<CallFrame, CallFrame>;
+  /**
    * Any process. Idempotent by actor_id: a repeat gets the first answer. Answers when all are stored, or not; they are
    * placed afterwards. Many at once, here and below, because callers make many in one turn.
    */
@@ -7037,6 +7056,13 @@ export interface HeadServiceClient extends Client {
   jobSession(): ClientDuplexStream<JobMessage, JobEvent>;
   jobSession(options: Partial<CallOptions>): ClientDuplexStream<JobMessage, JobEvent>;
   jobSession(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<JobMessage, JobEvent>;
+  /**
+   * Raylet -> head: unary methods of this service as messages on one lasting stream, for those that raylets call often. It
+   * may break at any time; what had no answer by then is asked again.
+   */
+  calls(): ClientDuplexStream<CallFrame, CallFrame>;
+  calls(options: Partial<CallOptions>): ClientDuplexStream<CallFrame, CallFrame>;
+  calls(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<CallFrame, CallFrame>;
   /**
    * Any process. Idempotent by actor_id: a repeat gets the first answer. Answers when all are stored, or not; they are
    * placed afterwards. Many at once, here and below, because callers make many in one turn.

@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { BundleReservation, Empty, Endpoint, JobConfig, Resources, SchedulingStrategy } from "./common.ts";
+import { BundleReservation, CallFrame, Empty, Endpoint, JobConfig, Resources, SchedulingStrategy } from "./common.ts";
 import { ActorSpec, ListObjectsRequest, ObjectList, TaskList, WorkerList } from "./head.ts";
 
 export const protobufPackage = "tsray.v1";
@@ -2985,6 +2985,19 @@ export const RayletServiceService = {
     responseSerialize: (value: LeaseAnswer): Buffer => Buffer.from(LeaseAnswer.encode(value).finish()),
     responseDeserialize: (value: Buffer): LeaseAnswer => LeaseAnswer.decode(value),
   },
+  /**
+   * Head -> raylet: unary methods of this service as messages on one lasting stream, for those that the head calls often. It
+   * may break at any time; what had no answer by then is asked again.
+   */
+  calls: {
+    path: "/tsray.v1.RayletService/Calls" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: CallFrame): Buffer => Buffer.from(CallFrame.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CallFrame => CallFrame.decode(value),
+    responseSerialize: (value: CallFrame): Buffer => Buffer.from(CallFrame.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CallFrame => CallFrame.decode(value),
+  },
   /** Head -> raylet, many at once. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
   startActors: {
     path: "/tsray.v1.RayletService/StartActors" as const,
@@ -3133,6 +3146,11 @@ export interface RayletServiceServer extends UntypedServiceImplementation {
    * go on behind what the other has taken. The session's end returns every lease granted over it: the owner says so, or is gone.
    */
   leaseSession: handleBidiStreamingCall<LeaseMessage, LeaseAnswer>;
+  /**
+   * Head -> raylet: unary methods of this service as messages on one lasting stream, for those that the head calls often. It
+   * may break at any time; what had no answer by then is asked again.
+   */
+  calls: handleBidiStreamingCall<CallFrame, CallFrame>;
   /** Head -> raylet, many at once. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
   startActors: handleUnaryCall<StartActorsRequest, StartActorsReply>;
   /**
@@ -3179,6 +3197,13 @@ export interface RayletServiceClient extends Client {
   leaseSession(): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
   leaseSession(options: Partial<CallOptions>): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
   leaseSession(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<LeaseMessage, LeaseAnswer>;
+  /**
+   * Head -> raylet: unary methods of this service as messages on one lasting stream, for those that the head calls often. It
+   * may break at any time; what had no answer by then is asked again.
+   */
+  calls(): ClientDuplexStream<CallFrame, CallFrame>;
+  calls(options: Partial<CallOptions>): ClientDuplexStream<CallFrame, CallFrame>;
+  calls(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<CallFrame, CallFrame>;
   /** Head -> raylet, many at once. Idempotent by (actor_id, incarnation): a repeat gets the same answer. */
   startActors(
     request: StartActorsRequest,
