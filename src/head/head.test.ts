@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AuthenticationError, InvalidOptionError } from "../core/base/errors.ts";
 import { createClient, unary } from "../core/rpc/grpc.ts";
 import {
+  type ClusterUpdate,
   HeadServiceClient,
   type KvPutReply,
   NodeReport,
@@ -52,6 +53,15 @@ describe("door", () => {
   });
 });
 
+/** Whether the update says that the node has so much free. */
+function tellsOf({ nodes, rooms }: ClusterUpdate, nodeId: string, free: Record<string, number>): boolean {
+  const told = [
+    ...nodes.map((node) => ({ nodeId: node.nodeId, available: node.available?.amounts ?? {} })),
+    ...rooms,
+  ].filter((each) => each.nodeId === nodeId);
+  return told.some(({ available }) => Object.entries(free).every(([name, n]) => available[name] === n));
+}
+
 describe("nodes", () => {
   test("tells a node of the others, and the others of its changes", async () => {
     const one = await cluster.raylet("n1", 4);
@@ -62,9 +72,7 @@ describe("nodes", () => {
     expect(welcome.nodes.map((n) => n.nodeId)).toEqual(["n1"]);
     await one.updates.until((u) => u.nodes.some((n) => n.nodeId === "n2" && n.alive));
     two.free(1);
-    await one.updates.until((u) =>
-      u.nodes.some((n) => n.nodeId === "n2" && n.available?.amounts.CPU === 10_000),
-    );
+    await one.updates.until((u) => tellsOf(u, "n2", { CPU: 10_000 }));
     // Its own view may come along with others, never alone.
     expect(one.updates.all.some((u) => u.nodes.length > 0 && u.nodes.every((n) => n.nodeId === "n1"))).toBe(
       false,
@@ -79,20 +87,62 @@ describe("nodes", () => {
     const two = await cluster.raylet("n2", 2);
     const three = await cluster.raylet("n3", 2);
     const hears = (nodeId: string, cpus: number) =>
-      one.updates.until((u) =>
-        u.nodes.some((n) => n.nodeId === nodeId && n.available?.amounts.CPU === cpus * 10_000),
-      );
+      one.updates.until((u) => tellsOf(u, nodeId, { CPU: cpus * 10_000 }));
     two.free(1);
     await hears("n2", 1);
     two.report({ beat: 7, available: { amounts: { CPU: 10_000 } } });
     await two.updates.until((u) => u.heardBeat === 7);
     three.free(1);
-    expect((await hears("n3", 1)).nodes.map((n) => n.nodeId)).toEqual(["n3"]);
+    const { nodes, rooms } = await hears("n3", 1);
+    expect([...nodes, ...rooms].map((n) => n.nodeId)).toEqual(["n3"]);
     two.free(2);
     const last = one.updates.all.length;
-    await one.updates.until(
-      (u) => one.updates.all.indexOf(u) >= last && u.nodes.some((n) => n.available?.amounts.CPU === 20_000),
-    );
+    await one.updates.until((u) => one.updates.all.indexOf(u) >= last && tellsOf(u, "n2", { CPU: 20_000 }));
+  });
+
+  test("of a node that is known only the resources are told that changed, and those it has no more", async () => {
+    const one = await cluster.raylet("n1", 4);
+    const two = await cluster.raylet("n2", 2);
+    const report = async (available: Record<string, number>, total: Record<string, number>) => {
+      const seen = one.updates.all.length;
+      two.report({ available: { amounts: available }, total: { amounts: total } });
+      const isNews = (u: ClusterUpdate) => one.updates.all.indexOf(u) >= seen;
+      const { rooms } = await one.updates.until((u) => isNews(u) && u.nodes.length + u.rooms.length > 0);
+      return rooms;
+    };
+    await one.updates.until((u) => u.nodes.some((n) => n.nodeId === "n2"));
+    expect(await report({ CPU: 5000, gold: 7 }, { CPU: 20_000, gold: 7 })).toEqual([
+      { nodeId: "n2", available: { CPU: 5000, gold: 7 }, total: { gold: 7 }, gone: [] },
+    ]);
+    expect(await report({ CPU: 5000, gold: 6 }, { CPU: 20_000, gold: 7 })).toEqual([
+      { nodeId: "n2", available: { gold: 6 }, total: {}, gone: [] },
+    ]);
+    expect(await report({ CPU: 6000 }, { CPU: 20_000 })).toEqual([
+      { nodeId: "n2", available: { CPU: 6000, gold: 0 }, total: { gold: 0 }, gone: ["gold"] },
+    ]);
+    // Who comes later is told all of it, as it is by then.
+    const three = await cluster.raylet("n3", 2);
+    const told = three.updates.all.flatMap(({ nodes }) => nodes).find(({ nodeId }) => nodeId === "n2");
+    expect([told?.available?.amounts, told?.total?.amounts]).toEqual([{ CPU: 6000 }, { CPU: 20_000 }]);
+  });
+
+  test("what one node was told early is told to all, also when it is as before again", async () => {
+    const one = await cluster.raylet("n1", 4);
+    const two = await cluster.raylet("n2", 2);
+    await one.updates.until((u) => u.nodes.some((n) => n.nodeId === "n2"));
+    // In one burst: the change, a node that is told of it at its registration, the way back.
+    two.free(1);
+    const third = cluster.raylet("n3", 2);
+    two.free(2);
+    const three = await third;
+    const last = () =>
+      three.updates.all.reduce<number | undefined>((known, { nodes, rooms }) => {
+        const told = nodes.find((n) => n.nodeId === "n2")?.available?.amounts.CPU;
+        return rooms.find((n) => n.nodeId === "n2")?.available.CPU ?? told ?? known;
+      }, undefined);
+    two.report({ beat: 9 });
+    await two.updates.until((u) => u.heardBeat === 9);
+    await three.updates.until(() => last() === 20_000);
   });
 
   test("a broken stream and a failed probe are death, told once to all, and the node is fenced", async () => {
@@ -223,7 +273,7 @@ describe("jobs", () => {
     // The head has read them all once it has answered for a resource report behind them.
     await cluster.raylet("n2");
     one.free(1);
-    await cluster.raylets[1]!.updates.until((u) => u.nodes.some((n) => n.available?.amounts.CPU === 10_000));
+    await cluster.raylets[1]!.updates.until((u) => tellsOf(u, "n1", { CPU: 10_000 }));
     driver.stream.resume();
     const { warning } = await driver.events.until((e) => e.warning !== "");
     const dropped = Number(/^(\d+) log lines/.exec(warning)?.[1]);

@@ -11,7 +11,12 @@ import { InvalidOptionError } from "../core/base/errors.ts";
 import { type HealthCheck, type HealthTimes, healthTimes } from "../core/launch/health-rules.ts";
 import { toServiceError } from "../core/rpc/grpc.ts";
 import { probe } from "../core/rpc/probe.ts";
-import type { HeldBundle, JobConfig, NodeInfo, Resources } from "../core/wire/gen/tsray/v1/common.ts";
+import {
+  type HeldBundle,
+  type JobConfig,
+  NodeInfo,
+  type Resources,
+} from "../core/wire/gen/tsray/v1/common.ts";
 import type {
   ClusterInfoReply,
   ClusterUpdate,
@@ -20,11 +25,20 @@ import type {
   LogBatch,
   NodeList,
   NodeReport,
+  NodeRoom,
   PendingDemand,
 } from "../core/wire/gen/tsray/v1/head.ts";
+import type { Amounts } from "./actors/placement.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import type { NodeRecords, NodeRow } from "./node-records.ts";
-import { encodeUpdate, type NodeCall, NodeSession, preEncoded, updateOf } from "./node-session.ts";
+import {
+  encodeUpdate,
+  encodeUpdateOnce,
+  type NodeCall,
+  NodeSession,
+  preEncoded,
+  updateOf,
+} from "./node-session.ts";
 import { judgeSilence } from "./node-silence.ts";
 import type { RayletClients } from "./raylet-clients.ts";
 import type { KeptRecord } from "./state-store/record-keeper.ts";
@@ -37,6 +51,12 @@ const PENDING_SHAPES_PER_NODE_MAX = 100;
 /** Changes of the view leave at most this often, and spreading takes at most a fifth of the head's time. */
 const SPREAD_INTERVAL_MS = 25;
 const SPREAD_REST_FACTOR = 4;
+/**
+ * What a message to a node costs (measured): most of it is paid after the call that writes it, when its stream comes to
+ * it, so that a clock around the calls would not see it.
+ */
+const SPREAD_MS_PER_NODE = 0.06;
+const SPREAD_MS_PER_BYTE = 4e-6;
 const HEALTH_SCAN_MS_MIN = 10;
 
 /** What a node says of itself when it registers. */
@@ -74,12 +94,19 @@ export interface NodeTableOptions {
   log(line: string): void;
 }
 
+interface Told {
+  readonly available: Amounts;
+  readonly total: Amounts;
+}
+
 interface Node extends NodeRow {
   readonly kept: KeptRecord;
   /** A later head knows it. Until then nobody is told of it, itself included. */
   isStored: boolean;
   /** What others are told of it, encoded; undefined until it is needed. */
   encoded: Buffer | undefined;
+  /** What all others know it to have, if they know all the rest; undefined: they are to be told all of it. */
+  told: Told | undefined;
   /** Undefined between a broken stream and the next registration. */
   session: NodeSession | undefined;
   heardAtMs: number;
@@ -101,7 +128,7 @@ export class NodeTable {
   readonly #scanEveryMs: number;
   #scannedAtMs = performance.now();
   #spreadTimer: NodeJS.Timeout | undefined;
-  #spreadTookMs = 0;
+  #spreadCostMs = 0;
   #isClosed = false;
 
   constructor(options: NodeTableOptions) {
@@ -223,6 +250,7 @@ export class NodeTable {
       kept: this.#options.records.keep(row),
       isStored,
       encoded: undefined,
+      told: undefined,
       session: undefined,
       heardAtMs: performance.now(),
       pending: [],
@@ -235,7 +263,7 @@ export class NodeTable {
     const { nodeId, state } = node.view;
     if (state === "DRAINING" || this.#alive.get(nodeId) !== node) return;
     node.view = { ...node.view, state: "DRAINING" };
-    node.encoded = undefined;
+    changed(node);
     node.kept.changed();
     this.#options.log(`node ${nodeId} takes no new work, and will leave`);
     this.#options.events.viewChanged(node.view);
@@ -268,7 +296,7 @@ export class NodeTable {
     node.session = session;
     const state = known?.view.state === "DRAINING" || report.draining ? "DRAINING" : "ALIVE";
     node.view = { ...info, alive: true, state, deathReason: "", available: info.available ?? info.total };
-    node.encoded = undefined;
+    changed(node);
     node.kept.changed();
     this.#alive.set(nodeId, node);
     if (before !== undefined && before !== session) before.end();
@@ -333,7 +361,14 @@ export class NodeTable {
     const others = [...this.#alive.values()].filter(
       ({ view, isStored }) => isStored && view.nodeId !== nodeId,
     );
+    for (const changedId of this.#changed) this.#toldEarly(changedId);
     return preEncoded([first, ...others.map(encodedView)]);
+  }
+
+  /** One node knows already what the others are still to be told: from what they knew it cannot be told what changed. */
+  #toldEarly(nodeId: string): void {
+    const node = this.#changed.has(nodeId) ? this.#alive.get(nodeId) : undefined;
+    if (node !== undefined) node.told = undefined;
   }
 
   /** Of nodes that are gone by now the node learns that they are. */
@@ -342,6 +377,7 @@ export class NodeTable {
     for (const nodeId of nodeIds) {
       const node = this.#alive.get(nodeId);
       const dead = node === undefined ? this.#dead.get(nodeId) : undefined;
+      this.#toldEarly(nodeId);
       if (node !== undefined) parts.push(encodedView(node));
       else if (dead !== undefined) parts.push(encodeUpdate({ nodes: [dead.view] }));
     }
@@ -400,7 +436,7 @@ export class NodeTable {
     const view: NodeInfo = { ...node.view, alive: false, state, deathReason, available: undefined };
     node.view = view;
     node.drain = undefined;
-    node.encoded = undefined;
+    changed(node);
     node.pending = [];
     this.#alive.delete(nodeId);
     this.#changed.delete(nodeId);
@@ -426,7 +462,7 @@ export class NodeTable {
   #spreadSoon(nodeId: string): void {
     this.#changed.add(nodeId);
     if (this.#spreadTimer !== undefined) return;
-    this.#spreadIn(Math.max(SPREAD_INTERVAL_MS, this.#spreadTookMs * SPREAD_REST_FACTOR));
+    this.#spreadIn(Math.max(SPREAD_INTERVAL_MS, this.#spreadCostMs * SPREAD_REST_FACTOR));
   }
 
   /** Replaces a later time that was set. */
@@ -435,33 +471,72 @@ export class NodeTable {
     if (this.#isClosed) return;
     this.#spreadTimer = setTimeout(() => {
       this.#spreadTimer = undefined;
-      const startMs = performance.now();
       this.#spread();
-      // Until what was written has gone to the sockets.
-      setImmediate(() => {
-        this.#spreadTookMs = performance.now() - startMs;
-      });
     }, waitMs);
   }
 
-  /** Each view is encoded once, and all nodes get the same bytes: what a node reads of itself it knows. */
+  /** All is encoded once, and all nodes get the same bytes: what a node reads of itself it knows. */
   #spread(): void {
-    const changed = [...this.#changed].filter((nodeId) => this.#alive.get(nodeId)?.isStored);
-    const nodeIds = [...this.#diedUntold.map(({ nodeId }) => nodeId), ...changed];
+    const news = [...this.#changed].flatMap((nodeId) => {
+      const node = this.#alive.get(nodeId);
+      return node?.isStored ? node : [];
+    });
+    const died = this.#diedUntold.map(({ nodeId }) => nodeId);
+    const nodeIds = [...died, ...news.map(({ view }) => view.nodeId)];
     this.#changed.clear();
     this.#diedUntold = [];
     if (nodeIds.length === 0) return;
-    const update = this.#viewsOf(nodeIds);
+    const views: Buffer[] = [];
+    const rooms: NodeRoom[] = [];
+    for (const node of news) {
+      const room = roomOf(node);
+      if (room === undefined) views.push(encodedView(node));
+      else rooms.push(room);
+    }
+    const gone = encodeUpdateOnce(this.#viewsOf(died));
+    const update = preEncoded([gone, ...views, encodeUpdate({ rooms })]);
     const only = nodeIds.length === 1 ? nodeIds[0] : undefined;
     for (const { view, session, isStored } of this.#alive.values())
       if (isStored && view.nodeId !== only) session?.sendViews(update, nodeIds);
+    const bytes = encodeUpdateOnce(update).length;
+    this.#spreadCostMs = this.#alive.size * (SPREAD_MS_PER_NODE + SPREAD_MS_PER_BYTE * bytes);
   }
+}
+
+/** More than its resources is not as the others know it. */
+function changed(node: Node): void {
+  node.encoded = undefined;
+  node.told = undefined;
 }
 
 /** What the others need: not what only lists show. */
 function encodedView(node: Node): Buffer {
-  node.encoded ??= encodeUpdate({ nodes: [{ ...node.view, store: undefined, transfers: undefined }] });
+  const { nodeId, rayletAddress, total, available, labels, alive, state, deathReason } = node.view;
+  const told = { nodeId, rayletAddress, total, available, labels, alive, state, deathReason };
+  node.encoded ??= encodeUpdate({ nodes: [NodeInfo.fromPartial(told)] });
   return node.encoded;
+}
+
+/** What of its resources the others do not know yet; undefined where they have to be told all of it. From here on they know. */
+function roomOf(node: Node): NodeRoom | undefined {
+  const { told } = node;
+  const now = { available: node.view.available?.amounts ?? {}, total: node.view.total?.amounts ?? {} };
+  node.told = now;
+  if (told === undefined) return undefined;
+  return {
+    nodeId: node.view.nodeId,
+    available: differences(told.available, now.available),
+    total: differences(told.total, now.total),
+    // Last, so that nothing is left of them.
+    gone: Object.keys(told.total).filter((name) => now.total[name] === undefined),
+  };
+}
+
+function differences(before: Amounts, now: Amounts): Record<string, number> {
+  const different: Record<string, number> = {};
+  for (const name in now) if (now[name] !== before[name]) different[name] = now[name] as number;
+  for (const name in before) if (now[name] === undefined) different[name] = 0;
+  return different;
 }
 
 function isSame(a: Resources | undefined, b: Resources | undefined): boolean {

@@ -4,8 +4,10 @@
  */
 import { type Endpoint, endpointFromTuple } from "../core/base/endpoint.ts";
 import type { NodeInfo } from "../core/wire/gen/tsray/v1/common.ts";
+import type { ClusterUpdate, NodeRoom } from "../core/wire/gen/tsray/v1/head.ts";
 import { ForeignOwners } from "./foreign-owners.ts";
 import type { LeaseEvent } from "./lease/lease-machine.ts";
+import type { NodeView } from "./scheduling/policy.ts";
 
 export interface OtherNodesParts {
   readonly nodeId: string;
@@ -19,6 +21,8 @@ export class OtherNodes {
   readonly #parts: OtherNodesParts;
   /** gRPC targets of their raylets; "" of those that are being drained. */
   readonly #targets = new Map<string, string>();
+  /** Of those that take work, as last told. */
+  readonly #views = new Map<string, NodeView>();
   readonly #owners = new ForeignOwners();
 
   constructor(parts: OtherNodesParts) {
@@ -46,7 +50,7 @@ export class OtherNodes {
   }
 
   /** @param isAll these are all there are: others that were known are gone */
-  update(nodes: readonly NodeInfo[], isAll: boolean): void {
+  update({ nodes, rooms, registered: isAll }: Pick<ClusterUpdate, "nodes" | "rooms" | "registered">): void {
     if (isAll) {
       const alive = new Set(nodes.map(({ nodeId }) => nodeId));
       for (const nodeId of [...this.#targets.keys()]) {
@@ -54,6 +58,7 @@ export class OtherNodes {
       }
     }
     for (const node of nodes) if (node.nodeId !== this.#parts.nodeId) this.#update(node);
+    for (const room of rooms) this.#hasRoom(room);
   }
 
   #update({ nodeId, state, alive, rayletAddress, total, available, labels, deathReason }: NodeInfo): void {
@@ -62,24 +67,44 @@ export class OtherNodes {
     else if (state === "DRAINING") {
       // It takes no work, but what lies there can still be had.
       this.#targets.set(nodeId, "");
+      this.#views.delete(nodeId);
       feedLeases({ kind: "nodeGone", nodeId });
     } else {
       this.#targets.set(nodeId, rayletAddress);
-      feedLeases({
-        kind: "nodeView",
-        node: {
-          nodeId,
-          address: rayletAddress,
-          total: total?.amounts ?? {},
-          available: available?.amounts ?? {},
-          labels,
-        },
+      this.#seen({
+        nodeId,
+        address: rayletAddress,
+        total: total?.amounts ?? {},
+        available: available?.amounts ?? {},
+        labels,
       });
     }
   }
 
+  /** Of one that is not known to take work it does not matter. */
+  #hasRoom({ nodeId, available, total, gone }: NodeRoom): void {
+    const view = this.#views.get(nodeId);
+    if (view === undefined) return;
+    const node = {
+      ...view,
+      available: { ...view.available, ...available },
+      total: { ...view.total, ...total },
+    };
+    for (const name of gone) {
+      delete node.available[name];
+      delete node.total[name];
+    }
+    this.#seen(node);
+  }
+
+  #seen(node: NodeView): void {
+    this.#views.set(node.nodeId, node);
+    this.#parts.feedLeases({ kind: "nodeView", node });
+  }
+
   #gone(nodeId: string, reason: string): void {
     this.#targets.delete(nodeId);
+    this.#views.delete(nodeId);
     this.#parts.feedLeases({ kind: "nodeGone", nodeId });
     this.#parts.onGone(nodeId, reason);
     for (const processId of this.#owners.nodeEnded(nodeId)) this.#parts.onOwnerEnded(processId);

@@ -652,7 +652,7 @@ export class Raylet {
       this.#stopMissingJobs(update.jobs);
       this.#machine.bundles.fence(update.firstAttempt);
     }
-    this.#others.update(update.nodes, update.registered);
+    this.#others.update(update);
     for (const job of update.jobs) this.#knowJob(jobFromWire(job));
     for (const jobId of update.endedJobIds) this.#endJob(jobId);
     for (const processId of update.endedProcessIds) this.#others.ownerEnded(processId);

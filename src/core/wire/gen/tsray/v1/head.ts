@@ -125,6 +125,8 @@ export interface ClusterUpdate {
   registered: boolean;
   /** changed nodes, the reader's own perhaps among them; dead ones come once with alive = false */
   nodes: NodeInfo[];
+  /** nodes whose resources have changed, and that are else as the reader was told */
+  rooms: NodeRoom[];
   /** jobs that started: raylets start workers ahead of the first lease */
   jobs: JobConfig[];
   endedJobIds: string[];
@@ -145,6 +147,27 @@ export interface ClusterUpdate {
   epoch: number;
   /** the cluster has been stopped, and will not be back: why */
   over: string;
+}
+
+/** A thousand nodes that hear of a thousand others get a million of these. */
+export interface NodeRoom {
+  nodeId: string;
+  /** amounts that have changed, as they are now */
+  available: { [key: string]: number };
+  /** likewise */
+  total: { [key: string]: number };
+  /** resources that the node has no more */
+  gone: string[];
+}
+
+export interface NodeRoom_AvailableEntry {
+  key: string;
+  value: number;
+}
+
+export interface NodeRoom_TotalEntry {
+  key: string;
+  value: number;
 }
 
 export interface HealthCheck {
@@ -1363,6 +1386,7 @@ function createBaseClusterUpdate(): ClusterUpdate {
   return {
     registered: false,
     nodes: [],
+    rooms: [],
     jobs: [],
     endedJobIds: [],
     healthCheck: undefined,
@@ -1383,6 +1407,9 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     }
     for (const v of message.nodes) {
       NodeInfo.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.rooms) {
+      NodeRoom.encode(v!, writer.uint32(274).fork()).join();
     }
     for (const v of message.jobs) {
       JobConfig.encode(v!, writer.uint32(26).fork()).join();
@@ -1444,6 +1471,14 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
             }
 
             message.nodes.push(NodeInfo.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 34: {
+            if (tag !== 274) {
+              break;
+            }
+
+            message.rooms.push(NodeRoom.decode(reader, reader.uint32()));
             continue;
           }
           case 3: {
@@ -1545,6 +1580,7 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     const message = createBaseClusterUpdate();
     message.registered = object.registered ?? false;
     message.nodes = object.nodes?.map((e) => NodeInfo.fromPartial(e)) || [];
+    message.rooms = object.rooms?.map((e) => NodeRoom.fromPartial(e)) || [];
     message.jobs = object.jobs?.map((e) => JobConfig.fromPartial(e)) || [];
     message.endedJobIds = object.endedJobIds?.map((e) => e) || [];
     message.healthCheck = (object.healthCheck !== undefined && object.healthCheck !== null)
@@ -1557,6 +1593,253 @@ export const ClusterUpdate: MessageFns<ClusterUpdate> = {
     message.clusterId = object.clusterId ?? "";
     message.epoch = object.epoch ?? 0;
     message.over = object.over ?? "";
+    return message;
+  },
+};
+
+function createBaseNodeRoom(): NodeRoom {
+  return { nodeId: "", available: {}, total: {}, gone: [] };
+}
+
+export const NodeRoom: MessageFns<NodeRoom> = {
+  encode(message: NodeRoom, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    globalThis.Object.entries(message.available).forEach(([key, value]: [string, number]) => {
+      NodeRoom_AvailableEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    globalThis.Object.entries(message.total).forEach(([key, value]: [string, number]) => {
+      NodeRoom_TotalEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
+    for (const v of message.gone) {
+      writer.uint32(34).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeRoom {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeRoom();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = NodeRoom_AvailableEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.available[entry2.key] = entry2.value;
+            }
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = NodeRoom_TotalEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              message.total[entry3.key] = entry3.value;
+            }
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.gone.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NodeRoom>, I>>(base?: I): NodeRoom {
+    return NodeRoom.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeRoom>, I>>(object: I): NodeRoom {
+    const message = createBaseNodeRoom();
+    message.nodeId = object.nodeId ?? "";
+    message.available = (globalThis.Object.entries(object.available ?? {}) as [string, number][]).reduce(
+      (acc: { [key: string]: number }, [key, value]: [string, number]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.Number(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.total = (globalThis.Object.entries(object.total ?? {}) as [string, number][]).reduce(
+      (acc: { [key: string]: number }, [key, value]: [string, number]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.Number(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.gone = object.gone?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseNodeRoom_AvailableEntry(): NodeRoom_AvailableEntry {
+  return { key: "", value: 0 };
+}
+
+export const NodeRoom_AvailableEntry: MessageFns<NodeRoom_AvailableEntry> = {
+  encode(message: NodeRoom_AvailableEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== 0) {
+      writer.uint32(16).int64(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeRoom_AvailableEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeRoom_AvailableEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.value = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NodeRoom_AvailableEntry>, I>>(base?: I): NodeRoom_AvailableEntry {
+    return NodeRoom_AvailableEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeRoom_AvailableEntry>, I>>(object: I): NodeRoom_AvailableEntry {
+    const message = createBaseNodeRoom_AvailableEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? 0;
+    return message;
+  },
+};
+
+function createBaseNodeRoom_TotalEntry(): NodeRoom_TotalEntry {
+  return { key: "", value: 0 };
+}
+
+export const NodeRoom_TotalEntry: MessageFns<NodeRoom_TotalEntry> = {
+  encode(message: NodeRoom_TotalEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== 0) {
+      writer.uint32(16).int64(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeRoom_TotalEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeRoom_TotalEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.value = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NodeRoom_TotalEntry>, I>>(base?: I): NodeRoom_TotalEntry {
+    return NodeRoom_TotalEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeRoom_TotalEntry>, I>>(object: I): NodeRoom_TotalEntry {
+    const message = createBaseNodeRoom_TotalEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? 0;
     return message;
   },
 };
