@@ -36,6 +36,8 @@ export class WorkerStarts {
   readonly #parts: WorkerStartsParts;
   /** Pools of jobs in environments of their own, as owners have named them. */
   readonly #pools = new Map<string, { readonly job: JobConfigRecord; readonly environment: string }>();
+  /** How many workers a pool is to have once its first one is ready. */
+  readonly #ahead = new Map<string, number>();
   /** Workers of a pool that ended before they were ready, since one was. */
   readonly #failedStarts = new Map<string, number>();
 
@@ -50,12 +52,16 @@ export class WorkerStarts {
     this.#pools.set(pool, { job, environment });
   }
 
-  /** Workers of a new job start before anybody asks for them, unless what they need is on its way. */
+  /**
+   * Workers of a new job start before anybody asks for them, unless what they need is on its way: one, and when that is
+   * ready the others. All at once they would keep each other, and a new cluster, from the processors.
+   */
   startAhead(job: JobConfigRecord, count: number): void {
     if (job.deferred) return;
     const pool = poolOf(job.jobId, job.environment);
     this.knowPool(pool, job, job.environment);
-    this.start(pool, count);
+    if (count > 1) this.#ahead.set(pool, count);
+    this.start(pool, Math.min(count, 1));
   }
 
   start(pool: string, count: number): void {
@@ -81,8 +87,14 @@ export class WorkerStarts {
   }
 
   /** A worker that has just started is ready. */
-  onReady(worker: PooledWorker): void {
-    this.#failedStarts.delete(worker.pool);
+  onReady({ pool }: PooledWorker): void {
+    this.#failedStarts.delete(pool);
+    const wanted = this.#ahead.get(pool);
+    if (wanted === undefined) return;
+    this.#ahead.delete(pool);
+    const all = [...this.#parts.pool.all()];
+    const there = all.filter((each) => each.pool === pool && each.actorId === undefined).length;
+    this.start(pool, Math.max(0, wanted - there));
   }
 
   /** A worker ended before it was ready: its job's code throws at load, or the process cannot start. */
@@ -106,6 +118,8 @@ export class WorkerStarts {
   endJob(jobId: string): void {
     // Detached actors may go on asking.
     if (this.#parts.jobOf(jobId) !== undefined) return;
+    for (const pool of this.#ahead.keys())
+      if (pool === jobId || pool.startsWith(`${jobId}/`)) this.#ahead.delete(pool);
     for (const [pool, { job }] of this.#pools) if (job.jobId === jobId) this.#pools.delete(pool);
   }
 
