@@ -24,7 +24,7 @@ import type { Functions } from "./functions.ts";
 import type { Invoker } from "./invoke.ts";
 
 /** Results of short tasks leave at least this often, so that their owner can send more meanwhile. */
-const FLUSH_MS = 1;
+const FLUSH_MS = 2;
 /** Messages are read at least this often between short tasks. */
 const YIELD_MS = 5;
 const TITLE_EVERY_MS = 250;

@@ -22,6 +22,10 @@ const TRIAL_WAITS = 64;
 /** Waits from one trial to the next: more while they change nothing. */
 const TRIAL_AFTER_MIN = 64;
 const TRIAL_AFTER_MAX = 4096;
+/** Asleep, waits of this mean are not those that looking could shorten. */
+const HOPELESS_MS = 0.13;
+/** So many in a row for which looking was in vain end its trial. */
+const IN_VAIN_MAX = 8;
 
 /** How to wait, by what came of it. Pure. */
 export class WaitChoice {
@@ -34,6 +38,8 @@ export class WaitChoice {
   #trialAfter = TRIAL_AFTER_MIN;
   /** Of the second half of the trial. */
   #trialMs = 0;
+  /** Waits of the trial, one after the other, that were too long for looking. */
+  #inVain = 0;
 
   /** Whether to look instead of sleeping. */
   get isLooking(): boolean {
@@ -45,28 +51,37 @@ export class WaitChoice {
     const waitMs = Math.min(ms, WAIT_MS_MAX);
     this.#left -= 1;
     if (this.#left >= 0) this.#measured(waitMs);
-    else {
-      if (this.#left < -TRIAL_WAITS / 2) this.#trialMs += waitMs / (TRIAL_WAITS / 2);
-      if (this.#left === -TRIAL_WAITS) this.#decide();
-    }
+    else this.#tried(waitMs);
   }
 
   #measured(waitMs: number): void {
     this.#meanMs = this.#meanMs === 0 ? waitMs : this.#meanMs + (waitMs - this.#meanMs) * WEIGHT;
     // Mostly in vain.
     if (this.#looks && this.#meanMs > LOOK_MS_MAX) this.#left = 0;
+    // So long that looking would be in vain: not worth a trial.
+    else if (!this.#looks && this.#left === 0 && this.#meanMs > HOPELESS_MS) this.#left = this.#trialAfter;
   }
 
-  #decide(): void {
-    const [lookMs, sleepMs] = this.#looks ? [this.#meanMs, this.#trialMs] : [this.#trialMs, this.#meanMs];
-    const looks = lookMs < sleepMs * (this.#looks ? STILL_WORTH : WORTH);
+  #tried(waitMs: number): void {
+    if (this.#left < -TRIAL_WAITS / 2) this.#trialMs += waitMs / (TRIAL_WAITS / 2);
+    this.#inVain = waitMs > LOOK_MS_MAX ? this.#inVain + 1 : 0;
+    if (!this.#looks && this.#inVain >= IN_VAIN_MAX) this.#choose(false, 0);
+    else if (this.#left === -TRIAL_WAITS) {
+      const [lookMs, sleepMs] = this.#looks ? [this.#meanMs, this.#trialMs] : [this.#trialMs, this.#meanMs];
+      this.#choose(lookMs < sleepMs * (this.#looks ? STILL_WORTH : WORTH), this.#trialMs);
+    }
+  }
+
+  /** @param meanMs of the way that is chosen, if it is not the one before; 0: not known */
+  #choose(looks: boolean, meanMs: number): void {
     if (looks === this.#looks) this.#trialAfter = Math.min(this.#trialAfter * 2, TRIAL_AFTER_MAX);
     else {
       this.#looks = looks;
-      this.#meanMs = this.#trialMs;
+      this.#meanMs = meanMs;
       this.#trialAfter = TRIAL_AFTER_MIN;
     }
     this.#trialMs = 0;
+    this.#inVain = 0;
     this.#left = this.#trialAfter;
   }
 }

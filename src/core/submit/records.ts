@@ -43,6 +43,8 @@ export class TaskRecord extends CallRecord {
   suspect = false;
   /** Which of the runs sent to its worker it is: see core/launch/begun-page.ts. */
   pushed = 0;
+  /** What it counts for in its lease's queue. */
+  queuedMicros = 0;
   /** When it began to wait for arguments. */
   waitingSinceMs = 0;
   /** When it was first seen at the head of its queue without a lease; 0 = not yet. */
@@ -99,7 +101,7 @@ export class SchedulingClass {
 }
 
 /** Work kept queued at a worker, so that it never waits for the next task; longer tasks are not queued behind others. */
-const QUEUED_MICROS_MAX = 2000;
+const QUEUED_MICROS_MAX = 4000;
 const QUEUED_TASKS_MAX = 1024;
 
 /** A worker lent to this process, and what it has of ours in flight. */
@@ -141,15 +143,17 @@ export class Lease {
     if (this.returning) return false;
     if (this.inFlight.size === 0) return true;
     const { estimateMicros } = task.fn;
-    if (estimateMicros === undefined || task.isExclusive || task.options.maxCalls > 0 || this.#exclusive > 0)
-      return false;
-    return this.#queuedMicros + estimateMicros <= QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
+    if (estimateMicros === undefined || estimateMicros > QUEUED_MICROS_MAX) return false;
+    if (task.isExclusive || task.options.maxCalls > 0 || this.#exclusive > 0) return false;
+    return this.#queuedMicros < QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
   }
 
   add(task: TaskRecord): void {
     this.inFlight.add(task);
     task.lease = this;
-    this.#queuedMicros += task.fn.estimateMicros ?? QUEUED_MICROS_MAX;
+    // As it counts now: the estimate may be another one when it is done.
+    task.queuedMicros = Math.min(Math.ceil(task.fn.estimateMicros ?? QUEUED_MICROS_MAX), QUEUED_MICROS_MAX);
+    this.#queuedMicros += task.queuedMicros;
     if (task.isExclusive) this.#exclusive += 1;
   }
 
@@ -157,8 +161,7 @@ export class Lease {
     if (!this.inFlight.delete(task)) return;
     task.lease = undefined;
     if (task.isExclusive) this.#exclusive -= 1;
-    if (this.inFlight.size === 0) this.#queuedMicros = 0;
-    else this.#queuedMicros = Math.max(0, this.#queuedMicros - (task.fn.estimateMicros ?? QUEUED_MICROS_MAX));
+    this.#queuedMicros -= task.queuedMicros;
   }
 }
 
