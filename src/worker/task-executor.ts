@@ -24,9 +24,9 @@ import type { Functions } from "./functions.ts";
 import type { Invoker } from "./invoke.ts";
 
 /** Results of short tasks leave at least this often, so that their owner can send more meanwhile. */
-const FLUSH_MS = 2;
+const FLUSH_MS = 4;
 /** Messages are read at least this often between short tasks. */
-const YIELD_MS = 5;
+const YIELD_MS = 8;
 const TITLE_EVERY_MS = 250;
 const ONE_CPU = { CPU: UNITS };
 const VISIBLE_AT_START = process.env.CUDA_VISIBLE_DEVICES;

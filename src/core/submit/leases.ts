@@ -38,8 +38,9 @@ const LEASE_IDLE_MS = 500;
 const IDLE_CHECK_MS = 100;
 /** Most leases asked for at once per class. */
 const DEMAND_MAX = 1024;
-/** A smaller demand may wait this long to be told. */
-const DEMAND_DECREASE_MS = 10;
+/** A smaller demand may wait this long to be told: the first while where it has halved, the second where it has not. */
+const DEMAND_HALVED_MS = 10;
+const DEMAND_DECREASE_MS = 100;
 /** After a redirect came to nothing, the first raylet is asked again after this long. */
 const REJECT_PAUSE_MS = 25;
 /** A session that broke is opened again after this long. */
@@ -283,7 +284,10 @@ export class Leases {
     const asked = cls.asked.get(session) ?? 0;
     if (asked === count && told !== undefined) return;
     const nowMs = performance.now();
-    if (told !== undefined && count > 0 && count < asked && nowMs - told.atMs < DEMAND_DECREASE_MS) return;
+    if (told !== undefined && count > 0 && count < asked) {
+      const mayWaitMs = count <= asked / 2 ? DEMAND_HALVED_MS : DEMAND_DECREASE_MS;
+      if (nowMs - told.atMs < mayWaitMs) return;
+    }
     this.#toldDemand.set(key, { count, atMs: nowMs });
     const patient = cls.patientAt.has(session);
     if (count === 0) {

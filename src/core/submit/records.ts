@@ -100,8 +100,10 @@ export class SchedulingClass {
   }
 }
 
-/** Work kept queued at a worker, so that it never waits for the next task; longer tasks are not queued behind others. */
-const QUEUED_MICROS_MAX = 4000;
+/** Work kept queued at a worker, so that it never waits for the next task. */
+const QUEUED_MICROS_MAX = 8000;
+/** One longer task, up to this, waits behind another while there is more than one for each worker. */
+const SECOND_MICROS_MAX = 20_000;
 const QUEUED_TASKS_MAX = 1024;
 
 /** A worker lent to this process, and what it has of ours in flight. */
@@ -143,8 +145,12 @@ export class Lease {
     if (this.returning) return false;
     if (this.inFlight.size === 0) return true;
     const { estimateMicros } = task.fn;
-    if (estimateMicros === undefined || estimateMicros > QUEUED_MICROS_MAX) return false;
+    if (estimateMicros === undefined || estimateMicros > SECOND_MICROS_MAX) return false;
     if (task.isExclusive || task.options.maxCalls > 0 || this.#exclusive > 0) return false;
+    if (estimateMicros > QUEUED_MICROS_MAX) {
+      const { queue, leases } = this.schedulingClass;
+      return this.inFlight.size === 1 && queue.length > leases.size;
+    }
     return this.#queuedMicros < QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
   }
 
