@@ -9,7 +9,14 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { median } from "../dist/measure.js";
-import { arithmetic, compileArithmetic, nodePackages, python } from "./install.mjs";
+import {
+  arithmetic,
+  arithmeticWasm,
+  compileArithmetic,
+  compileArithmeticToWasm,
+  nodePackages,
+  python,
+} from "./install.mjs";
 import { RIVALS } from "./rivals/rivals.mjs";
 import { measureStart, START_ROWS } from "./start.mjs";
 
@@ -21,7 +28,7 @@ const QUICK_MS_MAX = 5 * 60_000;
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 /** tsray first. @returns the sides, and who could not be installed with the reason */
-export function makeSides(version, rivals) {
+export function makeSides(version, rivals, groups) {
   const sides = [
     {
       name: "tsray",
@@ -30,6 +37,13 @@ export function makeSides(version, rivals) {
     },
   ];
   const notRun = [];
+  if (groups.includes("jobs")) {
+    try {
+      compileArithmeticToWasm();
+    } catch (error) {
+      notRun.push({ name: "loops compiled to WebAssembly", reason: error.message });
+    }
+  }
   for (const name of rivals) {
     const { install, language, programs } = RIVALS[name];
     const interpreter = language === "python" ? python : process.execPath;
@@ -127,6 +141,7 @@ async function inScratch(run) {
   const own = {
     BENCH_PACKAGES: nodePackages,
     BENCH_ARITHMETIC: arithmetic,
+    BENCH_ARITHMETIC_WASM: arithmeticWasm,
     PYTHONDONTWRITEBYTECODE: "1",
     RAY_TMPDIR: scratch,
   };

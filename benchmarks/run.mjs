@@ -11,7 +11,7 @@ const EXIT_USAGE = 2;
 try {
   const asked = readFlags(process.argv.slice(2));
   const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
-  const { sides, notRun } = makeSides(version, asked.rivals);
+  const { sides, notRun } = makeSides(version, asked.rivals, asked.groups);
   const { rows, broken } = await measureInTurn(sides, asked);
   const report = {
     when: new Date().toISOString(),

@@ -7,7 +7,7 @@ const OK = "ok";
 
 /**
  * call: submits one trivial task; many: submits n of them and gives their results; map: a function of
- * work/arithmetic.mjs, by name, for each list of arguments
+ * work/functions.mjs, by name, for each list of arguments
  */
 export async function measurePool({ call, many = (n) => Promise.all(Array.from({ length: n }, call)), map }) {
   const sync = () => {

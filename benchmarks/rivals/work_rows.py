@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measure import Samples
 
-WORKERS, SAMPLES = 2, 3
+WORKERS, SAMPLES = 2, 5
 SIZES = json.loads((Path(__file__).parent.parent / "work" / "sizes.json").read_text())
 _library = None
 

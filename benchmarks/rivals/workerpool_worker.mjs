@@ -1,5 +1,5 @@
 // What the processes of the workerpool run.
-import * as work from "../work/arithmetic.mjs";
+import * as work from "../work/functions.mjs";
 import { rival } from "./packages.mjs";
 
 rival("workerpool").worker({ ...work });

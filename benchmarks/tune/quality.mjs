@@ -72,7 +72,8 @@ const version = digest();
 const files = [];
 let python = args.python;
 if (!args["no-optuna"] && python === undefined) {
-  installPython(["optuna==5.0.0", "cmaes==0.13.1", "scipy", "torch", "greenlet"]);
+  const cma = args.samplers.split(",").includes("cma") ? ["cmaes==0.13.1"] : [];
+  installPython(["optuna==5.0.0", ...cma, "scipy", "torch", "greenlet"]);
   python = installed;
 }
 for (const sampler of args.samplers.split(",")) {

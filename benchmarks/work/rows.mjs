@@ -5,13 +5,16 @@ import { readFileSync } from "node:fs";
 const { efficiency, jobs } = JSON.parse(readFileSync(new URL("sizes.json", import.meta.url), "utf8"));
 const WORKERS = 2;
 const PERCENT = 100;
-const SAMPLES = 3;
+const SAMPLES = 5;
 
-/** @param map (name of a function in arithmetic.mjs, list of its arguments) => its results */
+/** @param map (name of a function in functions.mjs, list of its arguments) => its results */
 export function workRows(map) {
   return {
     efficiency: efficiency.map((each) => efficiencyRow(each, map)),
-    jobs: jobs.map((each) => jobRow(each, map)),
+    jobs: jobs.flatMap((each) => [
+      jobRow(each, map),
+      jobRow({ ...each, name: `${each.name}, in JavaScript`, call: `${each.call}InJavaScript` }, map),
+    ]),
   };
 }
 
@@ -39,7 +42,7 @@ function jobRow({ name, call, count, args, sum }, map) {
   return {
     name,
     unit: "s",
-    what: `${count} tasks ${call}(i, ${args.join(", ")}) of benchmarks/work/arithmetic, on 2 workers`,
+    what: `${count} tasks ${call}(i, ${args.join(", ")}) of benchmarks/work/functions, on 2 workers`,
     prepare: () => ({
       samples: SAMPLES,
       sample: async () => {

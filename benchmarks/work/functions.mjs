@@ -1,0 +1,10 @@
+// What workers of the sides in JavaScript run in the groups "efficiency" and "jobs": each job's loops compiled from C, as the
+// sides in Python have them, and once more as they are written in JavaScript.
+export {
+  chiSquared as chiSquaredInJavaScript,
+  ok,
+  orbit as orbitInJavaScript,
+  periodogram as periodogramInJavaScript,
+  spin,
+} from "./arithmetic.mjs";
+export { chiSquared, orbit, periodogram } from "./compiled.mjs";
