@@ -131,7 +131,7 @@ function onMessage(channel: Channel, message: Message): void {
       break;
     }
     case Peer.define:
-      tasks.onDefine(channel, m[1], message[2] as FunctionId);
+      tasks.onDefine(channel, m[1], message[2] as FunctionId, message[3] as Buffer | undefined);
       break;
     case Peer.code:
       functionCodec().define(message[1]);

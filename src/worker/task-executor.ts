@@ -5,6 +5,7 @@
 
 import { FunctionNotFoundError, TaskCancelledError } from "../core/base/errors.ts";
 import {
+  byValueTask,
   type FunctionId,
   labelOf,
   type RegisteredFunction,
@@ -76,9 +77,10 @@ export class TaskExecutor {
     this.#invoker = invoker;
   }
 
-  onDefine(channel: Channel, index: number, id: FunctionId): void {
+  /** @param code of a function that is not to be found by its name */
+  onDefine(channel: Channel, index: number, id: FunctionId, code: Buffer | undefined): void {
     const { functions: slots } = this.#owner(channel);
-    const found = this.#functions.find(id);
+    const found = code === undefined ? this.#functions.find(id) : this.#unpacked(id.name, code);
     if (found instanceof Promise) {
       const task = found.then(asTask);
       task.then(
@@ -87,6 +89,10 @@ export class TaskExecutor {
       );
       slots.set(index, task);
     } else slots.set(index, asTask(found));
+  }
+
+  async #unpacked(name: string, code: Buffer): Promise<RegisteredTask> {
+    return byValueTask(name, await this.#runtime.objects.unpackFunction(code));
   }
 
   onRun(

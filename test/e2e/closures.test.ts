@@ -1,5 +1,5 @@
 /** Functions by value as users meet them: late remote(), callbacks, REPL, -e, standard input, TypeScript, two drivers at once. */
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { get, put, type RemoteFunction, remote } from "tsray";
 import { describe, expect, test } from "vitest";
@@ -109,6 +109,42 @@ describe("in a test file of vitest", () => {
     const ref = crash.remote();
     seen.attempts = 5;
     expect(await ref).toBe(0);
+  });
+
+  test("a function that is called again and again has what was changed between its calls", async () => {
+    const helper: { (x: number): number; step?: number } = (x) => x + (helper.step ?? 0);
+    const list = [1];
+    const calls = {
+      plain: remote((x: number) => x * factor),
+      helped: remote((x: number) => helper(x)),
+      listed: remote((x: number) => x + list.length),
+    };
+    const results: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      if (i === 3) {
+        helper.step = 10;
+        list.push(2);
+      }
+      for (const call of Object.values(calls)) results.push(await call.remote(i));
+    }
+    expect(results).toEqual([0, 0, 1, 3, 1, 2, 6, 2, 3, 9, 13, 5]);
+  });
+
+  test("a function that was told to workers already is told to the next, and its retries", async () => {
+    const twice = remote((x: number, path: string) => {
+      const fs = process.getBuiltinModule("node:fs");
+      if (path !== "" && !fs.existsSync(path)) {
+        fs.writeFileSync(path, "");
+        process.kill(process.pid, "SIGKILL");
+        for (;;);
+      }
+      return x * 2;
+    });
+    const path = `/tmp/tse-told-${process.pid}-${Math.random()}`;
+    for (let i = 0; i < 3; i++) expect(await twice.remote(i, "")).toBe(2 * i);
+    const many = Array.from({ length: 50 }, (_, i) => twice.remote(i, i === 20 ? path : ""));
+    expect(await get(many)).toEqual(Array.from({ length: 50 }, (_, i) => 2 * i));
+    rmSync(path);
   });
 
   test("large captured data goes through the store, whole", async () => {

@@ -235,13 +235,14 @@ export function isByValueId(id: Pick<FunctionId, "module">): boolean {
   return id.module === BY_VALUE;
 }
 
-/** What serves calls whose first argument is the function: a task that calls it with the others. */
-export function byValueTask(name: string): RegisteredTask {
-  const fn = (target: AnyFunction, ...args: never[]) => target(...args);
+const callFirst = (target: AnyFunction, ...args: never[]) => target(...args);
+
+/** What serves calls of a function that travels by value; without one, it comes as the first argument. */
+export function byValueTask(name: string, fn: AnyFunction = callFirst as AnyFunction): RegisteredTask {
   const options = resolveTaskOptions(undefined, undefined, { streams: false });
   return {
     kind: "function",
-    fn: fn as AnyFunction,
+    fn,
     module: BY_VALUE,
     name,
     hash: "",

@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import { isAbsolute } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { types } from "node:util";
+import { isClass } from "../base/function-registry.ts";
 import {
   type FunctionFacts,
   inspectFunction,
@@ -34,6 +35,7 @@ import {
   SUPER_SLOT,
   tupleOf,
 } from "./definition.ts";
+import { FixedFunctions } from "./fixed.ts";
 import { builtinGlobal, isScriptVariable, knownName } from "./known.ts";
 import { type ImportRef, moduleFacts } from "./modules.ts";
 import type { SyntaxNode } from "./parse.ts";
@@ -65,9 +67,18 @@ export class Capture {
   /** Functions whose variables cannot change any more: they need not be read again. */
   readonly #settled = new WeakMap<AnyFunction, Settled>();
   #own: ReadonlyMap<unknown, string> | undefined;
+  readonly #fixed = new FixedFunctions({
+    isSettled: (fn) => this.#settled.has(fn),
+    lower: (fn) => this.lower(fn),
+  });
 
   constructor(parts: CaptureParts) {
     this.#parts = parts;
+  }
+
+  /** Whether a function that was lowered before gives the same data each time. */
+  isFixed(fn: AnyFunction): boolean {
+    return this.#fixed.has(fn);
   }
 
   /** @throws CannotTravel */
@@ -449,10 +460,6 @@ function isIntrinsic(proto: object | null): boolean {
 function ownDataName(fn: AnyFunction): string | null {
   const name: unknown = Object.getOwnPropertyDescriptor(fn, "name")?.value;
   return typeof name === "string" ? name : null;
-}
-
-function isClass(fn: AnyFunction): boolean {
-  return Object.getOwnPropertyDescriptor(fn, "prototype")?.writable === false;
 }
 
 function describe(fn: AnyFunction): string {

@@ -107,3 +107,52 @@ test("values without functions are as before", () => {
     ),
   ).toBe(true);
 });
+
+describe("what is the same each time it is sent", () => {
+  const factor = 3;
+  const table = [1, 2];
+  const even = (n: number): boolean => n === 0 || odd(n - 1);
+  const odd = (n: number): boolean => n !== 0 && even(n - 1);
+  class Scaler {
+    by = factor;
+  }
+  let changing = 1;
+
+  const isFixed = (fn: Fn) => {
+    codec.encode([fn]);
+    return codec.isFixed(fn as never);
+  };
+
+  test("a function is, with numbers and text that are never assigned to, imports, and functions that are so", () => {
+    const scale = (x: never) => x * factor;
+    expect(codec.isFixed(scale), "before it was looked at").toBe(false);
+    expect(isFixed(scale as Fn)).toBe(true);
+    expect(isFixed(() => isDeepStrictEqual(factor, 3))).toBe(true);
+    expect(isFixed((() => even(factor)) as Fn)).toBe(true);
+  });
+
+  test("with arrays, classes and variables that are assigned to it is not", () => {
+    expect(isFixed(() => table[0])).toBe(false);
+    expect(isFixed(() => new Scaler().by)).toBe(false);
+    expect(isFixed(() => changing)).toBe(false);
+    changing += 1;
+    const outer = () => table.length;
+    expect(isFixed(() => outer())).toBe(false);
+  });
+
+  test("nor is one that has properties, or uses one that has them, also when it got them later", () => {
+    const inner: { (): number; extra?: number } = () => factor;
+    const outer = () => inner();
+    expect(isFixed(outer)).toBe(true);
+    inner.extra = 1;
+    expect(isFixed(outer)).toBe(false);
+    const own = Object.assign(() => factor, { extra: 1 });
+    expect(isFixed(own)).toBe(false);
+    function made(this: { x: number }) {
+      this.x = factor;
+    }
+    expect(isFixed(made as Fn)).toBe(true);
+    made.prototype.get = () => 1;
+    expect(isFixed(made as Fn)).toBe(false);
+  });
+});

@@ -2,7 +2,7 @@
  * Functions and classes by value: the door of this folder.
  *
  * Sending: capture.ts reads what a function closes over, free-variables.ts tells which of it the function uses,
- * definition.ts makes its text travel. Receiving: rebuild.ts. Values in between go through the value codec.
+ * definition.ts makes its text travel, fixed.ts knows which need to be sent once only. Receiving: rebuild.ts. Values in between go through the value codec.
  */
 import type { FunctionCodec } from "../serialize/hooks.ts";
 import { Capture, type CaptureParts } from "./capture.ts";
@@ -22,6 +22,7 @@ export function createFunctionCodec(parts: FunctionCodecParts): FunctionCodec {
   });
   return {
     lower: (fn) => capture.lower(fn),
+    isFixed: (fn) => capture.isFixed(fn),
     known: (value) => capture.known(value),
     define: (definition) => rebuild.define(definition),
     begin: (hash) => rebuild.begin(hash),

@@ -15,7 +15,7 @@ import { objectIdOf, objectKey } from "../base/ids.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { Local, type Payload, PayloadKind, Peer, type RefList, type Slice } from "../rpc/messages.ts";
 import type { ValueCodec } from "../serialize/codec.ts";
-import { type EncodeOptions, NotLoaded } from "../serialize/hooks.ts";
+import { type AnyFunction, type EncodeOptions, NotLoaded } from "../serialize/hooks.ts";
 import { fromBytes, layoutOf, toBytes } from "../serialize/layout.ts";
 import type { ObjectStore } from "../store/object-store.ts";
 import { Collector } from "./collector.ts";
@@ -183,8 +183,13 @@ export class ObjectAccess {
     return [PayloadKind.error, this.packError(error)];
   }
 
+  /** Whether a function that was packed before, in whatever value, gives the same bytes each time. */
+  isFixed(fn: AnyFunction): boolean {
+    return this.#parts.codec.isFixed(fn);
+  }
+
   /** A function as bytes that belong to no object. @throws SerializationError, also where it holds refs or actors */
-  packFunction(fn: () => unknown, where: string): Buffer {
+  packFunction(fn: AnyFunction, where: string): Buffer {
     const { codec, references } = this.#parts;
     const inside: ObjectEntry[] = [];
     const encoded = references.encodeWith(inside, () => codec.encode(fn, where));
@@ -194,8 +199,8 @@ export class ObjectAccess {
   }
 
   /** The inverse of {@link packFunction}. */
-  async unpackFunction(bytes: Uint8Array): Promise<() => unknown> {
-    return (await this.#whenLoaded(() => this.#decode(bytes, undefined))) as () => unknown;
+  async unpackFunction(bytes: Uint8Array): Promise<AnyFunction> {
+    return (await this.#whenLoaded(() => this.#decode(bytes, undefined))) as AnyFunction;
   }
 
   /** `put`: a new owned entry that is ready. */

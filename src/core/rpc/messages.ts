@@ -96,7 +96,7 @@ export const Transfer = {
 
 /** Owner, worker, actor and borrower among themselves. */
 export const Peer = {
-  /** owner -> worker: [kind, fnIndex, FunctionId]. Names a function once per channel. */
+  /** owner -> worker: [kind, fnIndex, FunctionId, code]. Names a function once per channel; `code` only of one that nobody finds by its name. */
   define: 40,
   /** owner -> worker: [kind, taskSeq, fnIndex, seq of the first ref or item, args, numReturns or -1 = streaming, RunExtra]; the last two may be absent. */
   run: 41,

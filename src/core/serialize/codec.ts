@@ -8,7 +8,13 @@
 
 import { Packr } from "msgpackr/index-no-eval";
 import { SerializationError } from "../base/errors.ts";
-import { type CodecHooks, type EncodedValue, type EncodeOptions, NotLoaded } from "./hooks.ts";
+import {
+  type AnyFunction,
+  type CodecHooks,
+  type EncodedValue,
+  type EncodeOptions,
+  NotLoaded,
+} from "./hooks.ts";
 import { BUFFERS_MAX, flatSize } from "./layout.ts";
 import { lower } from "./lower.ts";
 import { isPlain } from "./plain.ts";
@@ -46,6 +52,11 @@ export class ValueCodec {
     const payload = pack(table, RESERVE_START_SPACE | 1, where);
     payload[0] = TABLE_MARK;
     return { payload, buffers, handles, definitions, byteLength: flatSize(payload, buffers) };
+  }
+
+  /** Whether a function that was encoded before gives the same bytes each time. */
+  isFixed(fn: AnyFunction): boolean {
+    return this.#hooks.functions?.isFixed(fn) === true;
   }
 
   /** The value; typed arrays of the value lie over `buffers`, everything else is a copy. @throws SerializationError, NotLoaded */

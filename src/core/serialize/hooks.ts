@@ -95,6 +95,8 @@ export interface UnmadeFunction {
 export interface FunctionCodec {
   /** @throws CannotTravel */
   lower(fn: AnyFunction): LoweredFunction;
+  /** Whether a function that was lowered before gives the same data each time. */
+  isFixed(fn: AnyFunction): boolean;
   /** The ref of an object that every process has (`Math`, a built-in module). */
   known(value: object): unknown;
   /** The code of {@link LoweredFunction}, before functions are made of it. */

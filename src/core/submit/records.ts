@@ -20,11 +20,14 @@ export class FunctionState {
   readonly record: RegisteredTask;
   /** How long a call takes, in microseconds; undefined until one has been measured. */
   estimateMicros: number | undefined;
+  /** Its code, where a worker is to be told it once instead of with each call. */
+  readonly code: Buffer | undefined;
   /** The user has been told that its tasks wait for arguments. */
   hasWarned = false;
 
-  constructor(record: RegisteredTask) {
+  constructor(record: RegisteredTask, code?: Buffer) {
     this.record = record;
+    this.code = code;
   }
 
   get name(): string {

@@ -33,6 +33,8 @@ const ARGUMENTS_WARNING_MS = 10_000;
 const FORCE_ANSWER_MS = 500;
 /** Functions that travel by value whose durations are remembered. */
 const BY_VALUE_MAX = 10_000;
+/** Functions that are told to workers once, which then have them as long as they live; more travel with each call. */
+const FIXED_MAX = 1000;
 
 export interface TaskSubmitterParts
   extends Omit<LeasesParts, "onWorkerLost" | "dispatch" | "fail" | "objects"> {
@@ -66,6 +68,8 @@ export class TaskSubmitter {
   readonly #sent = new WeakMap<Channel, { readonly functions: Map<FunctionState, number>; runs: number }>();
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
   readonly #byValue = new Map<string, FunctionState>();
+  /** How many of those in `#functions` have code of their own. */
+  #fixed = 0;
   readonly #failed: TaskRow[] = [];
   readonly #oomRetries = oomRetriesOf(process.env.TSRAY_OOM_RETRIES);
   #argumentsTimer: NodeJS.Timeout | undefined;
@@ -92,10 +96,12 @@ export class TaskSubmitter {
   ): Submitted {
     const label = labelOf(record);
     const name = options.name || label;
-    const parts = isByValue(record)
-      ? this.#calls.make(name, [callableOf(record), ...args], options.numReturns, promised, label)
-      : this.#calls.make(name, args, options.numReturns, promised);
-    const task = new TaskRecord(parts, this.#functionState(record), options);
+    const fn = this.#functionState(record);
+    const parts =
+      isByValue(record) && fn.code === undefined
+        ? this.#calls.make(name, [callableOf(record), ...args], options.numReturns, promised, label)
+        : this.#calls.make(name, args, options.numReturns, promised);
+    const task = new TaskRecord(parts, fn, options);
     for (const entry of task.returns) entry.task = task;
     this.#begin(task);
     this.#calls.watch(task, options, (why) => this.#cancelTask(task, false, true, why));
@@ -235,8 +241,25 @@ export class TaskSubmitter {
     return state;
   }
 
-  /** Each `remote()` that comes late makes a record of its own: those of one source text are one function to the leases. */
+  /**
+   * Each `remote()` that comes late makes a record of its own: those of one source text are one function to the leases,
+   * and come with each call. One that is called again and can only be the same again is told to a worker once.
+   */
   #byValueState(record: RegisteredTask): FunctionState {
+    const { objects } = this.#calls;
+    const own = this.#functions.get(record);
+    if (own === undefined && (this.#fixed >= FIXED_MAX || record.receiver !== undefined))
+      return this.#sharedState(record);
+    if (!objects.isFixed(record.fn)) return this.#sharedState(record);
+    if (own !== undefined) return own;
+    const made = new FunctionState(record, objects.packFunction(record.fn, record.name));
+    made.estimateMicros = this.#sharedState(record).estimateMicros;
+    this.#functions.set(record, made);
+    this.#fixed += 1;
+    return made;
+  }
+
+  #sharedState(record: RegisteredTask): FunctionState {
     const key = `${record.name}\n${record.hash}`;
     let state = this.#byValue.get(key);
     if (state === undefined) {
@@ -297,7 +320,9 @@ export class TaskSubmitter {
     if (index === undefined) {
       index = indexes.size;
       indexes.set(task.fn, index);
-      lease.channel.send([Peer.define, index, describeFunction(task.fn.record)]);
+      const { record, code } = task.fn;
+      const id = describeFunction(record);
+      lease.channel.send(code === undefined ? [Peer.define, index, id] : [Peer.define, index, id, code]);
     }
     this.#calls.sendDefinitions(lease.channel, task);
     const { options } = task;
