@@ -20,7 +20,10 @@ export interface TPEOptions extends PointOptions {
   readonly startupTrials?: number;
   /** Candidates drawn per suggestion. Default 24. */
   readonly candidates?: number;
-  /** How many of n finished trials count as good. Default min(ceil(0.1 n), 25). */
+  /**
+   * How many of n finished trials count as good. Default min(ceil(0.1 n), 25); while other trials run min(ceil(g n), 25), g
+   * being 0.3 divided by the number of parameters, at least 0.05 and at most 0.15.
+   */
   readonly gamma?: (n: number) => number;
   /** Weight of the prior beside one observation. Default 1. */
   readonly priorWeight?: number;
@@ -44,11 +47,18 @@ export interface Split {
 const GOOD_FLOOR = 0.4;
 /**
  * The same while other trials run, each for half of them. Narrower than alone: there are fewer rounds to make something of.
- * These, the running trials' weight and the begin below were chosen on seeds 300 to 499 of benchmarks/tune; on 600 to 699,
- * which had no say, regret with 8 in parallel is 1.50 times that of one at a time (geometric mean of medians; Optuna's 1.62,
- * on 0 to 19), and was 1.79 with 0.15 and 0.6, half the weight and a begin after a fifth. Below 0.15 it grows again.
+ * These, the running trials' weight, the begin and the part of good trials below were chosen on seeds 300 to 499 of
+ * benchmarks/tune. On 0 to 99, which had no say, regret with 8 in parallel is 1.35 times that of one at a time (geometric
+ * mean of medians; Optuna's 1.55), and was 1.61 when a tenth counted as good whatever the dimension. Floors below 0.15 are
+ * worse again.
  */
 const GOOD_FLOORS_PARALLEL = [0.15, 0.3] as const;
+/**
+ * With parallel trials fewer good ones in many dimensions (0.05 in five, 0.15 in two): what is drawn from them is not
+ * corrected before the round is over, so it must not stray. One at a time a tenth is better in five, too.
+ */
+const GOOD_PARALLEL = { perDimension: 0.3, min: 0.05, max: 0.15 } as const;
+const GOOD_MAX = 25;
 const AGE_FLAT = 25;
 /** What a running trial weighs beside one that ended: measured better than 1 (Optuna's), 0.5 and 0 with 8 in parallel. */
 const LIAR_WEIGHT = 0.25;
@@ -85,17 +95,21 @@ export class TPESearcher extends HistorySearcher {
 
   /** The good trials and the others, oldest first; undefined while there are too few to tell. */
   protected split(): Split | undefined {
-    const { startupTrials = 10, constantLiar = true, gamma = defaultGamma } = this.#options;
+    const { startupTrials = 10, constantLiar = true, gamma } = this.#options;
     const begun = this.trials.filter(({ state }) => state !== "failed");
     const done = begun.filter(({ state }) => state === "done");
     if (begun.length < startupTrials || done.length < STARTUP_ENDED * startupTrials) return undefined;
-    const split = splitTrials(
-      constantLiar ? begun : done,
-      done,
-      (trial) => trial.results!,
-      gamma(done.length),
-    );
-    return { ...split, liars: new Set(begun.filter(({ state }) => state === "running")) };
+    const liars = new Set(begun.filter(({ state }) => state === "running"));
+    const good = gamma?.(done.length) ?? this.#goodOf(done, liars.size > 0);
+    const split = splitTrials(constantLiar ? begun : done, done, (trial) => trial.results!, good);
+    return { ...split, liars };
+  }
+
+  #goodOf(done: readonly TrialRecord[], isParallel: boolean): number {
+    const { perDimension, min, max } = GOOD_PARALLEL;
+    const dimensions = done.reduce((most, { units }) => Math.max(most, units.size), 0);
+    const part = isParallel ? Math.min(Math.max(perDimension / dimensions, min), max) : 0.1;
+    return Math.min(Math.ceil(part * done.length), GOOD_MAX);
   }
 
   #draw(group: readonly Parameter[], { below, above, liars }: Split, drawn: Map<string, number>): void {
@@ -134,10 +148,6 @@ export class TPESearcher extends HistorySearcher {
     const options = { ...PARZEN_DEFAULTS, floor, priorWeight: this.#options.priorWeight ?? 1 };
     return new ParzenEstimator(group, observations, weights, options);
   }
-}
-
-function defaultGamma(n: number): number {
-  return Math.min(Math.ceil(0.1 * n), 25);
 }
 
 /** Takes the `count` best of `ranked` out of `trials`; both keep their order. */
