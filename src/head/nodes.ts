@@ -57,6 +57,12 @@ const SPREAD_REST_FACTOR = 4;
  */
 const SPREAD_MS_PER_NODE = 0.06;
 const SPREAD_MS_PER_BYTE = 4e-6;
+/**
+ * One round takes the head no longer than this, and what it has no room for waits for the next: thousands of bundles, each
+ * told to thousands of nodes, are gigabytes that would hold the head for half a minute and fill its memory.
+ */
+const SPREAD_ROUND_MS_MAX = 250;
+const SPREAD_BYTES_MIN = 16 * 1024;
 const HEALTH_SCAN_MS_MIN = 10;
 
 /** What a node says of itself when it registers. */
@@ -461,7 +467,10 @@ export class NodeTable {
 
   #spreadSoon(nodeId: string): void {
     this.#changed.add(nodeId);
-    if (this.#spreadTimer !== undefined) return;
+    if (this.#spreadTimer === undefined) this.#spreadAfterRest();
+  }
+
+  #spreadAfterRest(): void {
     this.#spreadIn(Math.max(SPREAD_INTERVAL_MS, this.#spreadCostMs * SPREAD_REST_FACTOR));
   }
 
@@ -477,30 +486,41 @@ export class NodeTable {
 
   /** All is encoded once, and all nodes get the same bytes: what a node reads of itself it knows. */
   #spread(): void {
-    const news = [...this.#changed].flatMap((nodeId) => {
-      const node = this.#alive.get(nodeId);
-      return node?.isStored ? node : [];
-    });
     const died = this.#diedUntold.map(({ nodeId }) => nodeId);
-    const nodeIds = [...died, ...news.map(({ view }) => view.nodeId)];
-    this.#changed.clear();
+    const parts = [encodeUpdateOnce(this.#viewsOf(died))];
+    const nodeIds = [...died];
+    let room = this.#bytesPerRound();
+    for (const nodeId of this.#changed) {
+      if (room <= 0) break;
+      this.#changed.delete(nodeId);
+      const node = this.#alive.get(nodeId);
+      if (node?.isStored !== true) continue;
+      const part = encodedNews(node);
+      room -= part.length;
+      parts.push(part);
+      nodeIds.push(nodeId);
+    }
     this.#diedUntold = [];
     if (nodeIds.length === 0) return;
-    const views: Buffer[] = [];
-    const rooms: NodeRoom[] = [];
-    for (const node of news) {
-      const room = roomOf(node);
-      if (room === undefined) views.push(encodedView(node));
-      else rooms.push(room);
-    }
-    const gone = encodeUpdateOnce(this.#viewsOf(died));
-    const update = preEncoded([gone, ...views, encodeUpdate({ rooms })]);
+    const update = preEncoded(parts);
     const only = nodeIds.length === 1 ? nodeIds[0] : undefined;
     for (const { view, session, isStored } of this.#alive.values())
       if (isStored && view.nodeId !== only) session?.sendViews(update, nodeIds);
     const bytes = encodeUpdateOnce(update).length;
     this.#spreadCostMs = this.#alive.size * (SPREAD_MS_PER_NODE + SPREAD_MS_PER_BYTE * bytes);
+    if (this.#changed.size > 0) this.#spreadAfterRest();
   }
+
+  #bytesPerRound(): number {
+    const msPerNode = SPREAD_ROUND_MS_MAX / this.#alive.size - SPREAD_MS_PER_NODE;
+    return Math.max(SPREAD_BYTES_MIN, msPerNode / SPREAD_MS_PER_BYTE);
+  }
+}
+
+/** What the others do not know of it yet: its amounts, or all of it. */
+function encodedNews(node: Node): Buffer {
+  const room = roomOf(node);
+  return room === undefined ? encodedView(node) : encodeUpdate({ rooms: [room] });
 }
 
 /** More than its resources is not as the others know it. */
