@@ -590,7 +590,6 @@ export class Raylet {
   }
 
   #onWorkerReady(worker: PooledWorker): void {
-    this.#starts.onReady(worker);
     if (worker.actorId !== undefined) this.#actors.onWorkerReady(worker);
     else
       this.#leases.feed({
@@ -600,6 +599,8 @@ export class Raylet {
         pool: worker.pool,
         wasReady: false,
       });
+    // It may start others, which takes a moment for each.
+    this.#starts.onReady(worker);
   }
 
   #onWorkerEnd(worker: PooledWorker, end: WorkerEnd): void {

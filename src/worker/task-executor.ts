@@ -32,7 +32,7 @@ const TITLE_EVERY_MS = 250;
 const ONE_CPU = { CPU: UNITS };
 const VISIBLE_AT_START = process.env.CUDA_VISIBLE_DEVICES;
 
-type Slot = RegisteredTask | Promise<RegisteredTask>;
+type Slot = RegisteredTask | Promise<RegisteredTask> | (() => Promise<RegisteredTask>);
 
 /** What is known of an owner that sends runs. */
 interface Owner {
@@ -80,15 +80,19 @@ export class TaskExecutor {
   /** @param code of a function that is not to be found by its name */
   onDefine(channel: Channel, index: number, id: FunctionId, code: Buffer | undefined): void {
     const { functions: slots } = this.#owner(channel);
-    const found = code === undefined ? this.#functions.find(id) : this.#unpacked(id.name, code);
-    if (found instanceof Promise) {
-      const task = found.then(asTask);
-      task.then(
-        (record) => slots.set(index, record),
-        () => {},
-      );
-      slots.set(index, task);
-    } else slots.set(index, asTask(found));
+    const find = () => (code === undefined ? this.#functions.find(id) : this.#unpacked(id.name, code));
+    const found = find();
+    if (!(found instanceof Promise)) {
+      slots.set(index, asTask(found));
+      return;
+    }
+    const task = found.then(asTask);
+    slots.set(index, task);
+    task.then(
+      (record) => slots.set(index, record),
+      // What could not be imported may be there at the next call.
+      () => slots.set(index, async () => asTask(await find())),
+    );
   }
 
   async #unpacked(name: string, code: Buffer): Promise<RegisteredTask> {
@@ -224,7 +228,8 @@ export class TaskExecutor {
   #start(task: QueuedTask): void {
     const { job, owner } = task;
     this.#marks.mark(owner.mark, task.number);
-    const slot = owner.functions.get(task.fnIndex);
+    const found = owner.functions.get(task.fnIndex);
+    const slot = typeof found === "function" ? found() : found;
     if (slot === undefined) {
       this.#invoker.refuse(
         job,

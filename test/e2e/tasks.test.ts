@@ -1,4 +1,6 @@
 /** Tasks: arguments, results, options, errors of user code, resources. Scenarios A of Ray's black-box tests. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import {
   get,
   InvalidOptionError,
@@ -278,6 +280,40 @@ describe("options", () => {
     const late = f.add.options({ signal: AbortSignal.abort() }).remote(1, 2);
     expect(await rejection(late)).toBeInstanceOf(TaskCancelledError);
     await gate.open.remote();
+  });
+});
+
+describe("tasks queued at a worker", () => {
+  const spin = (ms: number) => {
+    for (const endMs = performance.now() + ms; performance.now() < endMs; );
+    return ms;
+  };
+  const busy = remote(spin);
+  /** It is known how long they take from then on. */
+  const learn = () => get(Array.from({ length: 8 }, () => busy.remote(10)));
+
+  // Goal: nothing waits behind a task of unknown length. Method: one that ends only when all others have.
+  test("a task that holds its worker holds no other task", async () => {
+    await learn();
+    const path = join(dir, "others-are-done");
+    const hold = remote((end: string) => {
+      const { existsSync } = process.getBuiltinModule("node:fs");
+      while (!existsSync(end));
+      return "held";
+    });
+    const held = hold.remote(path);
+    const others = Array.from({ length: 20 }, () => busy.remote(10));
+    expect(await get(others)).toEqual(others.map(() => 10));
+    writeFileSync(path, "");
+    expect(await held).toBe("held");
+  });
+
+  // Goal: nothing is queued at a worker that is about to end. Method: tasks with maxCalls among others that would queue.
+  test("tasks with maxCalls among others: all give their results", async () => {
+    await learn();
+    const last = remote((ms: number) => spin(ms), { maxCalls: 1 });
+    const refs = Array.from({ length: 48 }, (_, i) => (i % 8 === 0 ? last : busy).remote(10));
+    expect(await get(refs)).toEqual(refs.map(() => 10));
   });
 });
 

@@ -37,7 +37,7 @@ import {
 } from "./definition.ts";
 import { FixedFunctions } from "./fixed.ts";
 import { builtinGlobal, isScriptVariable, knownName } from "./known.ts";
-import { type ImportRef, moduleFacts } from "./modules.ts";
+import { type ImportRef, type ModuleFacts, moduleFacts } from "./modules.ts";
 import type { SyntaxNode } from "./parse.ts";
 import { refToTuple } from "./refs.ts";
 import { sourceMapOf } from "./source-map.ts";
@@ -158,10 +158,7 @@ export class Capture {
       if (now !== undefined && now.value !== undefined && now.value !== fn) definition = rebound;
     }
     const code = { text, definition, variables: this.#variables(fn, scopes, definition, keys) };
-    if (
-      fileUrl(script.url) !== undefined &&
-      isSettled(code, moduleFacts(script, parentOf(script.url)).assigned)
-    )
+    if (fileUrl(script.url) !== undefined && isSettled(code, moduleFacts(script, parentOf(script.url))))
       this.#settled.set(fn, code);
     return lowered(fn, code);
   }
@@ -293,12 +290,16 @@ function lowered(fn: AnyFunction, { text, definition, variables }: Settled): Low
   };
 }
 
-/** Whether every variable has its last value: nothing in the file assigns to a name like it, and it is initialized. */
-function isSettled({ definition, variables }: Settled, assigned: ReadonlySet<string>): boolean {
+/**
+ * Whether every variable has its last value: nothing in the file assigns to a name like it, it is initialized, and it is no
+ * import that travels by value, which is another file's to assign to.
+ */
+function isSettled({ definition, variables }: Settled, { assigned, imports }: ModuleFacts): boolean {
   if (assigned.has(definition.name) || definition.slots.includes(SUPER_SLOT)) return false;
   return variables.every(({ value, ref }, i) => {
     const name = definition.slots[i] as string;
-    return ref !== undefined || (value !== undefined && !assigned.has(name) && !isScriptVariable(name));
+    if (ref !== undefined) return true;
+    return value !== undefined && !assigned.has(name) && !imports.has(name) && !isScriptVariable(name);
   });
 }
 

@@ -1,5 +1,6 @@
 // Goal: a closure that was encoded and decoded does what the original does; what cannot travel is refused with a path to
 // it. Method: the table of closures, through the value codec within this process, and once more from what was decoded.
+import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
 import { cases } from "../../../test/fixtures/closure-cases.mjs";
@@ -154,5 +155,50 @@ describe("what is the same each time it is sent", () => {
     expect(isFixed(made as Fn)).toBe(true);
     made.prototype.get = () => 1;
     expect(isFixed(made as Fn)).toBe(false);
+  });
+
+  test("nor after its prototype, its name or a property was replaced by another", () => {
+    const changes: ((fn: { prototype: object; name: string }) => unknown)[] = [
+      (fn) => Object.assign(fn, { prototype: { get: () => 1 } }),
+      (fn) => Object.setPrototypeOf(fn.prototype, { get: () => 1 }),
+      (fn) => Object.setPrototypeOf(fn, { get: () => 1 }),
+      (fn) => Object.defineProperty(fn, "name", { value: "other" }),
+      (fn) => {
+        delete (fn as { length?: number }).length;
+        Object.assign(fn, { extra: 1 });
+      },
+    ];
+    for (const change of changes) {
+      const fn = function given() {
+        return factor;
+      };
+      expect(isFixed(fn)).toBe(true);
+      change(fn);
+      expect(isFixed(fn), String(change)).toBe(false);
+    }
+  });
+
+  test("nor with a variable that a loop, a second declaration or `arguments` gives another value", async () => {
+    interface Late {
+      readonly name: string;
+      readonly fn: Fn;
+      readonly change: () => void;
+    }
+    // Not import, which would make it a strict script under a test runner.
+    const { late } = createRequire(import.meta.url)("../../../test/fixtures/late-assignments.cjs") as {
+      readonly late: readonly Late[];
+    };
+    expect(late).toHaveLength(6);
+    for (const { name, fn, change } of late) {
+      codec.encode([fn]);
+      expect(codec.isFixed(fn as never), name).toBe(false);
+      const before = await run((await travel([fn]))[0] as Fn, []);
+      change();
+      expect(await run((await travel([fn]))[0] as Fn, []), name).not.toEqual(before);
+    }
+  });
+
+  test("nor with a value that is imported by its name: its module may replace it", () => {
+    expect(isFixed(() => cases)).toBe(false);
   });
 });

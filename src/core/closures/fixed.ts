@@ -3,7 +3,8 @@
  * have their last values, none of which can be changed in itself (an array can, the number in a `const` cannot).
  */
 import { isClass } from "../base/function-registry.ts";
-import type { AnyFunction, LoweredFunction } from "../serialize/hooks.ts";
+import type { AnyFunction, CapturedVariable, LoweredFunction } from "../serialize/hooks.ts";
+import { refFromTuple } from "./refs.ts";
 
 export interface FixedParts {
   /** Whether nothing assigns to the function's variables any more. */
@@ -12,11 +13,16 @@ export interface FixedParts {
   readonly lower: (fn: AnyFunction) => LoweredFunction;
 }
 
-/** A function, and what would show that somebody gave it properties since. */
+/** Properties that a function has from the beginning. */
+const GIVEN = new Set<string | symbol>(["length", "name", "prototype", "arguments", "caller"]);
+
+/** A function, and what would show that somebody has changed it since. */
 interface Member {
   readonly fn: AnyFunction;
-  readonly keys: number;
+  readonly name: unknown;
   readonly parent: unknown;
+  readonly prototype: unknown;
+  readonly prototypeParent: unknown;
 }
 
 export class FixedFunctions {
@@ -37,15 +43,18 @@ export class FixedFunctions {
   #membersOf(fn: AnyFunction): readonly Member[] | undefined {
     const found = new Map<AnyFunction, Member>([[fn, memberOf(fn)]]);
     for (const each of found.keys()) {
-      // A method that is replaced would not show.
-      if (isClass(each)) return undefined;
+      // A method that is replaced would not show. Handles (remote functions) have properties.
+      if (isClass(each) || !hasOnlyGiven(each)) return undefined;
       const lowered = this.#parts.lower(each);
       if (lowered.kind === "ref") continue;
       if (lowered.kind !== "code" || !this.#parts.isSettled(each) || lowered.properties.length > 0)
         return undefined;
-      for (const { value, ref } of lowered.variables) {
-        if (ref !== undefined) continue;
-        if (typeof value === "function") found.set(value as AnyFunction, memberOf(value as AnyFunction));
+      for (const variable of lowered.variables) {
+        const { value, ref } = variable;
+        if (ref !== undefined) {
+          if (mayChange(variable)) return undefined;
+        } else if (typeof value === "function")
+          found.set(value as AnyFunction, memberOf(value as AnyFunction));
         else if (typeof value === "symbol" || (typeof value === "object" && value !== null)) return undefined;
       }
     }
@@ -53,16 +62,40 @@ export class FixedFunctions {
   }
 }
 
+/** What is imported by name is looked up when the function is made: a value that the module may replace would be an old one. */
+function mayChange({ value, ref }: CapturedVariable): boolean {
+  const from = refFromTuple(ref);
+  return from === undefined || (from.form !== "builtin" && from.name !== null && typeof value !== "function");
+}
+
 function memberOf(fn: AnyFunction): Member {
-  return { fn, keys: keysOf(fn), parent: Object.getPrototypeOf(fn) };
+  const { name, prototype } = fn as { name?: unknown; prototype?: unknown };
+  return {
+    fn,
+    name,
+    parent: Object.getPrototypeOf(fn),
+    prototype,
+    prototypeParent: isObject(prototype) ? Object.getPrototypeOf(prototype) : undefined,
+  };
 }
 
-function isAsItWas({ fn, keys, parent }: Member): boolean {
-  return keysOf(fn) === keys && Object.getPrototypeOf(fn) === parent;
+function isAsItWas(member: Member): boolean {
+  const { name, parent, prototype, prototypeParent } = memberOf(member.fn);
+  return (
+    name === member.name &&
+    parent === member.parent &&
+    prototype === member.prototype &&
+    prototypeParent === member.prototypeParent &&
+    hasOnlyGiven(member.fn)
+  );
 }
 
-function keysOf(fn: AnyFunction): number {
+function hasOnlyGiven(fn: AnyFunction): boolean {
   const { prototype } = fn as { prototype?: unknown };
-  const own = Reflect.ownKeys(fn).length;
-  return typeof prototype === "object" && prototype !== null ? own + Reflect.ownKeys(prototype).length : own;
+  for (const key of Reflect.ownKeys(fn)) if (!GIVEN.has(key)) return false;
+  return !isObject(prototype) || Reflect.ownKeys(prototype).every((key) => key === "constructor");
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Script } from "../base/inspector.ts";
-import { patternNames } from "./free-variables.ts";
+import { assignedNames, EVERYTHING } from "./assigned.ts";
 import { childrenOf, forEachNode, parseScript, type SyntaxNode } from "./parse.ts";
 
 /** How another process gets at the value of a variable. */
@@ -37,8 +37,6 @@ export interface ModuleFacts {
 }
 
 const NOTHING: Omit<ModuleFacts, "assigned"> = { imports: new Map(), exports: new Map(), isStrict: false };
-/** Every name may be assigned to. */
-const EVERYTHING = { has: () => true } as unknown as ReadonlySet<string>;
 /** How deep below functions imports are looked for: loaders wrap modules in one, the REPL in two. */
 const FUNCTION_DEPTH_MAX = 2;
 /** What test runners on vite turn `import` into. */
@@ -97,26 +95,6 @@ function read({ source, isModule }: Script, url: string): ModuleFacts {
   visit(program, 0);
   const [first] = program.body as readonly SyntaxNode[];
   return { imports, exports, isStrict: first?.directive === "use strict", assigned: assignedNames(program) };
-}
-
-function assignedNames(program: SyntaxNode): ReadonlySet<string> {
-  const names = new Set<string>();
-  let isKnown = true;
-  forEachNode(program, (node) => {
-    const target =
-      node.type === "AssignmentExpression" || /^For(?:In|Of)Statement$/.test(node.type)
-        ? node.left
-        : node.type === "UpdateExpression"
-          ? node.argument
-          : undefined;
-    if (target !== undefined) for (const name of patternNames(target as SyntaxNode)) names.add(name);
-    if (
-      node.type === "WithStatement" ||
-      (node.type === "CallExpression" && (node.callee as SyntaxNode).name === "eval")
-    )
-      isKnown = false;
-  });
-  return isKnown ? names : EVERYTHING;
 }
 
 type Add = (local: string, ref: Omit<ImportRef, "parent">) => void;

@@ -20,6 +20,8 @@ import { rpcFaults } from "./faults.ts";
 import { epochOf, fromServiceError, type Handler, thrownBy, withFaults } from "./grpc.ts";
 
 const NO_BYTES = Buffer.alloc(0);
+/** After its end a stream has so long to bring its last messages. */
+const CLOSE_GRACE_MS = 1000;
 
 /** A unary method as generated stubs describe it. */
 export interface Method<Q, R> {
@@ -57,9 +59,12 @@ export class CallStream {
     return withFaults(method.path, () => this.#send(method, request, timeoutMs));
   }
 
-  /** What is under way fails as lost. */
+  /** What is under way fails as lost; what was written before arrives, if the other side is there. */
   close(): void {
-    this.#stream?.cancel();
+    const stream = this.#stream;
+    this.#stream = undefined;
+    stream?.end();
+    setTimeout(() => stream?.cancel(), CLOSE_GRACE_MS).unref();
     this.#failAll(() => new ClusterUnreachableError("the connection was closed"));
   }
 
@@ -181,7 +186,9 @@ function serving(method: ServedMethod, handler: Handler<unknown, never>): Serve 
       return;
     }
     handler({ request }, (error, response) => {
-      if (error !== null) answer({ id, method: "", body: NO_BYTES, failure: thrownBy(error) ?? NO_BYTES });
+      const thrown = error === null ? undefined : thrownBy(error);
+      if (thrown !== undefined) answer({ id, method: "", body: NO_BYTES, failure: thrown });
+      else if (error !== null) answer(failed(id, new ClusterUnreachableError(error.message ?? "it failed")));
       else answer({ id, method: "", body: method.responseSerialize(response as never), failure: NO_BYTES });
     });
   };

@@ -128,9 +128,9 @@ export class Leases {
     this.#touch(cls);
   }
 
-  onGivenBack(from: Channel, lease: Lease | undefined, tasks: readonly TaskRecord[]): void {
+  onGivenBack(from: Channel, tasks: ReadonlyMap<SchedulingClass, readonly TaskRecord[]>): void {
     for (const other of this.#leasesByChannel.get(from) ?? []) other.stealing = false;
-    if (lease !== undefined) this.requeue(lease.schedulingClass, tasks);
+    for (const [cls, given] of tasks) this.requeue(cls, given);
   }
 
   /** No more tasks go to this lease: its worker ends when it is returned. */

@@ -65,11 +65,11 @@ export class TaskRecord extends CallRecord {
 
   /**
    * Whether it never shares a worker's queue: after a crash it must be certain whether a task that may not run again had
-   * begun. Does not change while it is in flight.
+   * begun, and after one with `maxCalls` the worker may end. Does not change while it is in flight.
    */
   get isExclusive(): boolean {
-    const { maxRetries } = this.options;
-    return this.suspect || (maxRetries >= 0 && this.losses.retries >= maxRetries);
+    const { maxRetries, maxCalls } = this.options;
+    return this.suspect || maxCalls > 0 || (maxRetries >= 0 && this.losses.retries >= maxRetries);
   }
 }
 
@@ -105,7 +105,7 @@ export class SchedulingClass {
 
 /** Work kept queued at a worker, so that it never waits for the next task. */
 const QUEUED_MICROS_MAX = 8000;
-/** One longer task, up to this, waits behind another while there is more than one for each worker. */
+/** One longer task, up to this, waits behind another of no more, while there is more than one for each worker. */
 const SECOND_MICROS_MAX = 20_000;
 const QUEUED_TASKS_MAX = 1024;
 
@@ -149,12 +149,15 @@ export class Lease {
     if (this.inFlight.size === 0) return true;
     const { estimateMicros } = task.fn;
     if (estimateMicros === undefined || estimateMicros > SECOND_MICROS_MAX) return false;
-    if (task.isExclusive || task.options.maxCalls > 0 || this.#exclusive > 0) return false;
-    if (estimateMicros > QUEUED_MICROS_MAX) {
-      const { queue, leases } = this.schedulingClass;
-      return this.inFlight.size === 1 && queue.length > leases.size;
-    }
+    if (task.isExclusive || this.#exclusive > 0) return false;
+    if (estimateMicros > QUEUED_MICROS_MAX) return this.#hasRoomForSecond();
     return this.#queuedMicros < QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
+  }
+
+  #hasRoomForSecond(): boolean {
+    const { queue, leases } = this.schedulingClass;
+    const first = this.inFlight.first?.fn.estimateMicros ?? Number.POSITIVE_INFINITY;
+    return this.inFlight.size === 1 && first <= SECOND_MICROS_MAX && queue.length > leases.size;
   }
 
   add(task: TaskRecord): void {

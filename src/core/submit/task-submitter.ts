@@ -15,6 +15,7 @@ import {
 import { Numbered } from "../base/numbered.ts";
 import type { ResolvedTaskOptions } from "../base/options.ts";
 import type { ObjectEntry } from "../ownership/entries.ts";
+import { INLINE_BYTES_MAX } from "../ownership/object-access.ts";
 import type { Channel } from "../rpc/channel.ts";
 import { type Payload, PayloadKind, Peer, type RunExtra } from "../rpc/messages.ts";
 import { fillArguments } from "./arguments.ts";
@@ -22,7 +23,7 @@ import { CallRecord } from "./call-record.ts";
 import { type Calls, DoneFlag, type Promised, type Submitted, submittedOf } from "./calls.ts";
 import { Leases, type LeasesParts, type WorkerLoss } from "./leases.ts";
 import { lossError } from "./loss-errors.ts";
-import { FunctionState, type Lease, learnDuration, TaskRecord } from "./records.ts";
+import { FunctionState, type Lease, learnDuration, type SchedulingClass, TaskRecord } from "./records.ts";
 import { judgeLoss, OOM_RETRIES_DEFAULT } from "./retry-policy.ts";
 
 /** Failed tasks remembered for `tsray list tasks`. */
@@ -68,6 +69,8 @@ export class TaskSubmitter {
   readonly #sent = new WeakMap<Channel, { readonly functions: Map<FunctionState, number>; runs: number }>();
   readonly #functions = new WeakMap<RegisteredTask, FunctionState>();
   readonly #byValue = new Map<string, FunctionState>();
+  /** Functions whose code, with what it closes over, goes through the store at each call. */
+  readonly #large = new WeakSet<RegisteredTask>();
   /** How many of those in `#functions` have code of their own. */
   #fixed = 0;
   readonly #failed: TaskRow[] = [];
@@ -208,20 +211,23 @@ export class TaskSubmitter {
   }
 
   onGiveBack(from: Channel, seqs: readonly number[]): void {
-    const back: TaskRecord[] = [];
-    let lease: Lease | undefined;
+    // A worker that waits may be lent twice, for tasks of different classes.
+    const back = new Map<SchedulingClass, TaskRecord[]>();
     for (const seq of seqs) {
       const task = this.#tasks.get(seq);
-      if (task?.lease?.channel !== from) continue;
-      lease = task.lease;
+      const lease = task?.lease;
+      if (task === undefined || lease?.channel !== from) continue;
       lease.remove(task);
       if (task.abandoned) this.#forget(task);
       else {
         task.state = "queued";
-        back.push(task);
+        const { schedulingClass } = lease;
+        const others = back.get(schedulingClass);
+        if (others === undefined) back.set(schedulingClass, [task]);
+        else others.push(task);
       }
     }
-    this.#leases.onGivenBack(from, lease, back);
+    this.#leases.onGivenBack(from, back);
   }
 
   onItem(from: Channel, taskSeq: number, index: number, payload: Payload): void {
@@ -248,11 +254,16 @@ export class TaskSubmitter {
   #byValueState(record: RegisteredTask): FunctionState {
     const { objects } = this.#calls;
     const own = this.#functions.get(record);
-    if (own === undefined && (this.#fixed >= FIXED_MAX || record.receiver !== undefined))
-      return this.#sharedState(record);
+    const isNever = this.#fixed >= FIXED_MAX || record.receiver !== undefined || this.#large.has(record);
+    if (own === undefined && isNever) return this.#sharedState(record);
     if (!objects.isFixed(record.fn)) return this.#sharedState(record);
     if (own !== undefined) return own;
-    const made = new FunctionState(record, objects.packFunction(record.fn, record.name));
+    const code = objects.packFunction(record.fn, record.name);
+    if (code.length > INLINE_BYTES_MAX) {
+      this.#large.add(record);
+      return this.#sharedState(record);
+    }
+    const made = new FunctionState(record, code);
     made.estimateMicros = this.#sharedState(record).estimateMicros;
     this.#functions.set(record, made);
     this.#fixed += 1;

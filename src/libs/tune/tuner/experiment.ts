@@ -164,7 +164,7 @@ export class Experiment {
     experiment.exhausted = snapshot.exhausted;
     experiment.elapsed = snapshot.elapsed;
     for (const trial of snapshot.trials) experiment.#put({ ...trial });
-    for (const path of snapshot.doomed) experiment.doomed.add(path);
+    for (const path of snapshot.doomed ?? []) experiment.doomed.add(path);
     return experiment;
   }
 

@@ -401,8 +401,7 @@ export class Runner {
       if (answer === "save") return answer;
     }
     this.#snapshotIfDue();
-    if (slot.next !== undefined) return slot.next.kind === "interrupt" && !slot.next.ends ? "pause" : "stop";
-    return "continue";
+    return slot.next === undefined ? "continue" : answerOf(slot.next);
   }
 
   #report(id: string, { metrics, seconds, checkpoint }: HostReport, { pid, hostname }: HostPlace): Decision {
@@ -441,7 +440,7 @@ export class Runner {
       if (decision === "pause") slot.next ??= { kind: "pause" };
       return decision;
     }
-    if (slot.next !== undefined) return "stop";
+    if (slot.next !== undefined) return answerOf(slot.next);
     slot.next =
       decision.kind === "exploit"
         ? { kind: "exploit", source: decision.source, config: decision.config, pause: decision.pause }
@@ -543,7 +542,7 @@ export class Runner {
     }
     if (next.kind === "reallocate") this.#record({ kind: "reallocate", id, resources: next.resources });
     this.#record({ kind: "pause", id });
-    if (next.kind !== "exploit") return;
+    if (next.kind !== "exploit" || resumePointOf(this.#experiment.get(next.source)) === undefined) return;
     const { source, config } = next;
     this.#orders.set(id, { trialId: id, kind: "exploit", source, config });
   }
@@ -684,4 +683,9 @@ export class Runner {
 
 function verdictOf(decision: Decision): Verdict {
   return typeof decision === "string" ? decision : decision.kind;
+}
+
+/** Of a trial that reports once more: where it goes on later, it saves what it has. */
+function answerOf(next: Next): Answer {
+  return next.kind === "interrupt" && !next.ends ? "pause" : "stop";
 }
