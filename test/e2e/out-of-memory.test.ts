@@ -88,12 +88,9 @@ describe("the memory monitor", () => {
     const dir = makeDir();
     const first = hold.remote(dir.path, 250, "first");
     await until(() => dir.has("first-0"), "the first task");
-    // What it cannot have: it is ended while it holds it, or before it could say so.
     const second = hold.remote(dir.path, 400, "second");
-    await until(
-      () => existsSync(join(dir.path, "second-1")) || isGone(pidIn(dir.path, "second-0")),
-      "its end",
-    );
+    await until(() => dir.has("second-0"), "the second task");
+    await until(() => isGone(pidIn(dir.path, "second-0")), "its end");
     dir.go();
     expect(await first).toBe("first held 250 MiB");
     expect(dir.has("first-1")).toBe(false);

@@ -308,6 +308,22 @@ describe("tasks queued at a worker", () => {
     expect(await held).toBe("held");
   });
 
+  // Goal: what waits behind one that takes longer than was known runs elsewhere. Method: tasks known to be short, which end
+  // when all have begun; their class has no worker yet, so that several are sent to the first that comes.
+  test("tasks that were short and now wait for each other all begin", async () => {
+    const meet = remote(async (path: string, n: number) => {
+      const { appendFileSync, readFileSync } = process.getBuiltinModule("node:fs");
+      appendFileSync(path, ".");
+      while (readFileSync(path).length < n) await new Promise((resolve) => setTimeout(resolve, 5));
+      return n;
+    });
+    await get(Array.from({ length: 64 }, () => meet.remote(join(dir, "alone"), 1)));
+    const refs = Array.from({ length: 4 }, () =>
+      meet.options({ numCpus: 0.5 }).remote(join(dir, "together"), 4),
+    );
+    expect(await get(refs)).toEqual([4, 4, 4, 4]);
+  });
+
   // Goal: nothing is queued at a worker that is about to end. Method: tasks with maxCalls among others that would queue.
   test("tasks with maxCalls among others: all give their results", async () => {
     await learn();

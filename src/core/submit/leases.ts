@@ -434,6 +434,7 @@ export class Leases {
       return;
     }
     cls.pendingReason = "";
+    cls.grantedAtMs = performance.now();
     const channel = this.#parts.channelTo(worker);
     const lease = new Lease(grant.leaseId, cls, session, worker, channel, grant.gpuIds);
     session.leases += 1;
@@ -500,11 +501,16 @@ export class Leases {
     // Nothing to do here while another worker has a queue: take work back from it.
     for (const other of lease.schedulingClass.leases) {
       if (other !== lease && other.inFlight.size > 1 && !other.stealing) {
-        other.stealing = true;
-        other.channel.send([Peer.steal]);
+        this.#steal(other);
         break;
       }
     }
+  }
+
+  /** Asks for the tasks back that have not begun. */
+  #steal(lease: Lease): void {
+    lease.stealing = true;
+    lease.channel.send([Peer.steal]);
   }
 
   /** Others wait for what this lease holds: an idle one goes at once, a busy one when its work in flight is done. */
@@ -632,6 +638,7 @@ export class Leases {
       active = true;
       if (lease.inFlight.size === 0 && nowMs - lease.idleSinceMs > LEASE_IDLE_MS)
         this.#return(lease, false, false);
+      else if (lease.isHeldUp() && !lease.stealing) this.#steal(lease);
     }
     for (const cls of this.#classes.values()) {
       if (cls.queue.length === 0) {

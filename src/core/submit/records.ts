@@ -95,6 +95,8 @@ export class SchedulingClass {
   /** Ends the watch over its placement group. */
   unfollow: (() => void) | undefined;
   warned = false;
+  /** When it was last given a lease. */
+  grantedAtMs = 0;
 
   constructor(id: number, key: string, options: ResolvedTaskOptions) {
     this.id = id;
@@ -105,8 +107,12 @@ export class SchedulingClass {
 
 /** Work kept queued at a worker, so that it never waits for the next task. */
 const QUEUED_MICROS_MAX = 8000;
-/** One longer task, up to this, waits behind another of no more, while there is more than one for each worker. */
+/**
+ * One longer task, up to this, waits behind another of no more, while there is more than one for each worker and no more
+ * workers have come for a while.
+ */
 const SECOND_MICROS_MAX = 20_000;
+const GRANT_PAUSE_MS = 10;
 const QUEUED_TASKS_MAX = 1024;
 
 /** A worker lent to this process, and what it has of ours in flight. */
@@ -121,6 +127,9 @@ export class Lease {
   readonly gpuIds: readonly string[];
   #queuedMicros = 0;
   #exclusive = 0;
+  /** The first in flight when it was last looked at, and whether it had been the first the time before, too. */
+  #first: TaskRecord | undefined;
+  #isHeldUp = false;
   /** No more tasks: it goes back once what is in flight is done. */
   returning = false;
   /** A steal request is out. */
@@ -150,14 +159,24 @@ export class Lease {
     const { estimateMicros } = task.fn;
     if (estimateMicros === undefined || estimateMicros > SECOND_MICROS_MAX) return false;
     if (task.isExclusive || this.#exclusive > 0) return false;
+    if (this.#isHeldUp && this.inFlight.first === this.#first) return false;
     if (estimateMicros > QUEUED_MICROS_MAX) return this.#hasRoomForSecond();
     return this.#queuedMicros < QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
   }
 
   #hasRoomForSecond(): boolean {
-    const { queue, leases } = this.schedulingClass;
+    const { queue, leases, grantedAtMs } = this.schedulingClass;
+    if (this.inFlight.size !== 1 || queue.length <= leases.size) return false;
     const first = this.inFlight.first?.fn.estimateMicros ?? Number.POSITIVE_INFINITY;
-    return this.inFlight.size === 1 && first <= SECOND_MICROS_MAX && queue.length > leases.size;
+    return first <= SECOND_MICROS_MAX && performance.now() - grantedAtMs >= GRANT_PAUSE_MS;
+  }
+
+  /** Asked at regular intervals: whether tasks wait behind one that takes far longer than was thought. */
+  isHeldUp(): boolean {
+    const { first, size } = this.inFlight;
+    this.#isHeldUp = first !== undefined && first === this.#first;
+    this.#first = first;
+    return this.#isHeldUp && size > 1;
   }
 
   add(task: TaskRecord): void {
