@@ -9,14 +9,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { median } from "../dist/measure.js";
-import {
-  arithmetic,
-  arithmeticWasm,
-  compileArithmetic,
-  compileArithmeticToWasm,
-  nodePackages,
-  python,
-} from "./install.mjs";
+import { arithmetic, compileArithmetic, installNode, nodePackages, python } from "./install.mjs";
 import { RIVALS } from "./rivals/rivals.mjs";
 import { measureStart, START_ROWS } from "./start.mjs";
 
@@ -39,9 +32,10 @@ export function makeSides(version, rivals, groups) {
   const notRun = [];
   if (groups.includes("jobs")) {
     try {
-      compileArithmeticToWasm();
+      compileArithmetic();
+      installNode(["koffi@3.3.4"]);
     } catch (error) {
-      notRun.push({ name: "loops compiled to WebAssembly", reason: error.message });
+      notRun.push({ name: "the jobs' loops in C", reason: error.message });
     }
   }
   for (const name of rivals) {
@@ -51,7 +45,6 @@ export function makeSides(version, rivals, groups) {
     try {
       console.error(`installing ${name}`);
       const versions = install();
-      if (language === "python") compileArithmetic();
       sides.push({ name, versions, command });
     } catch (error) {
       notRun.push({ name, reason: error.message });
@@ -141,7 +134,6 @@ async function inScratch(run) {
   const own = {
     BENCH_PACKAGES: nodePackages,
     BENCH_ARITHMETIC: arithmetic,
-    BENCH_ARITHMETIC_WASM: arithmeticWasm,
     PYTHONDONTWRITEBYTECODE: "1",
     RAY_TMPDIR: scratch,
   };

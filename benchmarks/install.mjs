@@ -39,46 +39,24 @@ export function installNode(packages) {
 /** Where a rival's script finds its packages: it imports them by this path. */
 export const nodePackages = join(nodeFolder, "package.json");
 
-/** The loops of work/arithmetic.c as a library, for the sides in Python. */
+/** The loops of work/arithmetic.c as a library. */
 export const arithmetic = join(cache, "arithmetic.so");
-/** The same as WebAssembly, for those in JavaScript. */
-export const arithmeticWasm = join(cache, "arithmetic.wasm");
-
-const source = fileURLToPath(new URL("work/arithmetic.c", import.meta.url));
-const ARITHMETIC = ["-O2", "-ffp-contract=off"];
 
 /** Compiles it anew. @throws with a reason that can be printed */
 export function compileArithmetic() {
+  const source = fileURLToPath(new URL("work/arithmetic.c", import.meta.url));
   mkdirSync(cache, { recursive: true });
-  run("cc", [...ARITHMETIC, "-shared", "-fPIC", "-o", arithmetic, source, "-lm"]);
-}
-
-/** Compiles it anew, with Debian's clang. @throws with a reason that can be printed */
-export function compileArithmeticToWasm() {
-  mkdirSync(cache, { recursive: true });
-  if (!has("clang") || !has("wasm-ld")) installDebian(["clang", "lld"]);
-  const exported = ["orbit", "periodogram", "chi_squared", "__heap_base"];
-  const linked = [
-    "--no-entry",
-    "--allow-undefined",
-    "--initial-memory=1048576",
-    ...exported.map((name) => `--export=${name}`),
-  ];
-  const target = ["--target=wasm32", "-mbulk-memory", "-nostdlib", ...linked.map((flag) => `-Wl,${flag}`)];
-  run("clang", [...ARITHMETIC, ...target, "-o", arithmeticWasm, source]);
+  run("cc", ["-O2", "-ffp-contract=off", "-shared", "-fPIC", "-o", arithmetic, source, "-lm"]);
 }
 
 /** Debian's, if it is not there. @throws with a reason that can be printed */
 export function installRedis() {
   if (!has("redis-server")) {
     // RUNLEVEL=1: installed, but not started as a service.
-    installDebian(["redis-server"], { RUNLEVEL: "1" });
+    const env = { RUNLEVEL: "1" };
+    run("apt-get", ["install", "--yes", "-qq", "--no-install-recommends", "redis-server"], undefined, env);
   }
   return { redis: /v=(\S+)/.exec(run("redis-server", ["--version"]))?.[1] };
-}
-
-function installDebian(packages, env = {}) {
-  run("apt-get", ["install", "--yes", "-qq", "--no-install-recommends", ...packages], undefined, env);
 }
 
 function has(command) {

@@ -1,14 +1,7 @@
-/* The loops of arithmetic.mjs, operation by operation: as a library for the sides in Python, called by ctypes, and as
- * WebAssembly for those in JavaScript (compiled.mjs), which has no C library: that asks JavaScript. Both are built with -O2
- * -ffp-contract=off, so that no operations are fused that JavaScript does one by one. */
-#ifdef __wasm__
-double sqrt(double), sin(double), cos(double), fmod(double, double);
-void *malloc(unsigned long);
-void free(void *);
-#else
+/* The loops of arithmetic.mjs, operation by operation, as a library for all sides: called by ctypes in Python, by koffi in
+ * JavaScript. Built with -O2 -ffp-contract=off, so that no operations are fused that JavaScript does one by one. */
 #include <math.h>
 #include <stdlib.h>
-#endif
 
 static const double G = 2.959122082855911e-4;
 enum { N = 5 };

@@ -1,5 +1,5 @@
-// What workers of the sides in JavaScript run in the groups "efficiency" and "jobs": each job's loops compiled from C, as the
-// sides in Python have them, and once more as they are written in JavaScript.
+// What workers of the sides in JavaScript run in the groups "efficiency" and "jobs": each job's loops in C, the same
+// library as the sides in Python call, and once more as they are written in JavaScript.
 export {
   chiSquared as chiSquaredInJavaScript,
   ok,
