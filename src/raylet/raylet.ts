@@ -178,16 +178,11 @@ export class Raylet {
       onReady: (worker) => this.#onWorkerReady(worker),
       onEnd: (worker, end) => this.#onWorkerEnd(worker, end),
       onLine: (worker, line) => this.#onLine(worker, line),
+      onKill: ({ workerId }) => this.#machine.condemn(workerId),
       onKilled: (pid) => this.#memory.kernelKill(pid),
     });
-    const self: Endpoint = {
-      processId: nodeId,
-      nodeId,
-      unixPath,
-      host: options.host ?? "",
-      port: 0,
-      pid: process.pid,
-    };
+    const host = options.host ?? "";
+    const self: Endpoint = { processId: nodeId, nodeId, unixPath, host, port: 0, pid: process.pid };
     const endpoint = () => this.#server?.endpoint ?? self;
     const identity: Identity = {
       token,

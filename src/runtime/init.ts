@@ -300,15 +300,21 @@ function killQuietly(pid: number): void {
 /** Flags that must not reach workers: debuggers listen on one port, and eval'd code has no module to import. */
 const DROPPED_FLAGS = /^--(inspect|debug|watch|test|eval|print|input-type|cpu-prof|heap-prof)|^-[ep]$/;
 
+function flagsForWorkers(flags: readonly string[]): string[] {
+  let isDropped = false;
+  return flags.filter((flag, i) => {
+    // What is no flag is the value of the one before it, and eval'd code is whatever it looks like.
+    const isValue = !flag.startsWith("-") || /^(-[ep]|--eval|--print)$/.test(flags[i - 1] ?? "");
+    if (!isValue) isDropped = DROPPED_FLAGS.test(flag);
+    return !isDropped;
+  });
+}
+
 function describeJob(driverProcessId: string, options: ResolvedInitOptions): JobConfigRecord {
   const entry = process.argv[1];
   const environment = options.runtimeEnv === undefined ? "" : plainText(options.runtimeEnv);
   const runner = isTransformedByRunner();
-  const execArgv = runner
-    ? []
-    : process.execArgv.filter(
-        (flag, i, all) => !DROPPED_FLAGS.test(flag) && !/^-[ep]$|^--(eval|print)$/.test(all[i - 1] ?? ""),
-      );
+  const execArgv = runner ? [] : flagsForWorkers(process.execArgv);
   return {
     jobId: newJobId(),
     namespace: options.namespace ?? `anonymous-${randomId(8)}`,

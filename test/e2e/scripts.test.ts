@@ -155,6 +155,20 @@ describe("ways to start", () => {
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "12 3\n", stderr: "" });
   });
 
+  // Goal: flags for the driver alone do not reach workers, nor do values that stand apart from them; others do.
+  test("a profiled script, with flags whose values stand apart", async () => {
+    await using sandbox = new Sandbox({
+      "main.mjs": `import { init, remote } from "tsray";
+        const look = remote(function look() { return [process.execArgv, typeof gc]; });
+        await init({ numCpus: 1 });
+        const [flags, kind] = await look.remote();
+        console.log(flags.filter((flag) => /prof|9999|hot/.test(flag)), kind);`,
+    });
+    const profiled = ["--cpu-prof", "--cpu-prof-interval", "9999", "--cpu-prof-dir", "hot"];
+    const { code, stdout } = await sandbox.run(...profiled, "--expose-gc", "main.mjs");
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "[] function\n" });
+  });
+
   // Goal: the command line of the driver is what tasks see; the directory too.
   test("tasks see the driver's arguments and directory", async () => {
     await using sandbox = new Sandbox({

@@ -105,8 +105,12 @@ export class SchedulingClass {
   }
 }
 
-/** Work kept queued at a worker, so that it never waits for the next task. */
+/**
+ * Work kept queued at a worker, so that it never waits for the next task: this much, and less as what is left to be sent
+ * runs out, half of each worker's share, so that they end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
+ */
 const QUEUED_MICROS_MAX = 8000;
+const QUEUED_MICROS_MIN = 1000;
 /**
  * One longer task, up to this, waits behind another of no more, while there is more than one for each worker and no more
  * workers have come for a while.
@@ -161,7 +165,10 @@ export class Lease {
     if (task.isExclusive || this.#exclusive > 0) return false;
     if (this.#isHeldUp && this.inFlight.first === this.#first) return false;
     if (estimateMicros > QUEUED_MICROS_MAX) return this.#hasRoomForSecond();
-    return this.#queuedMicros < QUEUED_MICROS_MAX && this.inFlight.size < QUEUED_TASKS_MAX;
+    const { queue, leases } = this.schedulingClass;
+    const share = (queue.length * estimateMicros) / (2 * leases.size);
+    const most = share < QUEUED_MICROS_MIN ? QUEUED_MICROS_MIN : Math.min(share, QUEUED_MICROS_MAX);
+    return this.#queuedMicros < most && this.inFlight.size < QUEUED_TASKS_MAX;
   }
 
   #hasRoomForSecond(): boolean {

@@ -170,6 +170,22 @@ describe("transcripts", () => {
     );
   });
 
+  test("a worker that is being ended is lent to nobody, and becomes no actor's, once its lease is given back", () => {
+    const story = new Story();
+    story.demand("o", 1);
+    story.worker("w1");
+    story.machine.condemn("w1");
+    story.step({ kind: "leaseReturned", leaseId: "n1-1" });
+    expect(story.machine.available).toEqual(story.machine.total);
+    expect(story.machine.takeIdleWorker("j")).toBeUndefined();
+    expect(story.machine.idleWorkers()).toEqual([]);
+    expect(story.demand("o", 1)).toEqual([expect.stringContaining("pending o/1"), "start 1 for j"]);
+    story.machine.noteStarting("j", 1);
+    expect(story.step({ kind: "workerGone", workerId: "w1", pool: "j", wasReady: true })).toEqual([]);
+    story.step({ kind: "workerIdle", workerId: "w2", jobId: "j", pool: "j", wasReady: false });
+    expect(story.machine.leasesOf("w2")).toHaveLength(1);
+  });
+
   test("an owner's end returns its leases; a worker's end gives its resources back", () => {
     const story = new Story();
     story.demand("o", 2);

@@ -56,6 +56,8 @@ interface WorkerState {
   /** As the worker last said: every task it has begun waits in get. */
   blocked: boolean;
   readonly leases: Set<string>;
+  /** It is being ended. */
+  condemned: boolean;
 }
 
 /** A node may join after a task has been pinned to it; the news of it takes less than this. */
@@ -126,7 +128,7 @@ export class LeaseMachine {
         if (!this.#workers.has(event.workerId)) {
           const { workerId: id, jobId, pool } = event;
           if (!event.wasReady) this.#started(pool, 1);
-          this.#workers.set(id, { id, jobId, pool, blocked: false, leases: new Set() });
+          this.#workers.set(id, { id, jobId, pool, blocked: false, leases: new Set(), condemned: false });
         }
         break;
       case "workerBlocked":
@@ -229,10 +231,14 @@ export class LeaseMachine {
     if (this.#workers.get(workerId)?.leases.size === 0) this.#workers.delete(workerId);
   }
 
+  /** It is being ended, and lent to nobody meanwhile, whoever gives a lease on it back. Ends with `workerGone`. */
+  condemn(workerId: string): void {
+    const worker = this.#workers.get(workerId);
+    if (worker !== undefined) worker.condemned = true;
+  }
+
   idleWorkers(): { workerId: string; jobId: string }[] {
-    return [...this.#workers.values()]
-      .filter((w) => w.leases.size === 0)
-      .map((w) => ({ workerId: w.id, jobId: w.jobId }));
+    return [...this.#workers.values()].filter(isIdle).map((w) => ({ workerId: w.id, jobId: w.jobId }));
   }
 
   leasesOf(workerId: string): { leaseId: string; owner: string; retriable: boolean; groupId: string }[] {
@@ -578,8 +584,7 @@ export class LeaseMachine {
   }
 
   #idleWorker(pool: string): WorkerState | undefined {
-    for (const worker of this.#workers.values())
-      if (worker.pool === pool && worker.leases.size === 0) return worker;
+    for (const worker of this.#workers.values()) if (worker.pool === pool && isIdle(worker)) return worker;
     return undefined;
   }
 
@@ -593,6 +598,7 @@ export class LeaseMachine {
       // Never beside tasks of another group: whoever uses a group is ended with it.
       const idle =
         worker.blocked &&
+        !worker.condemned &&
         [...worker.leases].every((id) => {
           const lease = this.#leases.get(id);
           return lease?.cpuReleased === true && (lease.share.bundle?.groupId ?? "") === groupId;
@@ -638,6 +644,8 @@ export class LeaseMachine {
     return { nodeId: this.#nodeId, address: "", total, available, labels: this.#labels };
   }
 }
+
+const isIdle = ({ leases, condemned }: WorkerState): boolean => leases.size === 0 && !condemned;
 
 /** Names of pools begin with their job's; see core/environments/spec.ts. */
 function isPoolOf(pool: string, jobId: string): boolean {

@@ -41,6 +41,7 @@ export interface WorkerPoolOptions {
   readonly onReady: (worker: PooledWorker) => void;
   readonly onEnd: (worker: PooledWorker, end: WorkerEnd) => void;
   readonly onLine: (worker: PooledWorker, line: OutputLine) => void;
+  readonly onKill: (worker: PooledWorker) => void;
   readonly onKilled: WorkerProcessEvents["onKilled"];
 }
 
@@ -77,6 +78,7 @@ export class WorkerPool {
       log,
       {
         onLine: (line) => this.#options.onLine(worker, line),
+        onKill: () => this.#options.onKill(worker),
         onKilled: this.#options.onKilled,
         onEnd: (end) => {
           this.#workers.delete(workerId);

@@ -37,6 +37,8 @@ export interface WorkerStart {
 
 export interface WorkerProcessEvents {
   onLine(line: OutputLine): void;
+  /** It is about to be killed. */
+  onKill(): void;
   /** It ended by SIGKILL: the report, if the kernel did it for want of memory. */
   onKilled(pid: number): MemoryReport | undefined;
   onEnd(end: WorkerEnd): void;
@@ -52,11 +54,13 @@ export class WorkerProcess {
   readonly #child: ChildProcess;
   readonly #err: OutputReader;
   readonly #begun = BegunPage.make();
+  readonly #onKill: () => void;
   #outOfMemory: MemoryReport | undefined;
   #ended = false;
 
   constructor(boot: WorkerBoot, start: WorkerStart, log: LogFile, events: WorkerProcessEvents) {
     this.workerId = boot.workerId;
+    this.#onKill = events.onKill;
     this.job = boot.job;
     const env: NodeJS.ProcessEnv = { ...process.env, ...start.envVars };
     // A token or an address in the environment is the driver's business, not that of code which runs in workers.
@@ -135,6 +139,7 @@ export class WorkerProcess {
   /** Ends the process and everything in its group, now. */
   kill(): void {
     if (this.#ended) return;
+    this.#onKill();
     this.#child.kill("SIGKILL");
     this.#killGroup();
   }
